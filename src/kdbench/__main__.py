@@ -1,0 +1,6 @@
+"""`python -m kdbench` is the same program as `kdbench`."""
+
+from kdbench.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""What ships and what is measured: one ONNX file, images in [0, 1] in, logits out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import ModelProto
+from torch import nn
+
+INPUT, OUTPUT = "images", "logits"
+
+Session = Callable[[np.ndarray], np.ndarray]
+"""float32 images (n, 1, 28, 28) in [0, 1] -> float32 logits (n, 10)."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An ONNX file: its graph, and its bytes as they are written to disk."""
+
+    file: ModelProto
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of the file, after ONNX's own check that it is well formed."""
+        onnx.checker.check_model(self.file, full_check=True)
+        return self.file.SerializeToString(deterministic=True)
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the file."""
+        return len(self.content)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The file that ships, its architecture uncompressed, and its teacher's file, if it had a teacher."""
+
+    shipped: Artifact
+    baseline: Artifact
+    teacher: Artifact | None
+
+
+def export(network: nn.Module) -> ModelProto:
+    """Return `network` (on the CPU, in eval mode) as an ONNX model with a free batch size.
+
+    Batch norm is folded into the convolution before it. Names of source files and other traces of the
+    export are removed: they are not part of what ships and would count as bytes.
+    """
+    example = torch.rand(2, 1, 28, 28)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    finally:
+        logging.disable(level)
+    assert program is not None
+    return bare(program.model_proto)
+
+
+def bare(file: ModelProto) -> ModelProto:
+    """Return a copy without documentation, metadata and inferred shapes; what it computes is the same."""
+    stripped = ModelProto()
+    stripped.CopyFrom(file)
+    graph = stripped.graph
+    del stripped.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    stripped.doc_string = graph.doc_string = ""
+    for part in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    return stripped
+
+
+def session(content: bytes, threads: int) -> Session:
+    """Return the file's function, run by ONNX Runtime on `threads` CPU threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; its warnings concern how it optimises
+    runtime = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda images: runtime.run([OUTPUT], {INPUT: images})[0]

@@ -1,0 +1,56 @@
+"""Int8 weights in the file that ships, with ONNX Runtime's dynamic quantizer."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+
+from kdbench.compress.step import FileStep
+
+
+@dataclass(frozen=True)
+class DynamicInt8(FileStep):
+    """Store every weight of every layer as int8; scale activations to uint8 by their range, at run time.
+
+    The arithmetic of Jacob et al. 2018 (Quantization and Training of Neural Networks, section 2), as ONNX's
+    ConvInteger and MatMulInteger. Weights are scaled per tensor in convolutions (all ONNX Runtime offers
+    there) and per output in linear layers. The range of activations is taken over the whole batch.
+    """
+
+    def __call__(self, file: ModelProto) -> ModelProto:
+        """Return the quantized file."""
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        # By measurement (median of batch 256, two x86 cores with AVX512-VNNI): unsigned weights are twice as
+        # fast as signed in ConvInteger (260 against 555 ms for ResNet-20), signed twice as fast in
+        # MatMulInteger (0.2 against 0.5 ms for a 256-128 MLP).
+        passes = [("Conv", QuantType.QUInt8, False), ("MatMul", QuantType.QInt8, True)]
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            path = Path(folder) / "model.onnx"
+            onnx.save(file, path)
+            for operator, weight_type, per_channel in passes:
+                operators = [operator, "Gemm"] if operator == "MatMul" else [operator]
+                quantize_dynamic(
+                    path,
+                    path,
+                    op_types_to_quantize=operators,
+                    weight_type=weight_type,
+                    per_channel=per_channel,
+                )
+            return onnx.load(path)
+
+
+class _quiet:  # noqa: N801 - used like a function
+    """Silence the quantizer's advice to preprocess: the exporter has folded batch norm already."""
+
+    def __enter__(self) -> None:
+        self.level = logging.root.level
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        logging.disable(logging.NOTSET)

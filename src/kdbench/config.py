@@ -1,0 +1,143 @@
+"""The settings of a run: their types, their ranges, and what they decide. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from kdbench import checks
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass
+class TrainConfig:
+    """How a network is trained; every field is a knob `train.*`."""
+
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    lr: float = MISSING  # peak of the one-cycle schedule
+    weight_decay: float = MISSING  # decoupled (AdamW)
+    shift: int = MISSING  # pixels, the largest random move in x and y
+
+    def check(self) -> None:
+        """Raise `BadSetting` for the first field outside its range."""
+        checks.whole("train.epochs", self.epochs, 1)
+        checks.whole("train.batch_size", self.batch_size, 2)
+        checks.real("train.lr", self.lr, "(0, inf)")
+        checks.real("train.weight_decay", self.weight_decay, "[0, inf)")
+        checks.whole("train.shift", self.shift, 0, 14)
+
+
+@dataclass
+class Schema:
+    """What the composed YAML must look like; Hydra refuses other keys and types."""
+
+    data: Any = MISSING
+    model: Any = MISSING
+    compress: Any = MISSING
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    outputs: str = "outputs"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set: `loader` names the function and its knobs, the rest says where to look."""
+
+    name: str
+    loader: dict[str, Any]
+    root: Path | None
+    cache: Path
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that decides a trained network, besides the data and the machine."""
+
+    name: str
+    model: dict[str, Any]
+    train: TrainConfig
+    seed: int
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """A named list of steps; `settings` are the knobs as one line, for tables and charts."""
+
+    name: str
+    steps: tuple[dict[str, Any], ...]
+    settings: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, with every choice resolved. `teacher` is the whole configuration of the teacher's baseline."""
+
+    data: DataConfig
+    fallback: DataConfig | None
+    network: NetworkConfig
+    compress: CompressConfig
+    teacher: NetworkConfig | None
+    device: str
+    precision: str
+    threads: int | None
+    outputs: Path
+
+    def __post_init__(self) -> None:
+        for network in (self.network, self.teacher):
+            if network is not None:
+                network.train.check()
+                checks.whole("seed", network.seed, 0, 2**31 - 1)
+        checks.one_of("device", self.device, DEVICES)
+        checks.one_of("precision", self.precision, PRECISIONS)
+        if self.threads is not None:
+            checks.whole("threads", self.threads, 1)
+
+    @property
+    def hash(self) -> str:
+        """Eight hex digits over everything that decides the row, and nothing that only says where things lie."""
+        return digest(self._deciding())[:8]
+
+    @property
+    def variant(self) -> str:
+        """Eight hex digits that runs share if and only if they differ in nothing but the seed."""
+        deciding = self._deciding()
+        for network in ("network", "teacher"):
+            if deciding[network] is not None:
+                del deciding[network]["seed"]
+        return digest(deciding)[:8]
+
+    @property
+    def network_hash(self) -> str:
+        """Eight hex digits shared by every treatment and seed of one network: what before and after join on."""
+        return self._hash_of(self.network)
+
+    @property
+    def teacher_hash(self) -> str | None:
+        """The `network_hash` of the teacher's own runs."""
+        return self._hash_of(self.teacher) if self.teacher else None
+
+    def _hash_of(self, network: NetworkConfig) -> str:
+        deciding = self._deciding() | {"network": asdict(network) | {"seed": None}}
+        del deciding["compress"], deciding["teacher"]
+        return digest(deciding)[:8]
+
+    def _deciding(self) -> dict[str, Any]:
+        deciding = asdict(self)
+        del deciding["outputs"], deciding["fallback"], deciding["data"]["root"], deciding["data"]["cache"]
+        return deciding
+
+
+def digest(content: Any) -> str:
+    """SHA-256 over plain content, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

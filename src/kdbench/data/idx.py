@@ -1,0 +1,44 @@
+"""Reading IDX files, the format MNIST is published in, from bytes that have been checked first."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdbench.errors import DamagedFile
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """Return the file `name`, plain or gzipped, directly in `folder` or under `*/raw` as torchvision lays it."""
+    places = [folder, *sorted(folder.glob("*/raw"))]
+    candidates = [place / (name + ending) for place in places for ending in ("", ".gz")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read(path: Path, shape: tuple[int, ...], sha256: str | None) -> Tensor:
+    """Return the uint8 array of an IDX file as a tensor of `shape`.
+
+    `sha256` is that of the decompressed bytes; None checks the header and the length alone.
+    Raises `DamagedFile`, naming the file, on anything else than exactly that array.
+    """
+    advice = f"replace it with the original {path.name}"
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DamagedFile(f"{path} is truncated or altered ({error}): {advice}") from error
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read ({error.strerror}): {advice}") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamagedFile(f"{path} is truncated or altered (its SHA-256 is not the published one): {advice}")
+    # Header: two zero bytes, type 8 (unsigned byte), number of dimensions, then each dimension, big-endian.
+    header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+    if content[: len(header)] != header or len(content) != len(header) + int(np.prod(shape)):
+        raise DamagedFile(f"{path} does not hold {'x'.join(map(str, shape))} bytes in IDX format: {advice}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy())

@@ -1,0 +1,110 @@
+"""MNIST and Fashion-MNIST: looked for in `root`, then in the cache, then downloaded by torchvision."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbench.data import idx
+from kdbench.data.splits import Split, Splits
+from kdbench.errors import DamagedFile, DataUnavailable
+
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A data set published as MNIST was: four IDX files, 60,000 training and 10,000 test images."""
+
+    torchvision_name: str
+    # Of the decompressed bytes, so that files gzipped again are accepted; None where none is published.
+    sha256: dict[str, str] | None
+    train: int = 60_000
+    test: int = 10_000
+    validation: int = 5_000  # the last of the training images
+
+
+MNIST = Publication(
+    "MNIST",
+    {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+)
+FASHION_MNIST = Publication("FashionMNIST", None)
+
+
+def load_mnist(root: Path | None, cache: Path) -> Splits:
+    """Return MNIST (LeCun, Cortes, Burges): 55,000 / 5,000 / 10,000 images."""
+    return load(MNIST, root, cache)
+
+
+def load_fashion_mnist(root: Path | None, cache: Path) -> Splits:
+    """Return Fashion-MNIST (Xiao et al. 2017), split and shaped like MNIST."""
+    return load(FASHION_MNIST, root, cache)
+
+
+def load(publication: Publication, root: Path | None, cache: Path) -> Splits:
+    """Return the splits; the last 5,000 training images are the validation split.
+
+    Raises `DamagedFile` if a file is there but not the published one, `DataUnavailable` if the files are
+    neither in `root` nor in `cache` and cannot be downloaded.
+    """
+    if root is not None:
+        found = read(publication, root)
+        if found is not None:
+            return found
+    found = read(publication, cache)
+    if found is None:
+        download(publication, cache)
+        found = read(publication, cache)
+    if found is None:
+        raise DataUnavailable(f"{publication.torchvision_name} was downloaded to {cache} but is not there")
+    return found
+
+
+def read(publication: Publication, folder: Path) -> Splits | None:
+    """Return the splits from the four files under `folder`, or None if they are not all there."""
+    names = {
+        "train-images-idx3-ubyte": (publication.train, 28, 28),
+        "train-labels-idx1-ubyte": (publication.train,),
+        "t10k-images-idx3-ubyte": (publication.test, 28, 28),
+        "t10k-labels-idx1-ubyte": (publication.test,),
+    }
+    paths = {name: idx.find(folder, name) for name in names}
+    if None in paths.values():
+        return None
+    sha256 = publication.sha256 or {}
+    arrays = [idx.read(paths[name], shape, sha256.get(name)) for name, shape in names.items()]
+    try:
+        training = Split(arrays[0].unsqueeze(1), arrays[1].long())
+        test = Split(arrays[2].unsqueeze(1), arrays[3].long())
+    except DamagedFile as error:
+        raise DamagedFile(f"the {publication.torchvision_name} files in {folder} are damaged: {error}") from error
+    return Splits(training[: -publication.validation], training[-publication.validation :], test)
+
+
+def download(publication: Publication, cache: Path) -> None:
+    """Let torchvision download the files to `cache`. Raises `DataUnavailable` with the reason."""
+    from kdbench.data.torchvision_import import torchvision
+
+    dataset = getattr(torchvision.datasets, publication.torchvision_name)
+    before = socket.getdefaulttimeout()
+    # torchvision passes no time-out of its own: without one, a machine behind a silent firewall would hang.
+    socket.setdefaulttimeout(CONNECT_SECONDS)
+    try:
+        # It also prints every address it tries; the outcome is reported by us, in one line.
+        with contextlib.redirect_stdout(io.StringIO()):
+            dataset(str(cache), train=True, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataUnavailable(
+            f"{publication.torchvision_name} is not on this machine and could not be downloaded ({reason})"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)

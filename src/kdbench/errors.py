@@ -1,0 +1,38 @@
+"""The errors a user can cause, each of which ends as one clear line at the terminal.
+
+Anything else that is raised is a defect of kdbench, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KdbenchError(Exception):
+    """Base class: the message is one line that says what is wrong and what to do instead."""
+
+
+class BadSetting(KdbenchError, ValueError):  # noqa: N818 - reads as a sentence where it is raised
+    """A setting has a value outside its range, of the wrong type, or a name nobody knows."""
+
+
+class DataUnavailable(KdbenchError):  # noqa: N818
+    """A data set is neither on this machine nor could it be downloaded."""
+
+
+class DamagedFile(KdbenchError):  # noqa: N818
+    """A file is there but truncated, altered or not what its name says."""
+
+
+class Diverged(KdbenchError):  # noqa: N818
+    """Training produced a loss that is not a finite number."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the closest known name, or the list of names if none is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"choose from {', '.join(known)}" if known else "there is nothing to choose from"

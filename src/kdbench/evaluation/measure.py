@@ -1,0 +1,85 @@
+"""Everything a row says, read off the file that ships. The only reader of the test split."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import kdbench
+from kdbench.artifact import Artifacts, session
+from kdbench.config import Config
+from kdbench.data.splits import Splits
+from kdbench.evaluation import accuracy, fidelity, size, speed
+from kdbench.evaluation.predictions import pixels, predict
+from kdbench.models.network import parameters
+from kdbench.results.row import Row
+from kdbench.trainer import Networks
+from kdbench.training.runtime import Runtime
+
+
+def measure(config: Config, machine: Runtime, splits: Splits, networks: Networks, artifacts: Artifacts) -> Row:
+    """Return the row of a run. What is compared with is the teacher, or the baseline if there is none."""
+    shipped = artifacts.shipped
+    labels = splits.test.labels.numpy()
+    logits = predict(session(shipped.content, machine.threads), splits.test)
+    reference = (artifacts.teacher or artifacts.baseline) if config.compress.steps else None
+    other = predict(session(reference.content, machine.threads), splits.test) if reference else None
+    wrong = accuracy.errors(logits, labels)
+    count = parameters(networks.shipped.network)
+    timing = speed.measure(shipped.content, pixels(splits.test.images[: speed.THROUGHPUT_BATCH]), machine.threads)
+    history = networks.shipped.history
+    return Row(
+        dataset=config.data.name,
+        model=config.network.name,
+        compress=config.compress.name,
+        teacher=config.teacher.name if config.teacher else None,
+        settings=config.compress.settings,
+        seed=config.network.seed,
+        accuracy=1 - wrong / len(labels),
+        errors=wrong,
+        test_images=len(labels),
+        nll=accuracy.nll(logits, labels),
+        ece=accuracy.ece(logits, labels),
+        agreement=None if other is None else fidelity.agreement(logits, other),
+        teacher_kl=None if other is None else fidelity.reference_kl(logits, other),
+        val_accuracy=history[-1].val_accuracy if history else None,
+        parameters=count,
+        nonzero_parameters=count - size.zero_weights(shipped.file),
+        macs=size.macs(shipped.file),
+        weight_bytes=size.weight_bytes(shipped.file),
+        size_bytes=shipped.size_bytes,
+        size_gzip_bytes=size.gzip_bytes(shipped.content),
+        baseline_size_bytes=artifacts.baseline.size_bytes,
+        teacher_size_bytes=artifacts.teacher.size_bytes if artifacts.teacher else None,
+        latency_ms=timing.latency_ms,
+        latency_p90_ms=timing.latency_p90_ms,
+        throughput=timing.throughput,
+        train_seconds=networks.shipped.seconds,
+        teacher_train_seconds=networks.teacher.seconds if networks.teacher else None,
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads,
+        cpu=cpu_name(),
+        kdbench_version=kdbench.__version__,
+        python_version=platform.python_version(),
+        torch_version=torch.__version__,
+        onnxruntime_version=version("onnxruntime"),
+        config_hash=config.hash,
+        variant_hash=config.variant,
+        network_hash=config.network_hash,
+        teacher_hash=config.teacher_hash,
+        data_fingerprint=splits.fingerprint,
+    )
+
+
+def cpu_name() -> str:
+    """Return the processor's name: latency and throughput mean nothing without it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,84 @@
+"""One run, from configuration to row: the story of kdbench."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbench import artifact, targets
+from kdbench.artifact import Artifact, Artifacts
+from kdbench.compress.step import FileStep, NetworkStep
+from kdbench.config import Config
+from kdbench.data.load import load
+from kdbench.errors import BadSetting
+from kdbench.evaluation.measure import measure
+from kdbench.results.row import Row
+from kdbench.results.run_folder import RunFolder
+from kdbench.trainer import Networks, Trainer
+from kdbench.training import runtime
+from kdbench.training.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves behind."""
+
+    row: Row
+    folder: Path
+
+
+def run(config: Config) -> Result:
+    """Train, compress, write the file that would ship, measure it on the test set once, write one row.
+
+    Raises a `KdbenchError` for everything that a user can mend; then no row is written.
+    """
+    network_steps, file_steps = steps(config)
+    machine = runtime.resolve(config.device, config.precision, config.threads)
+    config, splits = load(config)
+    with RunFolder.of(config) as folder:
+        log.info("%s, fingerprint %s; %s", config.data.name, splits.fingerprint, machine)
+        trainer = Trainer(splits, machine, Store(config.outputs / "store"))
+        networks = train(config, network_steps, trainer)
+        artifacts = export(networks, file_steps)
+        row = measure(config, machine, splits, networks, artifacts)
+        folder.write(row, artifacts.shipped.content, networks.shipped.history)
+    return Result(row, folder.path)
+
+
+def steps(config: Config) -> tuple[list[NetworkStep], list[FileStep]]:
+    """Make the steps of the compression, which checks their knobs; network steps come before file steps."""
+    made = [targets.instantiate(node, "compress") for node in config.compress.steps]
+    network_steps = [step for step in made if isinstance(step, NetworkStep)]
+    file_steps = [step for step in made if isinstance(step, FileStep)]
+    if made != [*network_steps, *file_steps]:
+        raise BadSetting(f"compress={config.compress.name}: its steps must be NetworkSteps, followed by FileSteps")
+    if any(step.from_scratch for step in network_steps[1:]):
+        raise BadSetting(f"compress={config.compress.name}: a step that trains from scratch must come first")
+    return network_steps, file_steps
+
+
+def train(config: Config, network_steps: list[NetworkStep], trainer: Trainer) -> Networks:
+    """Train what has to be trained, or take it from the store, and apply the steps that change the network."""
+    teacher = trainer.baseline(config.teacher) if config.teacher else None
+    if network_steps and network_steps[0].from_scratch:
+        baseline, network = None, trainer.initial(config.network)
+    else:
+        baseline = network = trainer.baseline(config.network)
+    for step, node in zip(network_steps, config.compress.steps, strict=False):
+        network = trainer.compressed(step, node, network, config.network, teacher)
+    return Networks(network, baseline, teacher)
+
+
+def export(networks: Networks, file_steps: list[FileStep]) -> Artifacts:
+    """Write the network as the file that ships, and as files those it is compared with."""
+    plain = file = artifact.export(networks.shipped.network)
+    for step in file_steps:
+        file = step(file)
+    baseline = plain
+    if networks.baseline is not None and networks.baseline is not networks.shipped:
+        baseline = artifact.export(networks.baseline.network)
+    teacher = artifact.export(networks.teacher.network) if networks.teacher else None
+    return Artifacts(Artifact(file), Artifact(baseline), Artifact(teacher) if teacher else None)

@@ -1,0 +1,95 @@
+"""What Hydra and OmegaConf raise, said in one line with the nearest valid name. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from kdbench.choices import GROUPS, config_dir, options, settings
+from kdbench.errors import KdbenchError, nearest
+
+
+def explain(error: BaseException) -> str:
+    """Return one line for `error`. What is no user's mistake is named by its type."""
+    if isinstance(error, KdbenchError):
+        return one_line(error)
+    for seen in chain(error):
+        if isinstance(seen, KdbenchError):
+            return one_line(seen)
+        if isinstance(seen, MissingConfigException) and seen.missing_cfg_file:
+            return missing_choice(seen)
+        if isinstance(seen, OverrideParseException):
+            return f"'{seen.override}' cannot be read ({one_line(seen)}): type SETTING=VALUE, in quotes if need be"
+        if isinstance(seen, ValidationError):
+            return wrong_type(error, seen)
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return f"out of memory: try a smaller train.batch_size ({one_line(error)})"
+    if isinstance(error, ConfigCompositionException | HydraException | OmegaConfBaseException):
+        return unknown_setting(error) or one_line(error)
+    if isinstance(error, OSError):
+        return one_line(error)
+    return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """Return `error` and what it was raised from."""
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of the message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def missing_choice(error: MissingConfigException) -> str:
+    """Say which choice there is instead of `model=cnn_dep`."""
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    known = list(error.options or options(group, folders()))
+    return f"{group}={name} is unknown: {nearest(name, known)}"
+
+
+def wrong_type(outer: BaseException, error: ValidationError) -> str:
+    """Say which setting wanted what: `train.epochs=many is not a whole number`."""
+    typed = re.search(r"Error merging override '?([^\s']+)'?", " ".join(str(link) for link in chain(outer)))
+    key = error.full_key or ""
+    wanted = {"Integer": "a whole number", "Float": "a number", "String": "text"}
+    kind = re.search(r"could not be converted to (\w+)", str(error))
+    if typed and kind:
+        return f"{typed[1]} is not {wanted.get(kind[1], kind[1])}"
+    return f"{typed[1] if typed else key}: {one_line(error)}"
+
+
+def unknown_setting(error: BaseException) -> str | None:
+    """Say which setting there is instead of `train.epoch`, or which choice the setting belongs to."""
+    typed = re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^'@]+)", str(error))
+    if typed is None:
+        return None
+    key = typed[1].lstrip("+~")
+    known = settings(folders())
+    if key in known and key not in GROUPS:
+        group = key.partition(".")[0]
+        return f"{key} is not a setting of this {group}, only of {group}={', '.join(known[key])}"
+    if key in known:
+        return f"{key} cannot be given like this: type {key}=..."
+    return f"{key} is not a setting: {nearest(key, known)}"
+
+
+def folders() -> list[Path]:
+    """Return the configuration folders of this command line."""
+    given = []
+    for flag, value in zip(sys.argv, [*sys.argv[1:], ""], strict=False):
+        if flag in ("--config-dir", "-cd"):
+            given.append(Path(value))
+        elif flag.startswith("--config-dir="):
+            given.append(Path(flag.partition("=")[2]))
+    return [*given, config_dir()]

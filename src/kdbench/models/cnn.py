@@ -1,0 +1,42 @@
+"""Plain convolutional networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from kdbench import checks
+
+
+class CNN(nn.Sequential):
+    """Stages of 3x3 convolution, batch norm and ReLU, each closed by 2x2 max pooling, then ten logits.
+
+    `widths` holds the channels of each stage, `convs` how many convolutions a stage has. The head either
+    flattens what is left (`flatten`: it sees where things are, which small networks need) or averages it
+    over the image (`average`; the last stage is then not max-pooled).
+    Maps normalised images (batch, 1, 28, 28) to logits (batch, 10). Raises `BadSetting` on a bad knob.
+    """
+
+    def __init__(self, widths: Sequence[int], convs: int, head: str) -> None:
+        checks.widths("model.widths", widths)
+        checks.whole("model.convs", convs, 1)
+        checks.one_of("model.head", head, ["flatten", "average"])
+        checks.whole("the number of stages in model.widths", len(widths), 1, 4)
+        layers: list[nn.Module] = []
+        channels, side = 1, 28
+        for stage, width in enumerate(widths, start=1):
+            for _ in range(convs):
+                layers += [
+                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ]
+                channels = width
+            if head == "flatten" or stage < len(widths):
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+        if head == "average":
+            layers.append(nn.AdaptiveAvgPool2d(1))
+            side = 1
+        super().__init__(*layers, nn.Flatten(), nn.Linear(channels * side * side, 10))

@@ -1,0 +1,148 @@
+"""Two values for each line, joined: the panel of which the charts of one method are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from kdbench.plots import accuracy_axis, style
+from kdbench.plots.style import LOOKS, Look
+
+
+def chart(
+    frame: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[tuple[str, str]]
+) -> Figure | None:
+    """Return a chart of accuracy and of each of `amounts` (column, axis title), a line for each network.
+
+    `ends` names before and after. None if no variant of `method` has its baseline in the summary.
+    """
+    pairs = joined(frame, method)
+    if pairs.empty:
+        return None
+    figure = style.figure(title, pairs, 7.5 + 2.4 * len(amounts), 1.9 + 0.36 * len(pairs))
+    panels = figure.subplots(1, 1 + len(amounts), squeeze=False, width_ratios=[1.3] + [1] * len(amounts))[0]
+    look = style.look(method, [method])
+    for number, axes in enumerate(panels):
+        places = rows(axes, list(pairs["line"]), first=number == 0)
+        if number == 0:
+            accuracy(axes, pairs, places, look)
+            name_ends(axes, pairs.iloc[0], places[0], ends, look)
+        else:
+            amount(axes, pairs, places, look, *amounts[number - 1])
+    return figure
+
+
+def joined(frame: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Return the variants of `method` with their baselines' columns as `*_before`, and what to call them.
+
+    A baseline belongs to a variant if it is the same network on the same data and machine settings. Variants
+    without one are left out.
+    """
+    baselines = frame[frame["compress"] == "baseline"].set_index("network_hash")
+    variants = frame[frame["compress"] == method]
+    pairs = variants.join(baselines.add_suffix("_before"), on="network_hash", how="inner").reset_index(drop=True)
+    taught = pairs["teacher"].map(lambda teacher: f" \u2190 {teacher}" if teacher else "")
+    pairs["line"] = pairs["name"] + pairs["label"].str.removeprefix(method) + taught
+    return pairs
+
+
+def rows(axes: Axes, names: Sequence[str], first: bool) -> np.ndarray:
+    """Prepare one horizontal line for each name, from the top; return their y. Names stand at the first panel."""
+    places = np.arange(len(names))[::-1]
+    style.tidy(axes)
+    axes.grid(False, axis="y")
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.set_yticks(places, names if first else [""] * len(names))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return places
+
+
+def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -> None:
+    """Draw accuracy before and after, with the difference in percentage points."""
+    ends = [accuracy_axis.scaled(pairs[name]) for name in ("accuracy_before", "accuracy")]
+    bars = [accuracy_axis.error_bars(pairs[f"accuracy{s}"], pairs[f"accuracy_std{s}"]) for s in ("_before", "")]
+    _dumbbells(axes, places, ends[0], ends[1], after, bars)
+    accuracy_axis.dress(axes.xaxis, pd.concat(ends))
+    difference = 100 * (pairs["accuracy"] - pairs["accuracy_before"])
+    _remarks(axes, places, [f"{value:+.2f}" for value in difference], "points")
+    axes.set_xlabel("test accuracy (log of the error)", fontsize=9)
+
+
+def amount(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look, column: str, title: str) -> None:
+    """Draw a positive amount before and after on a log axis, with after as a multiple of before."""
+    before, now = pairs[f"{column}_before"], pairs[column]
+    _dumbbells(axes, places, before, now, after, None)
+    values = pd.concat([before, now])
+    if column.endswith("bytes"):
+        style.byte_axis(axes, values)
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(values.min() / 1.6, values.max() * 1.6)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for tick in axes.get_xticklabels():
+        tick.set_fontsize(8)
+    _remarks(axes, places, [f"{value:.2f}x" for value in now / before], "")
+    axes.set_xlabel(title, fontsize=9)
+
+
+def name_ends(axes: Axes, line: pd.Series, place: float, ends: tuple[str, str], after: Look) -> None:
+    """Say at the first line which end is which, each name on its own side."""
+    before_is_left = line["accuracy_before"] <= line["accuracy"]
+    for name, column, color, left in (
+        (ends[0], "accuracy_before", LOOKS["baseline"].color, before_is_left),
+        (ends[1], "accuracy", after.color, not before_is_left),
+    ):
+        axes.annotate(
+            name,
+            (accuracy_axis.scaled(line[column]), place),
+            xytext=(-4 if left else 4, 6),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=8.5,
+            color=color,
+        )
+
+
+def _dumbbells(
+    axes: Axes, places: np.ndarray, before: pd.Series, after: pd.Series, look: Look, bars: list[np.ndarray] | None
+) -> None:
+    axes.hlines(places, before, after, color=style.FAINT, linewidth=2, zorder=1)
+    # A little apart, so that equal values and their bars do not hide each other.
+    heights = (places + 0.08, places - 0.08) if bars else (places, places)
+    ends = ((before, LOOKS["baseline"]), (after, look))
+    for (values, end), height, bar in zip(ends, heights, bars or (None, None), strict=True):
+        style.points(axes, values, height, end, xerr=bar)
+
+
+def _remarks(axes: Axes, places: np.ndarray, texts: Sequence[str], unit: str) -> None:
+    """Write one remark a line at the right edge, outside the axes."""
+    for place, text in zip(places, texts, strict=True):
+        axes.annotate(
+            text,
+            (1, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=style.INK,
+        )
+    if unit:
+        axes.annotate(
+            unit,
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(4, 2),
+            textcoords="offset points",
+            fontsize=8,
+            color="#555555",
+        )

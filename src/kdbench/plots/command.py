@@ -1,0 +1,59 @@
+"""`kdbench plot`: every chart of the rows under a folder, as PNG and SVG. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdbench.results.collect import by_dataset, collect
+from kdbench.results.lines import shown
+from kdbench.results.row import Row
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the charts; name damaged rows and charts whose rows are missing on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="kdbench plot", description="Comparison charts (PNG and SVG) from the rows under FOLDER."
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where the charts go (default: FOLDER/plots)")
+    options = parser.parse_args(arguments)
+
+    rows, damaged = collect(options.folder)
+    for message in damaged:
+        print(f"skipped {message}", file=sys.stderr)
+    target = options.to or options.folder / "plots"
+    datasets = by_dataset(rows)
+    for dataset, members in datasets.items():
+        # Rows of different data never share a chart; with one data set there is no need for a folder each.
+        draw_all(members, target if len(datasets) == 1 else target / dataset)
+    return 0
+
+
+def draw_all(rows: Sequence[Row], folder: Path) -> None:
+    """Draw every chart of the rows of one data set into `folder`, and say what was drawn."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from kdbench.plots import (
+        accuracy_vs_size,
+        distillation_impact,
+        pruning_impact,
+        quantization_impact,
+        teacher_vs_student,
+    )
+    from kdbench.results.summary import summarise
+
+    frame = summarise(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    for chart in (accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact):
+        name = chart.__name__.rpartition(".")[2]
+        figure = chart.draw(frame)
+        if figure is None:
+            print(f"skipped {name}: its rows are missing; run {chart.NEEDS} data={rows[0].dataset}", file=sys.stderr)
+            continue
+        figure.savefig(folder / f"{name}.png", dpi=160)
+        figure.savefig(folder / f"{name}.svg")
+        print(f"{shown((folder / name).absolute())}.png .svg")

@@ -1,0 +1,21 @@
+"""What pruning does to accuracy and bytes: each network before and after, as a file and as a gzipped file."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from kdbench.plots import before_after
+
+NEEDS = "kdbench sweep compress=baseline,prune"
+
+
+def draw(frame: pd.DataFrame) -> Figure | None:
+    """Return the chart of a summary, or None if no pruned variant has its baseline beside it."""
+    return before_after.chart(
+        frame,
+        "prune",
+        "What magnitude pruning costs, and what it buys",
+        ("dense", "pruned"),
+        [("size_bytes", "bytes of model.onnx (log)"), ("size_gzip_bytes", "bytes of model.onnx, gzipped (log)")],
+    )

@@ -1,0 +1,43 @@
+"""Every row under a folder; damaged ones are named and left out. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdbench.errors import BadSetting, DamagedFile
+from kdbench.results.row import FILE, Row, read
+
+
+def collect(folder: Path) -> tuple[list[Row], list[str]]:
+    """Return the rows under `folder`, and one line for each file that is not a whole row.
+
+    Raises `BadSetting` if the folder does not exist or holds no readable row.
+    """
+    if not folder.is_dir():
+        raise BadSetting(f"there is no folder {folder}: give the one that runs wrote to, such as outputs/")
+    rows, damaged = [], []
+    for path in sorted(folder.rglob(FILE)):
+        try:
+            rows.append(read(path))
+        except DamagedFile as error:
+            damaged.append(str(error))
+    if not rows:
+        reason = f"; skipped {damaged[0]}" if damaged else ""
+        raise BadSetting(f"there are no rows under {folder}{reason}: kdbench sweep outputs={folder} makes them")
+    return rows, damaged
+
+
+def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each data set: rows of different data are never compared.
+
+    Data of one name but other content (another fingerprint) count as another data set.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.dataset, row.data_fingerprint), []).append(row)
+    names = [name for name, _ in groups]
+    return {
+        name if names.count(name) == 1 else f"{name}-{fingerprint[:6]}": members
+        for (name, fingerprint), members in sorted(groups.items())
+    }

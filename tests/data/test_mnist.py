@@ -1,0 +1,120 @@
+import functools
+import gzip
+import hashlib
+import http.server
+import socket
+import threading
+import time
+
+import pytest
+import torch
+from tests.data.test_idx import encoded
+
+from kdbench.data import mnist
+from kdbench.data.mnist import Publication
+from kdbench.data.torchvision_import import torchvision
+from kdbench.errors import DamagedFile, DataUnavailable
+
+COUNTS = {"train": 40, "t10k": 20}
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    """Four IDX files of a small data set, by name, not gzipped."""
+    random = torch.Generator().manual_seed(0)
+    made = {}
+    for part, count in COUNTS.items():
+        images = torch.randint(256, (count, 28, 28), generator=random, dtype=torch.uint8)
+        made[f"{part}-images-idx3-ubyte"] = encoded(images)
+        made[f"{part}-labels-idx1-ubyte"] = encoded(torch.arange(count, dtype=torch.uint8) % 10)
+    return made
+
+
+@pytest.fixture
+def publication(files) -> Publication:
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return Publication("TinyMNIST", sha256, train=40, test=20, validation=8)
+
+
+def test_the_last_training_images_are_the_validation_split(tmp_path, files, publication):
+    for name, content in files.items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    splits = mnist.load(publication, tmp_path, tmp_path / "unused")
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (32, 8, 20)
+    assert splits.val.labels.tolist() == [number % 10 for number in range(32, 40)]
+    assert not (tmp_path / "unused").exists()
+
+
+def test_an_altered_file_is_an_error_and_not_a_reason_to_look_elsewhere(tmp_path, files, publication):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(files["t10k-labels-idx1-ubyte"][:-1] + b"\x01")
+    with pytest.raises(DamagedFile, match="t10k-labels"):
+        mnist.load(publication, tmp_path, tmp_path / "cache")
+
+
+def test_labels_out_of_range_are_noticed_where_no_checksum_is_known(tmp_path, files):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    labels = "train-labels-idx1-ubyte"
+    (tmp_path / labels).write_bytes(files[labels][:-1] + b"\x0a")
+    with pytest.raises(DamagedFile, match="labels"):
+        mnist.load(Publication("TinyMNIST", None, 40, 20, 8), tmp_path, tmp_path / "cache")
+
+
+@pytest.fixture
+def served(tmp_path, files, monkeypatch):
+    """A data set of torchvision's kind whose mirror is a server on loopback."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    resources = []
+    for name, content in files.items():
+        packed = gzip.compress(content)
+        (folder / f"{name}.gz").write_bytes(packed)
+        resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    class TinyMNIST(torchvision.datasets.MNIST):
+        mirrors = [f"http://127.0.0.1:{server.server_address[1]}/"]  # noqa: RUF012
+
+    TinyMNIST.resources = resources
+    monkeypatch.setattr(torchvision.datasets, "TinyMNIST", TinyMNIST, raising=False)
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_is_downloaded_is_kept_in_the_cache(tmp_path, publication, served):
+    cache = tmp_path / "cache"
+    first = mnist.load(publication, tmp_path / "nothing here", cache)
+    for path in served.iterdir():
+        path.unlink()
+    assert mnist.load(publication, None, cache).fingerprint == first.fingerprint
+
+
+def test_a_download_that_is_not_the_published_data_is_refused(tmp_path, publication, served):
+    (served / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"something else"))
+    with pytest.raises(DataUnavailable, match="TinyMNIST"):
+        mnist.load(publication, None, tmp_path / "cache")
+
+
+def test_a_silent_server_does_not_hang(tmp_path, publication, served, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        monkeypatch.setattr(torchvision.datasets.TinyMNIST, "mirrors", [address])
+        monkeypatch.setattr(mnist, "CONNECT_SECONDS", 0.2)
+        start = time.monotonic()
+        with pytest.raises(DataUnavailable):
+            mnist.load(publication, None, tmp_path / "cache")
+        assert time.monotonic() - start < 5
+    assert socket.getdefaulttimeout() is None
+
+
+def test_torchvision_is_usable_whatever_torch_it_was_built_for():
+    assert torchvision.datasets.MNIST.resources

@@ -1,0 +1,59 @@
+"""Rows of a whole study, made up but shaped like a real one."""
+
+from __future__ import annotations
+
+import random
+
+from tests.conftest import make_row
+
+from kdbench.results.row import Row
+
+SIZES = {
+    "mlp_simple": 204_000,
+    "mlp_medium": 942_000,
+    "mlp_deep": 5_980_000,
+    "cnn_simple": 34_200,
+    "cnn_medium": 101_000,
+    "cnn_deep": 1_160_000,
+    "resnet_simple": 303_000,
+    "resnet_medium": 700_000,
+    "resnet_deep": 1_090_000,
+}
+ERRORS = {"mlp": 0.02, "cnn": 0.006, "resnet": 0.004}
+TEACHERS = {"mlp_deep": "resnet_deep", "cnn_deep": "resnet_deep"}
+
+
+def study(seeds: int = 1, dataset: str = "mnist") -> list[Row]:
+    """36 variants x seeds."""
+    chance = random.Random(0)
+    rows = []
+    for model, bytes_ in SIZES.items():
+        family, _, grade = model.partition("_")
+        teacher = TEACHERS.get(model, f"{family}_deep")
+        for method in ("baseline", "quantize", "prune", "distill"):
+            for seed in range(seeds):
+                error = (
+                    ERRORS[family] * {"simple": 1.6, "medium": 1.2, "deep": 1.0}[grade] * chance.uniform(0.85, 1.2)
+                )
+                shrink = 3.5 if method == "quantize" else 1
+                rows.append(
+                    make_row(
+                        dataset=dataset,
+                        model=model,
+                        compress=method,
+                        seed=seed,
+                        teacher=teacher if method == "distill" else None,
+                        accuracy=1 - error,
+                        errors=round(error * 10_000),
+                        agreement=None if method == "baseline" else 0.99,
+                        size_bytes=round(bytes_ / shrink),
+                        size_gzip_bytes=round(bytes_ / shrink * (0.2 if method == "prune" else 0.9)),
+                        baseline_size_bytes=bytes_,
+                        latency_ms=bytes_ / 3e6 * (2 if method == "quantize" else 1),
+                        network_hash=f"net-{model}",
+                        teacher_hash=f"net-{teacher}" if method == "distill" else None,
+                        variant_hash=f"{model}-{method}",
+                        config_hash=f"{model}-{method}-{seed}",
+                    )
+                )
+    return rows

@@ -1,0 +1,146 @@
+"""The story, end to end, without Hydra."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from omegaconf import OmegaConf
+from onnx.reference import ReferenceEvaluator
+
+from kdbench import experiment
+from kdbench.errors import BadSetting, Diverged
+from kdbench.evaluation.predictions import BATCH, pixels
+from kdbench.results.row import FILE, read
+from tests.conftest import mlp
+
+QUANTIZE = {"_target_": "kdbench.compress.quantize.DynamicInt8"}
+PRUNE = {
+    "_target_": "kdbench.compress.prune.GlobalMagnitude",
+    "sparsity": 0.9,
+    "finetune_epochs": 1,
+    "finetune_lr_scale": 0.3,
+}
+DISTILL = {"_target_": "kdbench.compress.distill.Distill", "temperature": 4, "alpha": 0.1}
+
+TIMINGS = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
+    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize("name", ["baseline", "quantize", "prune", "distill", "distill_quantize"])
+def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_errors(make_config, digits, name):
+    steps = {
+        "baseline": [],
+        "quantize": [QUANTIZE],
+        "prune": [PRUNE],
+        "distill": [DISTILL],
+        "distill_quantize": [DISTILL, QUANTIZE],
+    }[name]
+    teacher = mlp(seed=1, widths=[32]) if "distill" in name else None
+    result = experiment.run(make_config(name, *steps, teacher=teacher))
+    row = result.row
+
+    files = {path.name for path in result.folder.iterdir()}
+    assert files == {"metrics.csv", "model.onnx", "config.yaml", "history.csv", "run.log"}
+    assert read(result.folder / FILE) == row
+    assert OmegaConf.load(result.folder / "config.yaml").compress.name == name
+    with (result.folder / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == (1 if name == "prune" else 2)
+
+    file = onnx.load(result.folder / "model.onnx")
+    evaluator = ReferenceEvaluator(file)
+    wrong = 0
+    for images, labels in zip(digits.test.images.split(BATCH), digits.test.labels.split(BATCH), strict=True):
+        logits = evaluator.run(None, {"images": pixels(images)})[0]
+        wrong += int((logits.argmax(1) != np.asarray(labels)).sum())
+    assert wrong == row.errors
+    assert row.accuracy == 1 - wrong / 1000
+
+    assert row.size_bytes == (result.folder / "model.onnx").stat().st_size
+    assert row.parameters == 784 * 16 + 16 + 160 + 10
+    assert (row.agreement is None) == (name == "baseline")
+    assert (row.teacher_size_bytes is None) == (teacher is None)
+    weights = 784 * 16 + 160
+    if name == "prune":
+        assert row.nonzero_parameters == row.parameters - round(0.9 * weights)
+    if "quantize" in name:
+        assert row.size_bytes < 0.4 * row.baseline_size_bytes
+    else:
+        assert row.size_bytes == row.baseline_size_bytes
+
+
+def test_the_same_run_gives_the_same_row_but_for_timings(make_config, tmp_path):
+    rows = []
+    for name in ("a", "b"):
+        config = replace(make_config("prune", PRUNE), outputs=tmp_path / name)
+        rows.append(vars(experiment.run(config).row))
+    for column, value in rows[0].items():
+        if column not in TIMINGS:
+            assert rows[1][column] == value, column
+
+
+def test_the_same_configuration_finds_its_folder_again_and_trains_nothing(make_config, monkeypatch):
+    first = experiment.run(make_config())
+    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained again"))
+    again = experiment.run(make_config())
+    assert again.folder == first.folder
+    assert again.row.train_seconds == first.row.train_seconds
+
+
+def test_a_student_does_not_train_its_own_baseline(make_config, monkeypatch):
+    titles = []
+    real = experiment.Trainer.fit
+
+    def counted(self, config, history, title, network, **options):
+        titles.append(title)
+        return real(self, config, history, title, network, **options)
+
+    monkeypatch.setattr(experiment.Trainer, "fit", counted)
+    experiment.run(make_config("distill", DISTILL, teacher=mlp(seed=1)))
+    assert titles == ["mlp_tiny baseline seed 1", "mlp_tiny Distill seed 0"]
+
+
+def test_the_test_split_is_read_once_by_the_file_that_ships_and_once_by_its_reference(make_config, monkeypatch):
+    from kdbench.evaluation import measure
+
+    read_splits = []
+    real = measure.predict
+
+    def counted(session, split):
+        read_splits.append(len(split))
+        return real(session, split)
+
+    monkeypatch.setattr(measure, "predict", counted)
+    experiment.run(make_config())
+    assert read_splits == [1000]
+    experiment.run(make_config("quantize", QUANTIZE))
+    assert read_splits == [1000, 1000, 1000]
+
+
+def test_a_run_that_diverges_writes_no_row(make_config):
+    config = make_config(network=mlp(lr=1e30))
+    with pytest.raises(Diverged):
+        experiment.run(config)
+    assert not list(config.outputs.rglob(FILE))
+    [log] = config.outputs.rglob("run.log")
+    assert "Diverged" in log.read_text()
+
+
+def test_bad_knobs_are_found_before_anything_is_trained_or_written(make_config):
+    config = make_config("prune", PRUNE | {"sparsity": 1.5})
+    with pytest.raises(BadSetting, match=r"compress\.sparsity=1\.5"):
+        experiment.run(config)
+    assert not config.outputs.exists()
+
+
+def test_steps_out_of_order_are_refused(make_config):
+    with pytest.raises(BadSetting, match="NetworkSteps, followed by FileSteps"):
+        experiment.run(make_config("wrong", QUANTIZE, PRUNE))
+    with pytest.raises(BadSetting, match="from scratch must come first"):
+        experiment.run(make_config("wrong", PRUNE, DISTILL, teacher=mlp(seed=1)))

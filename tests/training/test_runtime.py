@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from kdbench.errors import BadSetting
+from kdbench.training import runtime
+
+
+def test_auto_becomes_what_is_used():
+    found = runtime.resolve("auto", "auto", None)
+    assert found.device in ("cpu", "cuda", "mps")
+    assert found.precision == ("bf16" if runtime.fast_bf16(found.device) else "fp32")
+    assert found.threads >= 1
+
+
+def test_what_is_asked_for_by_name_is_used():
+    assert runtime.resolve("cpu", "bf16", 1) == runtime.Runtime("cpu", "bf16", 1)
+
+
+def test_a_device_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadSetting, match="device=cuda is not on this machine: choose from"):
+        runtime.resolve("cuda", "auto", None)
+
+
+def test_more_threads_than_cores_are_an_error():
+    with pytest.raises(BadSetting, match="threads=100000"):
+        runtime.resolve("cpu", "fp32", 100_000)
+
+
+def test_bf16_is_chosen_only_where_the_processor_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert not runtime.fast_bf16("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert runtime.fast_bf16("cpu")

@@ -1,0 +1,62 @@
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from kdbench.errors import DamagedFile
+from kdbench.training.fit import Epoch
+from kdbench.training.store import RECORD, WEIGHTS, Store, Training
+
+TRAINING = Training([Epoch(1, 0.5, 0.4, 0.9, 1.25)], 2.5)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_weights_and_record_come_back_exactly(store):
+    kept, other = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    nn.init.normal_(kept.weight)
+    kept.running_mean.normal_()
+    store.put("key", kept, TRAINING, {"seed": 0})
+    assert store.get("key", other) == TRAINING
+    for name, tensor in kept.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
+
+
+def test_what_was_never_kept_is_not_there(store):
+    assert store.get("key", nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (WEIGHTS, lambda content: content[:-1]),
+        (WEIGHTS, lambda content: b""),
+        (WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        (RECORD, lambda content: content[:-1]),
+        (RECORD, lambda content: b""),
+        (RECORD, lambda content: b"[]"),
+    ],
+)
+def test_damage_is_noticed(store, name, damage):
+    store.put("key", nn.Linear(2, 2), TRAINING, {})
+    path = store.folder / "key" / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedFile, match="delete it"):
+        store.get("key", nn.Linear(2, 2))
+
+
+def test_parallel_writers_leave_one_whole_entry_and_nothing_else(store):
+    networks = [nn.Linear(50, 50) for _ in range(8)]
+    threads = [threading.Thread(target=store.put, args=("key", network, TRAINING, {})) for network in networks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in store.folder.iterdir()] == ["key"]
+    found = nn.Linear(50, 50)
+    store.get("key", found)
+    assert sum(torch.equal(found.weight, network.weight) for network in networks) == 1
