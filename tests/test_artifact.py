@@ -38,8 +38,13 @@ def test_the_interface_of_the_file(exported):
 
 def test_the_file_carries_no_trace_of_where_it_was_made(exported):
     _, _, file = exported
-    assert b".py" not in file.content
-    assert b"/" not in b"".join(node.doc_string.encode() for node in file.file.graph.node)
+    # The weights apart: among millions of bytes any three come up by chance.
+    rest = onnx.ModelProto()
+    rest.CopyFrom(file.file)
+    for tensor in rest.graph.initializer:
+        tensor.ClearField("raw_data")
+    for trace in (b".py", b"/", b"torch.nn", b"pkg."):
+        assert trace not in rest.SerializeToString(), trace
 
 
 def test_export_is_deterministic(exported):

@@ -10,6 +10,8 @@ import pytest
 
 from kdbench.cli import main
 from kdbench.results.collect import collect
+from kdbench.results.row import write
+from tests.conftest import make_row
 
 QUICK = ["data=mnist_5k", "train.epochs=1", "model=mlp_simple"]
 
@@ -75,7 +77,11 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["data=minst"], "data=minst is unknown: did you mean 'mnist'?"),
         (["modle=cnn_deep"], "modle is not a setting: did you mean 'model'?"),
         (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
-        (["compress.sparsity=0.5"], "compress.sparsity is not a setting of this compress, only of compress=prune"),
+        (["compress.sparsity=0.5"], "only of prune: type compress=prune beside it"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate: see kdbench run --help"),
+        (["--cfg", "everything"], "see kdbench run --help"),
+        (["+compress.sparsity=0.5"], "compress.sparsity is not a setting"),
+        (["outputs=a_file"], "a_file"),
         (["+train.foo=1"], "train.foo is not a setting"),
         (["+outputz=there"], "outputz is not a setting: did you mean 'outputs'?"),
         (["+model.depth=3"], "unexpected keyword argument 'depth'"),
@@ -106,6 +112,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
     ],
 )
 def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, tmp_path):
+    Path("a_file").touch()
     assert main(["run", "data=mnist_5k", "train=mlp", "model=mlp_simple", *arguments]) != 0
     out, err = capsys.readouterr()
     assert out == ""
@@ -122,6 +129,9 @@ def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, 
         (["plot", "."], "error: there are no rows under ."),
         (["table", "nowhere"], "error: there is no folder nowhere"),
         (["plott"], "error: there is no command 'plott': did you mean 'plot'?"),
+        (["plot", "--tp", "x"], "error: unrecognized arguments: --tp x: see kdbench plot --help"),
+        (["table", "a", "b"], "error: unrecognized arguments: b: see kdbench table --help"),
+        (["ls", "--all"], "error: unrecognized arguments: --all: see kdbench ls --help"),
     ],
 )
 def test_other_commands_refuse_bad_input_in_one_line(capsys, arguments, message):
@@ -148,11 +158,24 @@ def test_data_that_cannot_be_had_are_replaced_with_a_warning_or_refused(capsys, 
     out, err = capsys.readouterr()
     assert "mnist_5k  mlp_simple" in out
     assert "GOING ON WITH mnist_5k INSTEAD" in err
+    assert err.splitlines()[-1] == "!! mnist could not be had: what was run above is mnist_5k, not mnist"
+    [log] = Path("outputs").rglob("run.log")
+    assert "mnist was asked for and could not be had" in log.read_text()
     assert {row.dataset for row in collect(Path("outputs"))[0]} == {"mnist_5k"}
     assert main(["run", "train.epochs=1", "model=mlp_simple", "data.fallback=null", "outputs=strict"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert "data.root=FOLDER" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    write(make_row(), tmp_path)
+    Path("a_file").touch()
+    assert main(["plot", ".", "--to", "a_file/charts"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert "a_file" in err
     assert len(err.strip().splitlines()) == 1
 
 

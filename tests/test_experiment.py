@@ -1,7 +1,9 @@
 """The story, end to end, without Hydra."""
 
+import copy
 import csv
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -10,9 +12,12 @@ from omegaconf import OmegaConf
 from onnx.reference import ReferenceEvaluator
 
 from kdbench import experiment
-from kdbench.errors import BadSetting, Diverged
+from kdbench.compress.step import NetworkStep
+from kdbench.data.splits import Splits
+from kdbench.errors import BadSetting, NotFinite
 from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.results.row import FILE, read
+from kdbench.training import runtime
 from tests.conftest import mlp
 
 QUANTIZE = {"_target_": "kdbench.compress.quantize.DynamicInt8"}
@@ -123,13 +128,94 @@ def test_the_test_split_is_read_once_by_the_file_that_ships_and_once_by_its_refe
     assert read_splits == [1000, 1000, 1000]
 
 
+def test_nothing_but_the_final_evaluation_touches_the_test_split(make_config, monkeypatch):
+    readers = set()
+    plain = Splits.__getattribute__
+
+    def watched(self, name):
+        if name == "test":
+            readers.add(sys._getframe(1).f_globals["__name__"])
+        return plain(self, name)
+
+    monkeypatch.setattr(Splits, "__getattribute__", watched)
+    teacher = mlp(seed=1, widths=[32])
+    experiment.run(make_config("all", DISTILL, PRUNE, QUANTIZE, teacher=teacher))
+    # The fingerprint hashes all three splits, and chooses nothing.
+    assert readers <= {"kdbench.data.splits", "kdbench.evaluation.measure"}
+    assert "kdbench.evaluation.measure" in readers
+
+
+def test_a_row_says_what_auto_came_to_and_belongs_with_runs_that_asked_for_it_by_name(make_config):
+    cores = runtime.resolve("cpu", "fp32", None).threads
+    by_name = experiment.run(make_config(threads=cores))
+    auto = experiment.run(make_config(threads=None))
+    assert auto.folder == by_name.folder
+    assert auto.row.threads == cores
+
+
+def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them(make_config, monkeypatch):
+    before = experiment.run(make_config())
+    monkeypatch.setattr("kdbench.targets._code", lambda file: "edited")
+    after = experiment.run(make_config())
+    assert after.folder == before.folder
+    assert after.row.variant_hash != before.row.variant_hash
+    assert after.row.network_hash != before.row.network_hash
+
+
+def test_a_network_is_known_by_one_hash_in_all_its_treatments(make_config):
+    made = [("baseline", []), ("quantize", [QUANTIZE])]
+    rows = [experiment.run(make_config(name, *steps)).row for name, steps in made]
+    taught = experiment.run(make_config("distill", DISTILL, network=mlp(widths=[8]), teacher=mlp())).row
+    assert rows[0].network_hash == rows[1].network_hash == taught.teacher_hash
+    assert len({row.variant_hash for row in rows}) == 2
+
+
+def test_a_student_is_measured_beside_its_teacher(make_config):
+    teacher = mlp(seed=1, widths=[32])
+    row = experiment.run(make_config("distill", DISTILL, teacher=teacher)).row
+    alone = experiment.run(make_config(network=teacher)).row
+    assert (row.teacher_seed, row.teacher_accuracy) == (1, alone.accuracy)
+    assert row.teacher_size_bytes == alone.size_bytes
+    assert row.teacher_train_seconds == alone.train_seconds
+
+
+@dataclass(frozen=True)
+class Untrained(NetworkStep):
+    from_scratch = True
+
+    def __call__(self, model, task):
+        return copy.deepcopy(model)
+
+
+def test_a_method_from_scratch_without_a_teacher_is_compared_with_its_trained_baseline(make_config):
+    row = experiment.run(make_config("untrained", {"_target_": "tests.test_experiment.Untrained"})).row
+    baseline = experiment.run(make_config()).row
+    assert row.agreement < 1
+    assert row.errors > baseline.errors
+    assert row.size_bytes == row.baseline_size_bytes == baseline.size_bytes
+
+
+def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, monkeypatch):
+    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(BadSetting, match=r"model\.widths"):
+        experiment.run(make_config("distill", DISTILL, network=mlp(widths=[0]), teacher=mlp(seed=1)))
+
+
+def test_a_run_that_is_cut_off_leaves_no_row_beside_another_model(make_config, monkeypatch):
+    folder = experiment.run(make_config()).folder
+    monkeypatch.setattr("kdbench.experiment.measure", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        experiment.run(make_config())
+    assert not (folder / FILE).exists()
+
+
 def test_a_run_that_diverges_writes_no_row(make_config):
     config = make_config(network=mlp(lr=1e30))
-    with pytest.raises(Diverged):
+    with pytest.raises(NotFinite):
         experiment.run(config)
     assert not list(config.outputs.rglob(FILE))
     [log] = config.outputs.rglob("run.log")
-    assert "Diverged" in log.read_text()
+    assert "NotFinite" in log.read_text()
 
 
 def test_bad_knobs_are_found_before_anything_is_trained_or_written(make_config):

@@ -140,6 +140,12 @@ def test_a_student_comes_to_agree_with_its_teacher(trainer, few):
     assert distances[0] < distances[1]
 
 
+def test_a_method_may_ask_for_no_epochs(trainer):
+    history = []
+    trainer.fit(mlp(), history, "title", trainer.initial(mlp()).network, epochs=0)
+    assert history == []
+
+
 def test_recipes_are_checked():
     with pytest.raises(ValueError, match=r"train\.lr=0 is out of range"):
         TrainConfig(1, 64, 0, 0, 0).check()

@@ -96,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `kdbench table | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # a folder that may not be written to, a disk that is full
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

@@ -24,9 +24,13 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
     for. The teacher is the baseline of its name under the same overrides, except those of the student's
     model and of the compression. Raises `BadSetting` for anything out of range.
     """
-    _known("", composed, Schema)
+    _known("", composed, [field.name for field in fields(Schema)])
     data = _plain(composed, "data")
     compress = _plain(composed, "compress")
+    if "steps" in compress:
+        # Steps read the knobs that their YAML passes on; one that was added would reach none of them.
+        yaml = OmegaConf.load(options("compress", folders)[names["compress"]])
+        _known("compress.", compress, [str(key) for key in yaml])
     network = _network(composed, names["model"])
     teacher = None
     if "teacher" in compress:
@@ -60,13 +64,12 @@ def _network(composed: DictConfig, name: str) -> NetworkConfig:
     model = _plain(composed, "model")
     model.pop("teacher", None)
     train = _plain(composed, "train")
-    _known("train.", train, TrainConfig)
+    _known("train.", train, [field.name for field in fields(TrainConfig)])
     return NetworkConfig(name, model, TrainConfig(**train), composed.seed)
 
 
-def _known(prefix: str, given: Iterable[Any], schema: type) -> None:
+def _known(prefix: str, given: Iterable[Any], names: Sequence[str]) -> None:
     """Refuse keys that were added with `+` and that nothing would read."""
-    names = [field.name for field in fields(schema)]
     for key in given:
         if key not in names:
             raise BadSetting(f"{prefix}{key} is not a setting: {nearest(str(key), names)}")

@@ -92,6 +92,7 @@ class Config:
     precision: str
     threads: int | None
     outputs: Path
+    code: dict[str, str] = field(default_factory=dict)  # of each _target_, when known: its code and unnamed defaults
 
     def __post_init__(self) -> None:
         for network in (self.network, self.teacher):
@@ -105,17 +106,20 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Eight hex digits over everything that decides the row, and nothing that only says where things lie."""
+        """Eight hex digits over every setting that decides the row, and nothing that only says where things lie.
+
+        Code is left out: a run of edited code replaces the row of the old code.
+        """
         return digest(self._deciding())[:8]
 
     @property
     def variant(self) -> str:
-        """Eight hex digits that runs share if and only if they differ in nothing but the seed."""
+        """Eight hex digits that runs share if and only if they differ in nothing but the seed, code included."""
         deciding = self._deciding()
         for network in ("network", "teacher"):
             if deciding[network] is not None:
                 del deciding[network]["seed"]
-        return digest(deciding)[:8]
+        return digest([deciding, self.code])[:8]
 
     @property
     def network_hash(self) -> str:
@@ -130,11 +134,14 @@ class Config:
     def _hash_of(self, network: NetworkConfig) -> str:
         deciding = self._deciding() | {"network": asdict(network) | {"seed": None}}
         del deciding["compress"], deciding["teacher"]
-        return digest(deciding)[:8]
+        code = [self.code.get(node["_target_"]) for node in (network.model, self.data.loader)]
+        return digest([deciding, code])[:8]
 
     def _deciding(self) -> dict[str, Any]:
         deciding = asdict(self)
-        del deciding["outputs"], deciding["fallback"], deciding["data"]["root"], deciding["data"]["cache"]
+        for name in ("outputs", "code", "fallback"):
+            del deciding[name]
+        del deciding["data"]["root"], deciding["data"]["cache"]
         return deciding
 
 

@@ -25,8 +25,8 @@ class DamagedFile(KdbenchError):  # noqa: N818
     """A file is there but truncated, altered or not what its name says."""
 
 
-class Diverged(KdbenchError):  # noqa: N818
-    """Training produced a loss that is not a finite number."""
+class NotFinite(KdbenchError):  # noqa: N818
+    """A training diverged, or a measurement is no number: NaN is never a result."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbench import artifact, targets
 from kdbench.artifact import Artifact, Artifacts
 from kdbench.compress.step import FileStep, NetworkStep
-from kdbench.config import Config
+from kdbench.config import Config, digest
 from kdbench.data.load import load
 from kdbench.errors import BadSetting
 from kdbench.evaluation.measure import measure
@@ -17,6 +17,7 @@ from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.trainer import Networks, Trainer
 from kdbench.training import runtime
+from kdbench.training.runtime import Runtime
 from kdbench.training.store import Store
 
 log = logging.getLogger(__name__)
@@ -37,15 +38,28 @@ def run(config: Config) -> Result:
     """
     network_steps, file_steps = steps(config)
     machine = runtime.resolve(config.device, config.precision, config.threads)
+    asked = config.data.name
     config, splits = load(config)
+    config = resolved(config, machine)
     with RunFolder.of(config) as folder:
         log.info("%s, fingerprint %s; %s", config.data.name, splits.fingerprint, machine)
+        if config.data.name != asked:
+            log.info("%s was asked for and could not be had", asked)
         trainer = Trainer(splits, machine, Store(config.outputs / "store"))
         networks = train(config, network_steps, trainer)
         artifacts = export(networks, file_steps)
         row = measure(config, machine, splits, networks, artifacts)
         folder.write(row, artifacts.shipped.content, networks.shipped.history)
     return Result(row, folder.path)
+
+
+def resolved(config: Config, machine: Runtime) -> Config:
+    """Return `config` with what `auto` came to, and with the identity of the code that its YAML files name."""
+    nodes = [config.data.loader, config.network.model, *config.compress.steps]
+    if config.teacher:
+        nodes.append(config.teacher.model)
+    code = {node["_target_"]: digest(targets.identity({"_target_": node["_target_"]})) for node in nodes}
+    return replace(config, device=machine.device, precision=machine.precision, threads=machine.threads, code=code)
 
 
 def steps(config: Config) -> tuple[list[NetworkStep], list[FileStep]]:
@@ -62,11 +76,13 @@ def steps(config: Config) -> tuple[list[NetworkStep], list[FileStep]]:
 
 def train(config: Config, network_steps: list[NetworkStep], trainer: Trainer) -> Networks:
     """Train what has to be trained, or take it from the store, and apply the steps that change the network."""
+    network = baseline = trainer.initial(config.network)  # first, since it finds impossible sizes
     teacher = trainer.baseline(config.teacher) if config.teacher else None
-    if network_steps and network_steps[0].from_scratch:
-        baseline, network = None, trainer.initial(config.network)
-    else:
-        baseline = network = trainer.baseline(config.network)
+    from_scratch = bool(network_steps) and network_steps[0].from_scratch
+    if not (from_scratch and teacher):
+        baseline = trainer.baseline(config.network)
+    if not from_scratch:
+        network = baseline
     for step, node in zip(network_steps, config.compress.steps, strict=False):
         network = trainer.compressed(step, node, network, config.network, teacher)
     return Networks(network, baseline, teacher)
@@ -77,8 +93,6 @@ def export(networks: Networks, file_steps: list[FileStep]) -> Artifacts:
     plain = file = artifact.export(networks.shipped.network)
     for step in file_steps:
         file = step(file)
-    baseline = plain
-    if networks.baseline is not None and networks.baseline is not networks.shipped:
-        baseline = artifact.export(networks.baseline.network)
+    baseline = plain if networks.baseline is networks.shipped else artifact.export(networks.baseline.network)
     teacher = artifact.export(networks.teacher.network) if networks.teacher else None
     return Artifacts(Artifact(file), Artifact(baseline), Artifact(teacher) if teacher else None)

@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from kdbench.choices import config_dir
 from kdbench.compose import resolve
 from kdbench.config import Schema
+from kdbench.errors import BadSetting
 from kdbench.messages import explain
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Session:
 
     rows: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
     bar: tqdm[Any] | None = None
     tracebacks: bool = False  # asked for by HYDRA_FULL_ERROR
 
@@ -45,6 +48,7 @@ class Session:
         """Forget what an earlier command in the same process did."""
         self.rows.clear()
         self.failures.clear()
+        self.replaced.clear()
         self.bar = None
         self.tracebacks = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
@@ -90,6 +94,9 @@ def task(composed: DictConfig) -> None:
         from kdbench.results.lines import line
 
         session.rows.append(result.row)
+        asked, used = told.runtime.choices["data"], result.row.dataset
+        if asked != used:
+            session.replaced.add((asked, used))
         tqdm.write(line(result.row, result.folder), file=sys.stdout)
     if session.bar is not None:
         session.bar.update()
@@ -132,6 +139,7 @@ def launch(arguments: Sequence[str]) -> int:
     log.addHandler(terminal)
     sys.argv = ["kdbench run", *arguments]
     try:
+        refuse_unknown_flags(arguments)
         # Hydra prints errors in several lines and exits; with this it hands them over, and we say them in one.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
@@ -151,12 +159,25 @@ def launch(arguments: Sequence[str]) -> int:
     return report()
 
 
+def refuse_unknown_flags(arguments: Sequence[str]) -> None:
+    """Raise `BadSetting` for what Hydra's own parser would answer with a page of usage."""
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise BadSetting(f"{message}: see kdbench run --help")
+
+    parser.error = error  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+
 def report() -> int:
     """After a sweep, print the whole table and the list of what failed; return the exit status."""
     if session.bar is not None and session.rows:
         from kdbench.results.table import text
 
         print("\n" + text(session.rows))
+    for asked, used in sorted(session.replaced):
+        print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
     if session.bar is not None and session.failures:
         print(f"\n{len(session.failures)} of {session.bar.total} runs failed:", file=sys.stderr)
         for failure in session.failures:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.arguments import Arguments
 from kdbench.choices import about, config_dir, options
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
-    parser = argparse.ArgumentParser(prog="kdbench ls", description="Models, compressions and data sets.")
+    parser = Arguments(prog="kdbench ls", description="Models, compressions and data sets.")
     parser.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="also list the choices in DIR")
     given = parser.parse_args(arguments).config_dir
     folders = [config_dir()]

@@ -78,7 +78,8 @@ def unknown_setting(error: BaseException) -> str | None:
     known = settings(folders())
     if key in known and key not in GROUPS:
         group = key.partition(".")[0]
-        return f"{key} is not a setting of this {group}, only of {group}={', '.join(known[key])}"
+        owners = ",".join(known[key])
+        return f"{key} is not a setting of every {group} here, only of {owners}: type {group}={owners} beside it"
     if key in known:
         return f"{key} cannot be given like this: type {key}=..."
     return f"{key} is not a setting: {nearest(key, known)}"

@@ -46,8 +46,9 @@ def instantiate(node: dict[str, Any], setting: str) -> Any:
 def identity(node: dict[str, Any]) -> dict[str, Any]:
     """Return everything that decides what `node` makes: its knobs, unnamed defaults included, and its code.
 
-    The code is the syntax tree of the target's file, so that comments, docstrings and layout may change
-    while an edited formula is never served the weights of the old one.
+    The code is the syntax tree of the target's own file, so that comments, docstrings and layout may change
+    while an edited model or method is never served the weights of the old one. What that file imports is not
+    part of it: for kdbench's own training code that is `training.store.FORMAT`.
     """
     target = locate(node["_target_"])
     defaults = {

@@ -45,7 +45,9 @@ class Networks:
     """The network that ships, and those it is compared with."""
 
     shipped: Trained
-    baseline: Trained | None  # None where the method starts from scratch and did not need one
+    # What the compression started from: the trained network, or, where a method starts from scratch beside a
+    # teacher, the initial one, of which only the size is compared.
+    baseline: Trained
     teacher: Trained | None
 
 
@@ -138,7 +140,8 @@ class Trainer:
         **options: Any,
     ) -> None:
         """Train `network` in place by the recipe of `config`, changed where a method asks for it."""
-        settings = replace(config.train, epochs=epochs or config.train.epochs, lr=config.train.lr * lr_scale)
+        epochs = config.train.epochs if epochs is None else epochs
+        settings = replace(config.train, epochs=epochs, lr=config.train.lr * lr_scale)
         history += fit(
             network,
             self.data.train,

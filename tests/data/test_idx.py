@@ -51,12 +51,12 @@ def test_one_altered_byte_is_noticed_by_the_checksum(tmp_path, array):
 
 
 def test_files_are_found_plain_gzipped_and_where_torchvision_puts_them(tmp_path):
-    assert idx.find(tmp_path, "x") is None
+    assert idx.find(tmp_path, "MNIST", "x") is None
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     (raw / "x.gz").touch()
-    assert idx.find(tmp_path, "x") == raw / "x.gz"
+    assert idx.find(tmp_path, "MNIST", "x") == raw / "x.gz"
     (tmp_path / "x.gz").touch()
-    assert idx.find(tmp_path, "x") == tmp_path / "x.gz"
+    assert idx.find(tmp_path, "MNIST", "x") == tmp_path / "x.gz"
     (tmp_path / "x").touch()
-    assert idx.find(tmp_path, "x") == tmp_path / "x"
+    assert idx.find(tmp_path, "MNIST", "x") == tmp_path / "x"

@@ -39,6 +39,15 @@ def test_without_fallback_the_error_says_what_to_type(lost):
         loading.load(replace(lost, fallback=None))
 
 
+def test_a_failure_is_found_once_a_process(lost, monkeypatch):
+    strict = replace(lost, fallback=None)
+    with pytest.raises(DataUnavailable):
+        loading.load(strict)
+    monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("the dead network was waited for again"))
+    with pytest.raises(DataUnavailable):
+        loading.load(strict)
+
+
 def test_the_files_are_read_once_a_process(lost, monkeypatch):
     first = loading.load(lost)[1]
     monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("read again"))

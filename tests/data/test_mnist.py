@@ -5,6 +5,7 @@ import http.server
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +60,33 @@ def test_labels_out_of_range_are_noticed_where_no_checksum_is_known(tmp_path, fi
     labels = "train-labels-idx1-ubyte"
     (tmp_path / labels).write_bytes(files[labels][:-1] + b"\x0a")
     with pytest.raises(DamagedFile, match="labels"):
-        mnist.load(Publication("TinyMNIST", None, 40, 20, 8), tmp_path, tmp_path / "cache")
+        mnist.load(Publication("TinyMNIST", None, train=40, test=20, validation=8), tmp_path, tmp_path / "cache")
+
+
+def test_two_data_sets_under_one_root_are_told_apart(tmp_path, files, publication):
+    """Both publications name their four files alike, and torchvision puts them side by side."""
+    other = replace(publication, torchvision_name="TinyFashion", sha256=None)
+    for folder, shift in (("TinyMNIST", 0), ("TinyFashion", 1)):
+        raw = tmp_path / folder / "raw"
+        raw.mkdir(parents=True)
+        for name, content in files.items():
+            images = "images" in name
+            (raw / name).write_bytes(content[:-1] + bytes([content[-1] ^ shift]) if images else content)
+    first, second = (mnist.load(which, tmp_path, tmp_path / "cache") for which in (publication, other))
+    assert first.fingerprint != second.fingerprint
+
+
+def test_files_of_a_namesake_are_refused(tmp_path, files, publication):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    namesakes = frozenset(publication.sha256.values())
+    other = replace(publication, torchvision_name="TinyFashion", sha256=None, namesakes=namesakes)
+    with pytest.raises(DamagedFile, match="belongs to another data set"):
+        mnist.load(other, tmp_path, tmp_path / "cache")
+
+
+def test_fashion_mnist_refuses_the_files_of_mnist():
+    assert mnist.FASHION_MNIST.namesakes == set(mnist.MNIST.sha256.values())
 
 
 @pytest.fixture

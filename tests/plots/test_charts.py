@@ -1,3 +1,4 @@
+import statistics
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from kdbench.plots import (
     teacher_vs_student,
 )
 from kdbench.results.row import write
-from kdbench.results.summary import summarise
+from kdbench.results.summary import frame, summarise
 
 CHARTS = [accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact]
 NAMES = [chart.__name__.rpartition(".")[2] for chart in CHARTS]
@@ -44,7 +45,7 @@ def in_view(figure, text: Text) -> bool:
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_no_text_is_clipped_and_no_two_overlap(chart, seeds):
-    figure = chart.draw(summarise(study(seeds)))
+    figure = chart.draw(frame(study(seeds)))
     found = texts(figure)
     assert len(found) > 10
     width, height = figure.canvas.get_width_height()
@@ -62,13 +63,13 @@ def test_no_text_is_clipped_and_no_two_overlap(chart, seeds):
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_every_chart_says_its_data_set_and_number_of_seeds(chart):
-    said = " ".join(text for text, _ in texts(chart.draw(summarise(study(3)))))
+    said = " ".join(text for text, _ in texts(chart.draw(frame(study(3)))))
     assert "mnist, 10,000 test images, means of 3 seeds" in said
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_a_chart_whose_rows_are_missing_is_not_drawn(chart):
-    assert chart.draw(summarise([make_row()])) is None
+    assert chart.draw(frame([make_row()])) is None
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
@@ -78,17 +79,17 @@ def test_every_chart_can_stand_a_network_without_errors_and_one_that_learnt_noth
         make_row(**{**vars(row), "accuracy": 1.0 if row.model == "cnn_deep" else 0.098 if row.seed else 0.99})
         for row in rows
     ]
-    assert len(texts(chart.draw(summarise(rows)))) > 10
+    assert len(texts(chart.draw(frame(rows)))) > 10
 
 
 def test_nothing_beats_the_front_and_everything_else_is_beaten():
-    frame = summarise(study())
-    front = accuracy_vs_size.pareto(frame)
-    for index, line in frame.iterrows():
+    variants = summarise(frame(study()))
+    front = accuracy_vs_size.pareto(variants)
+    for index, line in variants.iterrows():
         beaten = (
-            (frame["size_bytes"] <= line["size_bytes"])
-            & (frame["accuracy"] >= line["accuracy"])
-            & ((frame["size_bytes"] < line["size_bytes"]) | (frame["accuracy"] > line["accuracy"]))
+            (variants["size_bytes"] <= line["size_bytes"])
+            & (variants["accuracy"] >= line["accuracy"])
+            & ((variants["size_bytes"] < line["size_bytes"]) | (variants["accuracy"] > line["accuracy"]))
         )
         assert front[index] != beaten.any()
 
@@ -102,9 +103,23 @@ def test_before_and_after_are_of_the_same_network():
         for row in rows
         if row.model == "cnn_deep" and row.compress == "baseline"
     ]
-    pairs = joined(summarise(rows + other_recipe), "prune")
+    pairs = joined(frame(rows + other_recipe), "prune")
     assert len(pairs) == 9
     assert (pairs["accuracy_before"] > 0.9).all()
+
+
+def test_before_and_after_are_of_the_same_seeds():
+    from kdbench.plots.before_after import joined
+
+    rows = [row for row in study(3) if row.model == "cnn_deep"]
+    kept = [row for row in rows if row.seed < 2 or row.compress != "baseline"]
+    before, after = ([r.accuracy for r in kept if r.compress == c and r.seed < 2] for c in ("baseline", "prune"))
+    [pair] = joined(frame(kept), "prune").to_dict("records")
+    assert pair["seeds"] == 2
+    assert pair["accuracy_before"] == pytest.approx(statistics.mean(before))
+    assert pair["accuracy"] == pytest.approx(statistics.mean(after))
+    differences = [now - then for then, now in zip(before, after, strict=True)]
+    assert pair["gained_std"] == pytest.approx(statistics.stdev(differences))
 
 
 @pytest.fixture
@@ -131,6 +146,20 @@ def test_data_sets_get_charts_of_their_own(outputs):
     write(make_row(dataset="fashion_mnist", data_fingerprint="f1"), folder)
     assert command.main([str(outputs), "--to", str(outputs / "charts")]) == 0
     assert sorted(path.name for path in (outputs / "charts").iterdir()) == ["fashion_mnist", "mnist"]
+
+
+def test_charts_of_earlier_rows_do_not_stay(outputs, capsys):
+    assert command.main([str(outputs)]) == 0
+    folder = outputs / "runs" / "other"
+    folder.mkdir()
+    write(make_row(dataset="mnist_5k", data_fingerprint="f1"), folder)
+    assert command.main([str(outputs)]) == 0
+    assert [path.name for path in (outputs / "plots").iterdir() if path.is_file()] == []
+    assert len(list((outputs / "plots" / "mnist").iterdir())) == 10
+    for path in (outputs / "runs").glob("*-prune-0/metrics.csv"):
+        path.unlink()
+    assert command.main([str(outputs)]) == 0
+    assert {path.stem for path in (outputs / "plots" / "mnist").iterdir()} == set(NAMES) - {"pruning_impact"}
 
 
 def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from tests.conftest import make_row
 
-from kdbench.errors import DamagedFile
+from kdbench.errors import DamagedFile, NotFinite
 from kdbench.results import row as rows
 from kdbench.results.row import FILE, read, write, write_whole
 
@@ -74,6 +74,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_whole(tmp_path / "a", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_never_written(tmp_path, value):
+    with pytest.raises(NotFinite, match="teacher_kl is"):
+        write(make_row(teacher_kl=value), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_is_plain_csv(tmp_path):

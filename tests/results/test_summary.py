@@ -6,7 +6,7 @@ from tests.conftest import make_row
 from kdbench.errors import BadSetting
 from kdbench.results.collect import by_dataset, collect
 from kdbench.results.row import FILE, write
-from kdbench.results.summary import summarise
+from kdbench.results.summary import frame, summarise
 from kdbench.results.table import markdown, text
 
 
@@ -19,20 +19,20 @@ def seeds(accuracies, **changes):
 
 def test_means_and_standard_deviations_are_over_seeds():
     values = [0.991, 0.993, 0.998]
-    [line] = summarise(seeds(values)).to_dict("records")
+    [line] = summarise(frame(seeds(values))).to_dict("records")
     assert line["seeds"] == 3
     assert line["accuracy"] == pytest.approx(statistics.mean(values))
     assert line["accuracy_std"] == pytest.approx(statistics.stdev(values))
 
 
 def test_one_seed_has_no_spread():
-    assert summarise(seeds([0.99]))["accuracy_std"].isna().all()
+    assert summarise(frame(seeds([0.99])))["accuracy_std"].isna().all()
     assert "±" not in text(seeds([0.99]))
     assert "±" in text(seeds([0.99, 0.98]))
 
 
 def test_the_same_run_twice_counts_once():
-    assert summarise([make_row(), make_row()])["seeds"].tolist() == [1]
+    assert summarise(frame([make_row(), make_row()]))["seeds"].tolist() == [1]
 
 
 def test_variants_of_one_method_are_told_apart_by_what_differs():
@@ -45,13 +45,13 @@ def test_variants_of_one_method_are_told_apart_by_what_differs():
         )
         for sparsity in (0.5, 0.9)
     ]
-    assert list(summarise(rows)["label"]) == ["prune (sparsity=0.5)", "prune (sparsity=0.9)"]
-    assert list(summarise(rows[:1])["label"]) == ["prune"]
+    assert list(summarise(frame(rows))["label"]) == ["prune (sparsity=0.5)", "prune (sparsity=0.9)"]
+    assert list(summarise(frame(rows[:1]))["label"]) == ["prune"]
 
 
 def test_networks_that_share_a_name_are_told_apart():
     rows = [make_row(network_hash=name, variant_hash=name, config_hash=name) for name in ("abcdef", "123456")]
-    assert set(summarise(rows)["name"]) == {"cnn_deep #abcd", "cnn_deep #1234"}
+    assert set(summarise(frame(rows))["name"]) == {"cnn_deep #abcd", "cnn_deep #1234"}
 
 
 def test_rows_of_different_data_are_kept_apart():

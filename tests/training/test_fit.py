@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench.errors import Diverged
+from kdbench.errors import NotFinite
 from kdbench.models.mlp import MLP
 from kdbench.training.fit import fit, validate
 
@@ -74,8 +74,16 @@ def test_validation_counts_every_image_once(digits, machine, monkeypatch):
 
 
 def test_divergence_is_an_error_that_says_what_to_do(few, recipe, machine):
-    with pytest.raises(Diverged, match=r"train\.lr"):
+    with pytest.raises(NotFinite, match=r"train\.lr"):
         fit(network(), few.train, few.val, replace(recipe, lr=1e30), machine, 0)
+
+
+def test_no_epochs_change_nothing(few, recipe, machine):
+    model = network()
+    before = flat(model)
+    assert fit(model, few.train, few.val, replace(recipe, epochs=0), machine, 0) == []
+    assert torch.equal(flat(model), before)
+    assert not model.training
 
 
 def test_after_step_runs_after_every_step(few, recipe, machine):

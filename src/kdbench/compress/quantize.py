@@ -49,8 +49,8 @@ class _quiet:  # noqa: N801 - used like a function
     """Silence the quantizer's advice to preprocess: the exporter has folded batch norm already."""
 
     def __enter__(self) -> None:
-        self.level = logging.root.level
+        self.disabled = logging.root.manager.disable
         logging.disable(logging.WARNING)
 
     def __exit__(self, *_: object) -> None:
-        logging.disable(logging.NOTSET)
+        logging.disable(self.disabled)

@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from kdbench import targets
 from kdbench.config import Config, DataConfig, digest
 from kdbench.data.splits import Splits
-from kdbench.errors import DataUnavailable
+from kdbench.errors import DataUnavailable, KdbenchError
 
 log = logging.getLogger(__name__)
 
 # Of this process: the jobs of a sweep read the files once, and wait for a dead network once.
-_loaded: dict[str, tuple[DataConfig, Splits]] = {}
+_loaded: dict[str, tuple[DataConfig, Splits] | KdbenchError] = {}
 
 
 def load(config: Config) -> tuple[Config, Splits]:
@@ -24,8 +24,14 @@ def load(config: Config) -> tuple[Config, Splits]:
     """
     key = digest([asdict(config.data), asdict(config.fallback) if config.fallback else None])
     if key not in _loaded:
-        _loaded[key] = find(config.data, config.fallback)
-    data, splits = _loaded[key]
+        try:
+            _loaded[key] = find(config.data, config.fallback)
+        except KdbenchError as error:
+            _loaded[key] = error
+    outcome = _loaded[key]
+    if isinstance(outcome, KdbenchError):
+        raise outcome
+    data, splits = outcome
     return replace(config, data=data), splits
 
 

@@ -22,6 +22,7 @@ class Publication:
     torchvision_name: str
     # Of the decompressed bytes, so that files gzipped again are accepted; None where none is published.
     sha256: dict[str, str] | None
+    namesakes: frozenset[str] = frozenset()  # sums of files of the same names that belong to other data
     train: int = 60_000
     test: int = 10_000
     validation: int = 5_000  # the last of the training images
@@ -36,7 +37,7 @@ MNIST = Publication(
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
 )
-FASHION_MNIST = Publication("FashionMNIST", None)
+FASHION_MNIST = Publication("FashionMNIST", None, frozenset((MNIST.sha256 or {}).values()))
 
 
 def load_mnist(root: Path | None, cache: Path) -> Splits:
@@ -76,11 +77,11 @@ def read(publication: Publication, folder: Path) -> Splits | None:
         "t10k-images-idx3-ubyte": (publication.test, 28, 28),
         "t10k-labels-idx1-ubyte": (publication.test,),
     }
-    paths = {name: idx.find(folder, name) for name in names}
+    paths = {name: idx.find(folder, publication.torchvision_name, name) for name in names}
     if None in paths.values():
         return None
     sha256 = publication.sha256 or {}
-    arrays = [idx.read(paths[name], shape, sha256.get(name)) for name, shape in names.items()]
+    arrays = [idx.read(paths[name], shape, sha256.get(name), publication.namesakes) for name, shape in names.items()]
     try:
         training = Split(arrays[0].unsqueeze(1), arrays[1].long())
         test = Split(arrays[2].unsqueeze(1), arrays[3].long())

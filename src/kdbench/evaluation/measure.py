@@ -26,9 +26,10 @@ def measure(config: Config, machine: Runtime, splits: Splits, networks: Networks
     shipped = artifacts.shipped
     labels = splits.test.labels.numpy()
     logits = predict(session(shipped.content, machine.threads), splits.test)
+    wrong = accuracy.errors(logits, labels)
     reference = (artifacts.teacher or artifacts.baseline) if config.compress.steps else None
     other = predict(session(reference.content, machine.threads), splits.test) if reference else None
-    wrong = accuracy.errors(logits, labels)
+    taught = other is not None and artifacts.teacher is not None
     count = parameters(networks.shipped.network)
     timing = speed.measure(shipped.content, pixels(splits.test.images[: speed.THROUGHPUT_BATCH]), machine.threads)
     history = networks.shipped.history
@@ -37,6 +38,7 @@ def measure(config: Config, machine: Runtime, splits: Splits, networks: Networks
         model=config.network.name,
         compress=config.compress.name,
         teacher=config.teacher.name if config.teacher else None,
+        teacher_seed=config.teacher.seed if config.teacher else None,
         settings=config.compress.settings,
         seed=config.network.seed,
         accuracy=1 - wrong / len(labels),
@@ -46,6 +48,7 @@ def measure(config: Config, machine: Runtime, splits: Splits, networks: Networks
         ece=accuracy.ece(logits, labels),
         agreement=None if other is None else fidelity.agreement(logits, other),
         teacher_kl=None if other is None else fidelity.reference_kl(logits, other),
+        teacher_accuracy=1 - accuracy.errors(other, labels) / len(labels) if taught else None,
         val_accuracy=history[-1].val_accuracy if history else None,
         parameters=count,
         nonzero_parameters=count - size.zero_weights(shipped.file),

@@ -42,8 +42,10 @@ def timings(run: object, images: np.ndarray) -> list[float]:
     assert callable(run)
     for wanted in (WARM_UP_SECONDS, SECONDS):
         seconds: list[float] = []
-        while len(seconds) < 5 or (sum(seconds) < wanted and len(seconds) < 1000):
+        total = 0.0
+        while len(seconds) < 5 or total < wanted:
             start = time.perf_counter()
             run(images)
             seconds.append(time.perf_counter() - start)
+            total += seconds[-1]
     return seconds

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 
 from kdbench.plots import accuracy_axis, style
 from kdbench.plots.labels import Label, place
+from kdbench.results.summary import summarise
 
 NEEDS = "kdbench sweep"
 
 
-def draw(frame: pd.DataFrame) -> Figure | None:
-    """Return the chart of a summary, or None if it has fewer than two variants."""
+def draw(runs: pd.DataFrame) -> Figure | None:
+    """Return the chart, or None if there are fewer than two variants."""
+    frame = summarise(runs)
     if len(frame) < 2:
         return None
     figure = style.figure("Accuracy against size of the file that ships", frame, 10, 6.6)

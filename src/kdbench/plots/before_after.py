@@ -12,16 +12,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from kdbench.plots import accuracy_axis, style
 from kdbench.plots.style import LOOKS, Look
+from kdbench.results.summary import beside_baselines, summarise
 
 
 def chart(
-    frame: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[tuple[str, str]]
+    runs: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[tuple[str, str]]
 ) -> Figure | None:
     """Return a chart of accuracy and of each of `amounts` (column, axis title), a line for each network.
 
-    `ends` names before and after. None if no variant of `method` has its baseline in the summary.
+    `ends` names before and after. None if no run of `method` has its baseline, of the same seed, among `runs`.
     """
-    pairs = joined(frame, method)
+    pairs = joined(runs, method)
     if pairs.empty:
         return None
     figure = style.figure(title, pairs, 7.5 + 2.4 * len(amounts), 1.9 + 0.36 * len(pairs))
@@ -37,18 +38,17 @@ def chart(
     return figure
 
 
-def joined(frame: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Return the variants of `method` with their baselines' columns as `*_before`, and what to call them.
-
-    A baseline belongs to a variant if it is the same network on the same data and machine settings. Variants
-    without one are left out.
-    """
-    baselines = frame[frame["compress"] == "baseline"].set_index("network_hash")
-    variants = frame[frame["compress"] == method]
-    pairs = variants.join(baselines.add_suffix("_before"), on="network_hash", how="inner").reset_index(drop=True)
-    taught = pairs["teacher"].map(lambda teacher: f" \u2190 {teacher}" if teacher else "")
-    pairs["line"] = pairs["name"] + pairs["label"].str.removeprefix(method) + taught
-    return pairs
+def joined(runs: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Return the variants of `method` with their baselines' numbers as `*_before`, and what to call each `line`."""
+    pairs = beside_baselines(runs)
+    pairs = summarise(pairs[pairs["compress"] == method])
+    settings = pairs["label"].str.removeprefix(method)
+    # Where several teachers taught one network, the label names them already.
+    taught = [
+        f" \u2190 {teacher}" if teacher and teacher not in label else ""
+        for teacher, label in zip(pairs["teacher"], settings, strict=True)
+    ]
+    return pairs.assign(line=pairs["name"] + settings + taught)
 
 
 def rows(axes: Axes, names: Sequence[str], first: bool) -> np.ndarray:
@@ -69,8 +69,11 @@ def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -
     bars = [accuracy_axis.error_bars(pairs[f"accuracy{s}"], pairs[f"accuracy_std{s}"]) for s in ("_before", "")]
     _dumbbells(axes, places, ends[0], ends[1], after, bars)
     accuracy_axis.dress(axes.xaxis, pd.concat(ends))
-    difference = 100 * (pairs["accuracy"] - pairs["accuracy_before"])
-    _remarks(axes, places, [f"{value:+.2f}" for value in difference], "points")
+    gained = [
+        f"{100 * mean:+.2f}" + ("" if pd.isna(std) else f" ± {100 * std:.2f}")
+        for mean, std in zip(pairs["gained"], pairs["gained_std"], strict=True)
+    ]
+    _remarks(axes, places, gained, "points")
     axes.set_xlabel("test accuracy (log of the error)", fontsize=9)
 
 

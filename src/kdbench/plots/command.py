@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbench.arguments import Arguments
 from kdbench.results.collect import by_dataset, collect
 from kdbench.results.lines import shown
 from kdbench.results.row import Row
 
+KINDS = ("png", "svg")
+
 
 def main(arguments: Sequence[str]) -> int:
     """Draw the charts; name damaged rows and charts whose rows are missing on stderr."""
-    parser = argparse.ArgumentParser(
-        prog="kdbench plot", description="Comparison charts (PNG and SVG) from the rows under FOLDER."
-    )
+    parser = Arguments(prog="kdbench plot", description="Comparison charts (PNG and SVG) from the rows under FOLDER.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where the charts go (default: FOLDER/plots)")
     options = parser.parse_args(arguments)
@@ -28,12 +28,17 @@ def main(arguments: Sequence[str]) -> int:
     datasets = by_dataset(rows)
     for dataset, members in datasets.items():
         # Rows of different data never share a chart; with one data set there is no need for a folder each.
-        draw_all(members, target if len(datasets) == 1 else target / dataset)
+        alone = len(datasets) == 1
+        draw_all(members, target if alone else target / dataset, target / dataset if alone else target)
     return 0
 
 
-def draw_all(rows: Sequence[Row], folder: Path) -> None:
-    """Draw every chart of the rows of one data set into `folder`, and say what was drawn."""
+def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
+    """Draw every chart of the rows of one data set into `folder`, and say what was drawn.
+
+    Charts of earlier rows do not stay: neither those that cannot be drawn any more, nor those in `other`, where
+    they were put when there were more or fewer data sets.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -44,16 +49,19 @@ def draw_all(rows: Sequence[Row], folder: Path) -> None:
         quantization_impact,
         teacher_vs_student,
     )
-    from kdbench.results.summary import summarise
+    from kdbench.results.summary import frame
 
-    frame = summarise(rows)
+    runs = frame(rows)
     folder.mkdir(parents=True, exist_ok=True)
     for chart in (accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact):
         name = chart.__name__.rpartition(".")[2]
-        figure = chart.draw(frame)
+        figure = chart.draw(runs)
+        for place in (folder, other):
+            for kind in KINDS:
+                (place / f"{name}.{kind}").unlink(missing_ok=True)
         if figure is None:
             print(f"skipped {name}: its rows are missing; run {chart.NEEDS} data={rows[0].dataset}", file=sys.stderr)
             continue
-        figure.savefig(folder / f"{name}.png", dpi=160)
-        figure.savefig(folder / f"{name}.svg")
+        for kind in KINDS:
+            figure.savefig(folder / f"{name}.{kind}", dpi=160)
         print(f"{shown((folder / name).absolute())}.png .svg")

@@ -10,8 +10,8 @@ from kdbench.plots import before_after
 NEEDS = "kdbench sweep compress=baseline,distill"
 
 
-def draw(frame: pd.DataFrame) -> Figure | None:
-    """Return the chart of a summary, or None if no student has its baseline beside it."""
+def draw(runs: pd.DataFrame) -> Figure | None:
+    """Return the chart, or None if no distilled run has its baseline beside it."""
     return before_after.chart(
-        frame, "distill", "What a teacher adds: the same student alone and distilled", ("alone", "distilled"), []
+        runs, "distill", "What a teacher adds: the same student alone and distilled", ("alone", "distilled"), []
     )

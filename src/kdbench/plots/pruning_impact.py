@@ -10,10 +10,10 @@ from kdbench.plots import before_after
 NEEDS = "kdbench sweep compress=baseline,prune"
 
 
-def draw(frame: pd.DataFrame) -> Figure | None:
-    """Return the chart of a summary, or None if no pruned variant has its baseline beside it."""
+def draw(runs: pd.DataFrame) -> Figure | None:
+    """Return the chart, or None if no pruned run has its baseline beside it."""
     return before_after.chart(
-        frame,
+        runs,
         "prune",
         "What magnitude pruning costs, and what it buys",
         ("dense", "pruned"),

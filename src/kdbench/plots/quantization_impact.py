@@ -10,10 +10,10 @@ from kdbench.plots import before_after
 NEEDS = "kdbench sweep compress=baseline,quantize"
 
 
-def draw(frame: pd.DataFrame) -> Figure | None:
-    """Return the chart of a summary, or None if no quantized variant has its baseline beside it."""
+def draw(runs: pd.DataFrame) -> Figure | None:
+    """Return the chart, or None if no quantized run has its baseline beside it."""
     return before_after.chart(
-        frame,
+        runs,
         "quantize",
         "What int8 quantization costs, and what it buys",
         ("float32", "int8"),

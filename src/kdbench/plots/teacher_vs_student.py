@@ -8,22 +8,23 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from kdbench.plots import style
 from kdbench.plots.labels import Label, place
+from kdbench.results.summary import summarise
 
-NEEDS = "kdbench sweep compress=baseline,distill"
+NEEDS = "kdbench sweep compress=distill"
 
 
-def draw(frame: pd.DataFrame) -> Figure | None:
-    """Return the chart of a summary, or None if no student has its teacher's baseline beside it."""
-    teachers = frame[frame["compress"] == "baseline"].set_index("network_hash")
-    students = frame[(frame["teacher"] != "") & frame["teacher_hash"].isin(teachers.index)]
+def draw(runs: pd.DataFrame) -> Figure | None:
+    """Return the chart, or None if no run had a teacher."""
+    students = runs[runs["teacher"] != ""]
     if students.empty:
         return None
-    pairs = students.join(teachers.add_suffix("_teacher"), on="teacher_hash").reset_index(drop=True)
-    smaller = pairs["size_bytes_teacher"] / pairs["size_bytes"]
-    given_up = 100 * (pairs["accuracy_teacher"] - pairs["accuracy"])
-    spread = 100 * (pairs["accuracy_std"] ** 2 + pairs["accuracy_std_teacher"] ** 2).pow(0.5).fillna(0)
+    # Each run measured its own teacher, on the same test images.
+    pairs = summarise(students.assign(given_up=students["teacher_accuracy"] - students["accuracy"]))
+    smaller = pairs["teacher_size_bytes"] / pairs["size_bytes"]
+    given_up = 100 * pairs["given_up"]
+    spread = 100 * pairs["given_up_std"].fillna(0)
 
-    figure = style.figure("What a student gives up against its teacher", frame, 9.5, 5.8)
+    figure = style.figure("What a student gives up against its teacher", pairs, 9.5, 5.8)
     axes = figure.add_subplot()
     style.tidy(axes)
     axes.set_xscale("log")
@@ -43,7 +44,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         color="#555555",
     )
     for method, members in pairs.groupby("compress", sort=False):
-        look = style.look(str(method), frame["compress"])
+        look = style.look(str(method), pairs["compress"])
         places = smaller[members.index], given_up[members.index]
         style.points(axes, *places, look, yerr=spread[members.index])
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbench.arguments import Arguments
+
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table; name damaged rows on stderr."""
-    parser = argparse.ArgumentParser(prog="kdbench table", description="The rows under FOLDER, means over seeds.")
+    parser = Arguments(prog="kdbench table", description="The rows under FOLDER, means over seeds.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a page")
     options = parser.parse_args(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import tempfile
 import types
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from kdbench.errors import DamagedFile
+from kdbench.errors import DamagedFile, NotFinite
 
 FILE = "metrics.csv"
 
@@ -24,6 +25,7 @@ class Row:
     model: str
     compress: str
     teacher: str | None
+    teacher_seed: int | None
     settings: str  # the knobs of the compression
     seed: int
     accuracy: float  # fraction of the test images
@@ -33,6 +35,7 @@ class Row:
     ece: float
     agreement: float | None  # with the teacher; for quantize and prune with the baseline
     teacher_kl: float | None  # nats; from the same network as `agreement`
+    teacher_accuracy: float | None  # of the teacher's own file on the same test images
     val_accuracy: float | None  # of the last training epoch, before any change of the file
     parameters: int  # trainable
     nonzero_parameters: int  # as stored in the file
@@ -68,7 +71,13 @@ NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not 
 
 
 def write(row: Row, folder: Path) -> None:
-    """Write `row` to `folder`/metrics.csv; the file is there whole or not at all."""
+    """Write `row` to `folder`/metrics.csv; the file is there whole or not at all.
+
+    Raises `NotFinite` if a number is infinite or NaN, which `read` would refuse.
+    """
+    for name, value in asdict(row).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise NotFinite(f"{name} is {value}: the network has broken down, so there is no row")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(NAMES)
@@ -120,6 +129,6 @@ def _parse(path: Path, name: str, text: str) -> Any:
         value = kind(text)
     except ValueError as error:
         raise DamagedFile(f"{path}: {name} is '{text}', not a number") from error
-    if kind is float and not (value == value and abs(value) != float("inf")):
+    if kind is float and not math.isfinite(value):
         raise DamagedFile(f"{path}: {name} is {text}")
     return value

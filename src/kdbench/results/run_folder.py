@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from omegaconf import OmegaConf
 
 from kdbench.config import Config
-from kdbench.results.row import Row, write, write_whole
+from kdbench.results.row import FILE, Row, write, write_whole
 
 if TYPE_CHECKING:
     from kdbench.training.fit import Epoch
@@ -35,6 +35,8 @@ class RunFolder:
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
+        # A run that is cut off must not leave an old row beside a new model.
+        (self.path / FILE).unlink(missing_ok=True)
         self.handler = logging.FileHandler(self.path / "run.log", mode="w")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log = logging.getLogger("kdbench")

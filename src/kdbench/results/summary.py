@@ -10,31 +10,51 @@ import pandas as pd
 from kdbench.results.row import NUMBERS, Row
 
 KEYS = ["dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", "teacher_hash"]
+SPREADS = ["accuracy", "accuracy_before", "gained", "given_up", "agreement"]
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return the rows as a data frame, one column a field; nothing is averaged."""
+    """Return the rows as a data frame, one column a field and one line a run; nothing is averaged."""
     table = pd.DataFrame([asdict(row) for row in rows])
     # A column without any value, such as the agreement of baselines, would otherwise not be one of numbers.
-    return table.astype(dict.fromkeys(NUMBERS, float))
-
-
-def summarise(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one line a variant: its numbers averaged over seeds, and how many `seeds` there are.
-
-    `accuracy_std` is the sample standard deviation over seeds (NaN for a single one). Variants are sorted by
-    family, by the size of the baseline, and by method. `name` tells apart networks that share the name of a
-    model, `label` variants that share model and method.
-    """
-    table = frame(rows).drop_duplicates(["config_hash"], keep="last")
+    table = table.astype(dict.fromkeys(NUMBERS, float))
     # `settings` and `teacher` may be empty, and groupby would drop such rows.
     table[["teacher", "teacher_hash"]] = table[["teacher", "teacher_hash"]].fillna("")
-    grouped = table.groupby(KEYS, sort=False)
-    means = grouped[[name for name in NUMBERS if name != "seed"]].mean()
+    return table.drop_duplicates(["config_hash"], keep="last")
+
+
+def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the compressed ones of `runs`, each with the numbers of its baseline as `*_before`.
+
+    The baseline is of the same network, data, machine settings and seed; runs without one are left out. So
+    means over what is returned compare the same seeds, and `gained`, accuracy less accuracy before, is a paired
+    difference.
+    """
+    baselines = runs.loc[runs["compress"] == "baseline", ["network_hash", *NUMBERS]]
+    pairs = runs[runs["compress"] != "baseline"].merge(
+        baselines.rename(columns={name: f"{name}_before" for name in NUMBERS}),
+        left_on=["network_hash", "seed"],
+        right_on=["network_hash", "seed_before"],
+    )
+    return pairs.assign(gained=pairs["accuracy"] - pairs["accuracy_before"])
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one line a variant: the numbers of `runs` averaged over seeds, and how many `seeds` there are.
+
+    Every column of numbers is averaged, and of `SPREADS` those that are there also give `*_std`, the sample
+    standard deviation over seeds (NaN for a single one). Variants are sorted by family, by the size of the
+    baseline, and by method. `name` tells apart networks that share the name of a model, `label` variants that
+    share model and method.
+    """
+    grouped = runs.groupby(KEYS, sort=False)
+    numbers = [name for name in runs.select_dtypes("number").columns if name != "seed"]
+    means = grouped[numbers].mean()
     means["seeds"] = grouped["seed"].nunique()
-    means["accuracy_std"] = grouped["accuracy"].std()
-    means["agreement_std"] = grouped["agreement"].std()
+    for name in SPREADS:
+        if name in runs:
+            means[f"{name}_std"] = grouped[name].std()
     means = means.reset_index()
     means["family"] = means["model"].str.partition("_")[0]
     means["order"] = means["compress"].map({name: rank for rank, name in enumerate(METHODS)}).fillna(len(METHODS))

@@ -9,7 +9,7 @@ import pandas as pd
 from kdbench.results.collect import by_dataset
 from kdbench.results.lines import size
 from kdbench.results.row import Row
-from kdbench.results.summary import summarise
+from kdbench.results.summary import frame, summarise
 
 HEADER = [
     "model",
@@ -26,6 +26,7 @@ HEADER = [
     "ms/image",
     "images/s",
     "train s",
+    "teacher s",
 ]
 TEXT_COLUMNS = 3
 
@@ -49,7 +50,7 @@ def tables(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:
     """Return a caption and the cells of each data set's table."""
     made = []
     for dataset, members in by_dataset(rows).items():
-        means = summarise(members)
+        means = summarise(frame(members))
         machines = sorted({f"{row.cpu}, {row.threads} threads, {row.precision} on {row.device}" for row in members})
         seeds = sorted(set(means["seeds"]))
         counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -76,6 +77,7 @@ def _cells(line: pd.Series) -> list[str]:
         f"{line.latency_ms:.3f}",
         f"{line.throughput:,.0f}",
         f"{line.train_seconds:.0f}",
+        "" if pd.isna(line.teacher_train_seconds) else f"{line.teacher_train_seconds:.0f}",
     ]
 
 

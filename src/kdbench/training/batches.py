@@ -31,7 +31,7 @@ class Batches:
     def __init__(self, split: Split, size: int, shift: int, seed: int, device: str) -> None:
         self.labels = split.labels.to(device)
         padded = F.pad(split.images[:, 0].to(device), (shift,) * 4)
-        # windows[i, dy, dx] is image i moved by (dy - shift, dx - shift): a view, no copy.
+        # windows[i, dy, dx] is image i moved by (shift - dy, shift - dx): a view, no copy.
         self.windows = padded.unfold(1, 28, 1).unfold(2, 28, 1)
         self.shift = shift
         self.device = device

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from kdbench.config import TrainConfig
 from kdbench.data.splits import Split
-from kdbench.errors import Diverged
+from kdbench.errors import NotFinite
 from kdbench.training.batches import Batch, Batches, plain
 from kdbench.training.losses import cross_entropy
 from kdbench.training.runtime import Runtime
@@ -54,12 +54,14 @@ def fit(
 
     AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose
     last epoch is its best; nothing is chosen between epochs, so `val` is only watched. `after_step` runs after
-    every optimiser step, for constraints on weights. The model is left in eval mode on the training device.
-    Raises `Diverged` after the first epoch whose loss is not finite.
+    every optimiser step, for constraints on weights. The model is left in eval mode on the training device;
+    zero epochs leave its weights as they are. Raises `NotFinite` after the first epoch whose loss is not finite.
     """
     torch.set_num_threads(runtime.threads)
     torch.manual_seed(seed)  # dropout and the like; the order of images has its own generator
-    model.to(runtime.device, memory_format=torch.channels_last)
+    model.to(runtime.device, memory_format=torch.channels_last).eval()
+    if settings.epochs == 0:
+        return []
     batches = Batches(train, settings.batch_size, settings.shift, seed, runtime.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     total = settings.epochs * batches.steps
@@ -84,7 +86,7 @@ def fit(
             train_loss = float(total_loss) / len(train)
             val_loss, val_accuracy = validate(model, val, runtime)
             if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-                raise Diverged(
+                raise NotFinite(
                     f"{title} diverged in epoch {epoch}: the loss is not finite; "
                     f"try a lower train.lr than {settings.lr:g}"
                 )
