@@ -41,7 +41,10 @@ def chart(
 def joined(runs: pd.DataFrame, method: str) -> pd.DataFrame:
     """Return the variants of `method` with their baselines' numbers as `*_before`, and what to call each `line`."""
     pairs = beside_baselines(runs)
-    pairs = summarise(pairs[pairs["compress"] == method])
+    pairs = pairs[pairs["compress"] == method]
+    if pairs.empty:
+        return pairs
+    pairs = summarise(pairs)
     settings = pairs["label"].str.removeprefix(method)
     # Where several teachers taught one network, the label names them already.
     taught = [
@@ -65,8 +68,9 @@ def rows(axes: Axes, names: Sequence[str], first: bool) -> np.ndarray:
 
 def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -> None:
     """Draw accuracy before and after, with the difference in percentage points."""
-    ends = [accuracy_axis.scaled(pairs[name]) for name in ("accuracy_before", "accuracy")]
-    bars = [accuracy_axis.error_bars(pairs[f"accuracy{s}"], pairs[f"accuracy_std{s}"]) for s in ("_before", "")]
+    names = ("accuracy_before", "accuracy")
+    ends = [accuracy_axis.scaled(pairs[name]) for name in names]
+    bars = [accuracy_axis.error_bars(pairs[name], pairs[f"{name}_std"]) for name in names]
     _dumbbells(axes, places, ends[0], ends[1], after, bars)
     accuracy_axis.dress(axes.xaxis, pd.concat(ends))
     gained = [
