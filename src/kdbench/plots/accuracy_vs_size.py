@@ -25,11 +25,14 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     style.tidy(axes)
     heights = accuracy_axis.scaled(frame["accuracy"])
     style.byte_axis(axes, frame["size_bytes"])
-    accuracy_axis.dress(axes.yaxis, heights)
+    bars = pd.DataFrame(
+        accuracy_axis.error_bars(frame["accuracy"], frame["accuracy_std"]).T, frame.index, ["down", "up"]
+    )
+    accuracy_axis.dress(axes.yaxis, pd.concat([heights - bars["down"], heights + bars["up"]]))
     for method, members in frame.groupby("compress", sort=False):
         look = style.look(str(method), frame["compress"])
-        bars = accuracy_axis.error_bars(members["accuracy"], members["accuracy_std"])
-        style.points(axes, members["size_bytes"], heights[members.index], look, yerr=bars, label=method)
+        lengths = bars.loc[members.index].T
+        style.points(axes, members["size_bytes"], heights[members.index], look, yerr=lengths, label=method)
     front = frame[pareto(frame)].sort_values("size_bytes")
     axes.step(
         front["size_bytes"],

@@ -72,7 +72,8 @@ def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -
     ends = [accuracy_axis.scaled(pairs[name]) for name in names]
     bars = [accuracy_axis.error_bars(pairs[name], pairs[f"{name}_std"]) for name in names]
     _dumbbells(axes, places, ends[0], ends[1], after, bars)
-    accuracy_axis.dress(axes.xaxis, pd.concat(ends))
+    reached = [edge for at, (down, up) in zip(ends, bars, strict=True) for edge in (at - down, at + up)]
+    accuracy_axis.dress(axes.xaxis, pd.concat(reached))
     gained = [
         f"{100 * mean:+.2f}" + ("" if pd.isna(std) else f" ± {100 * std:.2f}")
         for mean, std in zip(pairs["gained"], pairs["gained_std"], strict=True)

@@ -62,6 +62,8 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
         if figure is None:
             print(f"skipped {name}: its rows are missing; run {chart.NEEDS} data={rows[0].dataset}", file=sys.stderr)
             continue
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for each file
         for kind in KINDS:
             figure.savefig(folder / f"{name}.{kind}", dpi=160)
         print(f"{shown((folder / name).absolute())}.png .svg")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
@@ -40,10 +41,12 @@ def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, flo
     canvas.draw()
     unit = figure.dpi / 72
     inside = axes.get_window_extent()
-    obstacles = []
-    for x, y in axes.transData.transform(list(points)) if points else []:
-        obstacles.append(Bbox.from_bounds(x - MARKER * unit, y - MARKER * unit, 2 * MARKER * unit, 2 * MARKER * unit))
-    taken: list[Bbox] = []
+    spots = np.atleast_2d(axes.transData.transform(list(points))) if points else np.empty((0, 2))
+    obstacles = np.hstack([spots - MARKER * unit, spots + MARKER * unit])
+    angles = np.arange(DIRECTIONS) * 2 * math.pi / DIRECTIONS
+    directions = np.tile(np.column_stack([np.cos(angles), np.sin(angles)]), (len(DISTANCES), 1))
+    distances = np.repeat(DISTANCES, DIRECTIONS)
+    taken = np.empty((0, 4))
     for label in labels:
         text = axes.annotate(
             label.text,
@@ -59,33 +62,25 @@ def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, flo
             zorder=4,
         )
         extent = text.get_window_extent(canvas.get_renderer())
-        width, height = extent.width + 4 * unit, extent.height + 2 * unit
+        half = np.array([extent.width + 4 * unit, extent.height + 2 * unit]) / 2
         anchor = axes.transData.transform((label.x, label.y))
-        best: tuple[float, float, float, Bbox] | None = None
-        for distance in DISTANCES:
-            for turn in range(DIRECTIONS):
-                angle = 2 * math.pi * turn / DIRECTIONS
-                dx, dy = math.cos(angle), math.sin(angle)
-                # The distance is that of the box's edge, not of its centre.
-                offset_x = dx * (distance * unit + width / 2)
-                offset_y = dy * (distance * unit + height / 2)
-                box = Bbox.from_bounds(
-                    anchor[0] + offset_x - width / 2, anchor[1] + offset_y - height / 2, width, height
-                )
-                cost = 1000 * sum(box.overlaps(other) for other in taken)
-                cost += 100 * sum(box.overlaps(other) for other in obstacles)
-                cost += 1000 * (not (inside.x0 <= box.x0 and box.x1 <= inside.x1))
-                cost += 1000 * (not (inside.y0 <= box.y0 and box.y1 <= inside.y1))
-                cost += distance
-                if best is None or cost < best[0]:
-                    best = (cost, offset_x / unit, offset_y / unit, box)
-        assert best is not None
-        text.set_position(best[1:3])
-        box = best[3]
-        near_x = min(max(anchor[0], box.x0), box.x1)
-        near_y = min(max(anchor[1], box.y0), box.y1)
-        if math.hypot(near_x - anchor[0], near_y - anchor[1]) > LEADER * unit:
-            line = axes.transData.inverted().transform([anchor, (near_x, near_y)])
+        # The distance is that of the box's edge, not of its centre.
+        centres = anchor + directions * (distances[:, None] * unit + half)
+        boxes = np.hstack([centres - half, centres + half])
+        outside = (boxes[:, :2] < inside.min).any(1) | (boxes[:, 2:] > inside.max).any(1)
+        cost = 1000 * overlaps(boxes, taken) + 100 * overlaps(boxes, obstacles) + 1000 * outside + distances
+        best = cost.argmin()
+        box = boxes[best]
+        text.set_position((centres[best] - anchor) / unit)
+        near = np.clip(anchor, box[:2], box[2:])
+        if math.dist(near, anchor) > LEADER * unit:
+            line = axes.transData.inverted().transform([anchor, near])
             axes.plot(line[:, 0], line[:, 1], color="#999999", linewidth=0.7, zorder=1)
-        taken.append(best[3])
-    return taken
+        taken = np.vstack([taken, box])
+    return [Bbox.from_extents(*box) for box in taken]
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Count, for each of `boxes` (n, 4), the `others` (m, 4) that it touches; rows are x0, y0, x1, y1."""
+    apart = (boxes[:, None, :2] > others[None, :, 2:]) | (boxes[:, None, 2:] < others[None, :, :2])
+    return (~apart.any(2)).sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -29,7 +30,7 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     style.tidy(axes)
     axes.set_xscale("log")
     axes.set_xlim(smaller.min() / 1.7, smaller.max() * 1.7)
-    low, high = min(given_up.min(), 0), max(given_up.max(), 0)
+    low, high = min((given_up - spread).min(), 0), max((given_up + spread).max(), 0)
     margin = max(0.15 * (high - low), 0.05)
     axes.set_ylim(high + margin, low - margin)  # downwards: what is lost
     axes.axhline(0, color=style.INK, linewidth=1)
@@ -59,5 +60,11 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         for _, line in pairs.iterrows()
     ]
     points = list(zip(smaller, given_up, strict=True))
-    place(axes, [Label(name, x, y) for name, (x, y) in zip(names, points, strict=True)], points)
+    drawn = [
+        (x, y)
+        for x, at, bar in zip(smaller, given_up, spread, strict=True)
+        for y in np.linspace(at - bar, at + bar, 9)
+    ]
+    zero = [(x, 0.0) for x in np.geomspace(*axes.get_xlim(), 60)]
+    place(axes, [Label(name, x, y) for name, (x, y) in zip(names, points, strict=True)], [*drawn, *zero])
     return figure
