@@ -60,7 +60,8 @@ def test_a_sweep_without_narrowing_is_all_36_variants(monkeypatch):
 
 
 def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys):
-    arguments = ["run", "-m", *QUICK, "compress=prune", "compress.finetune_epochs=0", "compress.sparsity=0.5,2,0.9"]
+    # Flags may stand anywhere.
+    arguments = ["run", *QUICK, "compress=prune", "compress.finetune_epochs=0", "-m", "compress.sparsity=0.5,2,0.9"]
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert len(collect(Path("outputs"))[0]) == 2

@@ -137,9 +137,8 @@ def launch(arguments: Sequence[str]) -> int:
     terminal = _Terminal(logging.WARNING)
     log.propagate = False
     log.addHandler(terminal)
-    sys.argv = ["kdbench run", *arguments]
     try:
-        refuse_unknown_flags(arguments)
+        sys.argv = ["kdbench run", *ordered(arguments)]
         # Hydra prints errors in several lines and exits; with this it hands them over, and we say them in one.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
@@ -159,15 +158,19 @@ def launch(arguments: Sequence[str]) -> int:
     return report()
 
 
-def refuse_unknown_flags(arguments: Sequence[str]) -> None:
-    """Raise `BadSetting` for what Hydra's own parser would answer with a page of usage."""
+def ordered(arguments: Sequence[str]) -> list[str]:
+    """Return settings first, then flags: Hydra wants one kind together, people type `-m` anywhere.
+
+    Raises `BadSetting` for flags that Hydra's parser would answer with a page of usage.
+    """
     parser = get_args_parser()
 
     def error(message: str) -> NoReturn:
         raise BadSetting(f"{message}: see kdbench run --help")
 
     parser.error = error  # type: ignore[method-assign]
-    parser.parse_args(arguments)
+    settings = parser.parse_intermixed_args(arguments).overrides
+    return [*settings, *(argument for argument in arguments if argument not in settings)]
 
 
 def report() -> int:
