@@ -47,6 +47,17 @@ def test_the_file_carries_no_trace_of_where_it_was_made(exported):
         assert trace not in str(rest), trace
 
 
+def test_zeros_in_the_file_have_no_sign():
+    network = build(shipped("mlp_simple"), 0, (0.13, 0.31)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_((parameter > 0).float())  # as pruning does: negative weights become -0.0
+    assert any((torch.signbit(parameter) & (parameter == 0)).any() for parameter in network.parameters())
+    for tensor in artifact.export(network).graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        assert not (np.signbit(values) & (values == 0)).any()
+
+
 def test_export_is_deterministic(exported):
     _, network, file = exported
     assert Artifact(artifact.export(network)).content == file.content

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from torch import nn
 
 INPUT, OUTPUT = "images", "logits"
@@ -78,7 +78,11 @@ def export(network: nn.Module) -> ModelProto:
 
 
 def bare(file: ModelProto) -> ModelProto:
-    """Return a copy without documentation, metadata and inferred shapes; what it computes is the same."""
+    """Return a copy without documentation, metadata, inferred shapes and negative zeros.
+
+    What it computes is the same. Weights that were pruned while negative are -0.0, whose sign bit gzip would
+    have to store.
+    """
     stripped = ModelProto()
     stripped.CopyFrom(file)
     graph = stripped.graph
@@ -87,6 +91,10 @@ def bare(file: ModelProto) -> ModelProto:
     for part in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
         part.doc_string = ""
         del part.metadata_props[:]
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(values + np.float32(0), tensor.name))
     return stripped
 
 
