@@ -27,13 +27,16 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
     _known("", composed, [field.name for field in fields(Schema)])
     data = _plain(composed, "data")
     compress = _plain(composed, "compress")
+    yaml = [str(key) for key in OmegaConf.load(options("compress", folders)[names["compress"]])]
     if "steps" in compress:
         # Steps read the knobs that their YAML passes on; one that was added would reach none of them.
-        yaml = OmegaConf.load(options("compress", folders)[names["compress"]])
-        _known("compress.", compress, [str(key) for key in yaml])
+        _known("compress.", compress, yaml)
+    elif "teacher" in compress and "teacher" not in yaml:
+        raise BadSetting(f"compress={names['compress']} has no teacher: compress.teacher belongs to compress=distill")
     network = _network(composed, names["model"])
     teacher = None
     if "teacher" in compress:
+        _require_free_model(names.get("experiment"), folders)
         name = compress.pop("teacher")
         if name == "auto":
             name = composed.model.get("teacher") or DEFAULT_TEACHER
@@ -57,6 +60,8 @@ def _plain(composed: DictConfig, group: str) -> dict[str, Any]:
     node = OmegaConf.to_container(composed[group], resolve=True)
     if not isinstance(node, dict):
         raise BadSetting(f"{group}={node} is not a choice: see kdbench ls")
+    if group in ("model", "data") and "_target_" not in node:
+        raise BadSetting(f"{group}: its YAML needs a _target_, the Python function or class that makes it")
     return {str(key): value for key, value in node.items()}
 
 
@@ -83,6 +88,14 @@ def _teacher(name: str, student: NetworkConfig, overrides: Sequence[str], folder
         # An equal of the student with the same seed would be the student's own baseline.
         teacher = NetworkConfig(name, teacher.model, teacher.train, student.seed + 1)
     return teacher
+
+
+def _require_free_model(experiment: str | None, folders: Sequence[Path]) -> None:
+    """Refuse an experiment that changes sizes of the model: composed again for the teacher, it would change those."""
+    if experiment and "model" in OmegaConf.load(options("experiment", folders)[experiment]):
+        raise BadSetting(
+            f"experiment={experiment} sets model.*, which would hold for the teacher too: type it instead"
+        )
 
 
 def _fallback(name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path) -> DataConfig:

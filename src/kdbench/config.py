@@ -58,6 +58,7 @@ class DataConfig:
     loader: dict[str, Any]
     root: Path | None
     cache: Path
+    fingerprint: str = ""  # of the images and labels, once they are read
 
 
 @dataclass(frozen=True)

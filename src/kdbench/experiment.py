@@ -11,6 +11,7 @@ from kdbench.artifact import Artifact, Artifacts
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.config import Config, digest
 from kdbench.data.load import load
+from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
 from kdbench.evaluation.measure import measure
 from kdbench.results.row import Row
@@ -40,7 +41,7 @@ def run(config: Config) -> Result:
     machine = runtime.resolve(config.device, config.precision, config.threads)
     asked = config.data.name
     config, splits = load(config)
-    config = resolved(config, machine)
+    config = resolved(config, machine, splits)
     with RunFolder.of(config) as folder:
         log.info("%s, fingerprint %s; %s", config.data.name, splits.fingerprint, machine)
         if config.data.name != asked:
@@ -53,13 +54,16 @@ def run(config: Config) -> Result:
     return Result(row, folder.path)
 
 
-def resolved(config: Config, machine: Runtime) -> Config:
-    """Return `config` with what `auto` came to, and with the identity of the code that its YAML files name."""
+def resolved(config: Config, machine: Runtime, splits: Splits) -> Config:
+    """Return `config` with what `auto` came to, the data's fingerprint, and the identity of the code it names."""
     nodes = [config.data.loader, config.network.model, *config.compress.steps]
     if config.teacher:
         nodes.append(config.teacher.model)
     code = {node["_target_"]: digest(targets.identity({"_target_": node["_target_"]})) for node in nodes}
-    return replace(config, device=machine.device, precision=machine.precision, threads=machine.threads, code=code)
+    data = replace(config.data, fingerprint=splits.fingerprint)
+    return replace(
+        config, data=data, device=machine.device, precision=machine.precision, threads=machine.threads, code=code
+    )
 
 
 def steps(config: Config) -> tuple[list[NetworkStep], list[FileStep]]:

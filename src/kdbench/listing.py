@@ -8,6 +8,7 @@ from typing import Any
 
 from kdbench.arguments import Arguments
 from kdbench.choices import about, config_dir, options
+from kdbench.errors import BadSetting
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str]) -> int:
     if given is not None:
         import sys
 
+        if not given.is_dir():
+            raise BadSetting(f"--config-dir {given}: there is no such folder")
         folders.insert(0, given)
         sys.path.insert(0, str(given.absolute()))
 

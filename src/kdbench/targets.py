@@ -28,6 +28,8 @@ def locate(path: str) -> Callable[..., Any]:
 
 def instantiate(node: dict[str, Any], setting: str) -> Any:
     """Call the target of `node` with the rest of `node`; `setting` is the name to use in messages."""
+    if "_target_" not in node:
+        raise BadSetting(f"{setting}: its YAML needs a _target_")
     target = locate(node["_target_"])
     knobs = {name: value for name, value in node.items() if name != "_target_"}
     try:

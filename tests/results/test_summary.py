@@ -1,4 +1,5 @@
 import statistics
+from dataclasses import replace
 
 import pytest
 from tests.conftest import make_row
@@ -6,7 +7,7 @@ from tests.conftest import make_row
 from kdbench.errors import BadSetting
 from kdbench.results.collect import by_dataset, collect
 from kdbench.results.row import FILE, write
-from kdbench.results.summary import frame, summarise
+from kdbench.results.summary import beside_baselines, frame, summarise
 from kdbench.results.table import markdown, text
 
 
@@ -47,6 +48,17 @@ def test_variants_of_one_method_are_told_apart_by_what_differs():
     ]
     assert list(summarise(frame(rows))["label"]) == ["prune (sparsity=0.5)", "prune (sparsity=0.9)"]
     assert list(summarise(frame(rows[:1]))["label"]) == ["prune"]
+
+
+def test_rows_of_two_machines_are_neither_averaged_nor_compared():
+    here = make_row(cpu="A", latency_ms=1.0)
+    there = make_row(cpu="B", latency_ms=3.0, seed=1, config_hash="other seed")
+    assert summarise(frame([here, there]))["latency_ms"].tolist() == [1.0, 3.0]
+    assert set(summarise(frame([here, there]))["label"]) == {"baseline (A)", "baseline (B)"}
+    assert len(frame([here, replace(here, cpu="B")])) == 2  # one folder copied from each machine
+    pruned = make_row(cpu="B", compress="prune", config_hash="pruned", seed=here.seed)
+    assert len(beside_baselines(frame([here, pruned]))) == 0
+    assert len(beside_baselines(frame([replace(here, cpu="B"), pruned]))) == 1
 
 
 def test_networks_that_share_a_name_are_told_apart():

@@ -15,11 +15,13 @@ from kdbench.compress.step import FileStep
 
 @dataclass(frozen=True)
 class DynamicInt8(FileStep):
-    """Store every weight of every layer as int8; scale activations to uint8 by their range, at run time.
+    """Store every weight of every layer in 8 bits; scale activations to uint8 by their range, at run time.
 
     The arithmetic of Jacob et al. 2018 (Quantization and Training of Neural Networks, section 2), as ONNX's
     ConvInteger and MatMulInteger. Weights are scaled per tensor in convolutions (all ONNX Runtime offers
     there) and per output in linear layers. The range of activations is taken over the whole batch.
+
+    Convolutions store them unsigned and linear layers signed (the reason stands below).
 
     Signed weights use 7 of their 8 bits. Processors without VNNI add two products of a uint8 activation and
     an int8 weight in 16 bits, and those saturate: 2 * 255 * 127 > 32767 >= 2 * 255 * 64. The same file would

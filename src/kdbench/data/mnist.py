@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import sys
+import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from kdbench.data import idx
@@ -91,18 +94,28 @@ def read(publication: Publication, folder: Path) -> Splits | None:
 
 
 def download(publication: Publication, cache: Path) -> None:
-    """Let torchvision download the files to `cache`. Raises `DataUnavailable` with the reason."""
+    """Let torchvision download the files to `cache`, where they appear whole. Raises `DataUnavailable`."""
     from kdbench.data.torchvision_import import torchvision
 
     dataset = getattr(torchvision.datasets, publication.torchvision_name)
+    cache.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     # torchvision passes no time-out of its own: without one, a machine behind a silent firewall would hang.
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
         # It also prints every address it tries; the outcome is reported by us, in one line.
-        with contextlib.redirect_stdout(io.StringIO()):
-            dataset(str(cache), train=True, download=True)
-    except (OSError, RuntimeError) as error:
+        # In a folder of our own first: two runs that download at once must not write into each other's files.
+        with (
+            tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as draft,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()),
+        ):
+            dataset(draft, train=True, download=True)
+            raw = cache / publication.torchvision_name / "raw"
+            raw.mkdir(parents=True, exist_ok=True)
+            for path in (Path(draft) / publication.torchvision_name / "raw").iterdir():
+                path.replace(raw / path.name)
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataUnavailable(
             f"{publication.torchvision_name} is not on this machine and could not be downloaded ({reason})"

@@ -15,7 +15,7 @@ KINDS = ("png", "svg")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Draw the charts; name damaged rows and charts whose rows are missing on stderr."""
+    """Draw the charts; name charts whose rows are missing on stderr, and damaged rows, for which 1 is returned."""
     parser = Arguments(prog="kdbench plot", description="Comparison charts (PNG and SVG) from the rows under FOLDER.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where the charts go (default: FOLDER/plots)")
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         # Rows of different data never share a chart; with one data set there is no need for a folder each.
         alone = len(datasets) == 1
         draw_all(members, target if alone else target / dataset, target / dataset if alone else target)
-    return 0
+    return 1 if damaged else 0
 
 
 def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:

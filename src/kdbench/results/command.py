@@ -10,7 +10,7 @@ from kdbench.arguments import Arguments
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; name damaged rows on stderr."""
+    """Print the table; name damaged rows on stderr, and return 1 if there are any."""
     parser = Arguments(prog="kdbench table", description="The rows under FOLDER, means over seeds.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a page")
@@ -23,4 +23,4 @@ def main(arguments: Sequence[str]) -> int:
     for message in damaged:
         print(f"skipped {message}", file=sys.stderr)
     print(table.markdown(rows) if options.markdown else table.text(rows))
-    return 0
+    return 1 if damaged else 0

@@ -9,7 +9,9 @@ import pandas as pd
 
 from kdbench.results.row import NUMBERS, Row
 
-KEYS = ["dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", "teacher_hash"]
+# Rows that differ in one of these are neither averaged nor compared as before and after.
+ENVIRONMENT = ["cpu", "kdbench_version", "torch_version", "onnxruntime_version"]
+KEYS = ["dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", *ENVIRONMENT]
 SPREADS = ["accuracy", "accuracy_before", "gained", "given_up", "agreement"]
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 
@@ -19,23 +21,23 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
     table = pd.DataFrame([asdict(row) for row in rows])
     # A column without any value, such as the agreement of baselines, would otherwise not be one of numbers.
     table = table.astype(dict.fromkeys(NUMBERS, float))
-    # `settings` and `teacher` may be empty, and groupby would drop such rows.
-    table[["teacher", "teacher_hash"]] = table[["teacher", "teacher_hash"]].fillna("")
-    return table.drop_duplicates(["config_hash"], keep="last")
+    # A baseline has no teacher, and groupby would drop such rows.
+    table["teacher"] = table["teacher"].fillna("")
+    return table.drop_duplicates(["config_hash", *ENVIRONMENT], keep="last")
 
 
 def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the compressed ones of `runs`, each with the numbers of its baseline as `*_before`.
 
-    The baseline is of the same network, data, machine settings and seed; runs without one are left out. So
+    The baseline is of the same network, data, machine, versions and seed; runs without one are left out. So
     means over what is returned compare the same seeds, and `gained`, accuracy less accuracy before, is a paired
     difference.
     """
-    baselines = runs.loc[runs["compress"] == "baseline", ["network_hash", *NUMBERS]]
+    baselines = runs.loc[runs["compress"] == "baseline", ["network_hash", *ENVIRONMENT, *NUMBERS]]
     pairs = runs[runs["compress"] != "baseline"].merge(
         baselines.rename(columns={name: f"{name}_before" for name in NUMBERS}),
-        left_on=["network_hash", "seed"],
-        right_on=["network_hash", "seed_before"],
+        left_on=["network_hash", *ENVIRONMENT, "seed"],
+        right_on=["network_hash", *ENVIRONMENT, "seed_before"],
     )
     return pairs.assign(gained=pairs["accuracy"] - pairs["accuracy_before"])
 
@@ -72,10 +74,13 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 def _labels(means: pd.DataFrame) -> list[str]:
     """Name the method of each line, with teacher or settings where the method alone is ambiguous."""
     labels = list(means["compress"])
-    for _, twins in means.groupby(["model", "compress"]):
+    for _, twins in means.groupby(["network_hash", "compress"]):
         if len(twins) < 2:
             continue
-        words = [f"{teacher} {settings}".split() for teacher, settings in twins[["teacher", "settings"]].values]
+        words = [
+            [*f"{line.teacher} {line.settings}".split(), *(line[name] for name in ENVIRONMENT)]
+            for _, line in twins.iterrows()
+        ]
         shared = set.intersection(*map(set, words)) if words else set()
         for index, own in zip(twins.index, words, strict=True):
             differing = [word for word in own if word not in shared]
