@@ -19,6 +19,7 @@ from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.results.row import FILE, read
 from kdbench.training import runtime
 from tests.conftest import mlp
+from tests.models.test_models import shipped
 
 QUANTIZE = {"_target_": "kdbench.compress.quantize.DynamicInt8"}
 PRUNE = {
@@ -185,6 +186,14 @@ class Untrained(NetworkStep):
 
     def __call__(self, model, task):
         return copy.deepcopy(model)
+
+
+def test_a_student_is_as_large_as_the_same_network_alone(make_config):
+    # Batch norm matters here: before any training its biases are zero, and the exporter leaves them out.
+    network = replace(mlp(), model=shipped("cnn_simple"))
+    student = experiment.run(make_config("distill", DISTILL, network=network, teacher=mlp(seed=1))).row
+    alone = experiment.run(make_config(network=network)).row
+    assert student.size_bytes == student.baseline_size_bytes == alone.size_bytes
 
 
 def test_a_method_from_scratch_without_a_teacher_is_compared_with_its_trained_baseline(make_config):

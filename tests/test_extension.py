@@ -63,6 +63,35 @@ def test_they_run_together_and_with_what_is_there(mine, capsys):
         assert said in out
 
 
+def test_they_take_part_in_a_sweep(mine):
+    typed = "--config-dir mine model=logistic,mlp_simple compress=baseline,binarize data=mnist_5k"
+    assert f"kdbench sweep {typed}\n" in README.read_text()
+    assert main(["sweep", *typed.split(), "train.epochs=1"]) == 0
+    rows, _ = collect(Path("outputs"))
+    assert {(row.model, row.compress) for row in rows} == {
+        (model, compress) for model in ("logistic", "mlp_simple") for compress in ("baseline", "binarize")
+    }
+
+
+def test_an_experiment_sets_what_it_names_and_never_the_size_of_a_teacher(mine, capsys):
+    assert main(["run", "+experiment=smoke", "model=mlp_simple"]) == 0
+    assert [row.dataset for row in collect(Path("outputs"))[0]] == ["mnist_5k"]
+    (mine / "mine" / "experiment").mkdir()
+    (mine / "mine" / "experiment" / "wide.yaml").write_text("# @package _global_\nmodel:\n  widths: [32]\n")
+    arguments = ["run", "--config-dir", "mine", "+experiment=wide", "data=mnist_5k", "model=mlp_simple"]
+    assert main([*arguments, "compress=distill"]) == 1
+    assert "experiment=wide sets model.*" in capsys.readouterr().err
+
+
+def test_a_yaml_that_names_no_python_is_refused_in_one_line(mine, capsys):
+    (mine / "mine" / "model" / "empty.yaml").write_text("# Nothing.\nwidth: 3\n")
+    for arguments in (["ls", "--config-dir", "mine"], ["run", "--config-dir", "mine", "model=empty"]):
+        assert main(arguments) == 1
+        err = capsys.readouterr().err
+        assert "its YAML needs a _target_" in err
+        assert len(err.splitlines()) == 1
+
+
 def test_an_edited_method_is_not_served_the_weights_of_the_old_one(mine, monkeypatch):
     monkeypatch.syspath_prepend(mine / "mine")
     monkeypatch.delitem(sys.modules, "method_binarize", raising=False)

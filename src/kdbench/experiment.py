@@ -80,11 +80,10 @@ def steps(config: Config) -> tuple[list[NetworkStep], list[FileStep]]:
 
 def train(config: Config, network_steps: list[NetworkStep], trainer: Trainer) -> Networks:
     """Train what has to be trained, or take it from the store, and apply the steps that change the network."""
-    network = baseline = trainer.initial(config.network)  # first, since it finds impossible sizes
+    network = trainer.initial(config.network)  # first, since it finds impossible sizes
     teacher = trainer.baseline(config.teacher) if config.teacher else None
     from_scratch = bool(network_steps) and network_steps[0].from_scratch
-    if not (from_scratch and teacher):
-        baseline = trainer.baseline(config.network)
+    baseline = trainer.in_use(network) if from_scratch and teacher else trainer.baseline(config.network)
     if not from_scratch:
         network = baseline
     for step, node in zip(network_steps, config.compress.steps, strict=False):

@@ -46,7 +46,7 @@ class Networks:
 
     shipped: Trained
     # What the compression started from: the trained network, or, where a method starts from scratch beside a
-    # teacher, the initial one, of which only the size is compared.
+    # teacher, the initial one in use, of which only the size is compared.
     baseline: Trained
     teacher: Trained | None
 
@@ -64,6 +64,16 @@ class Trainer:
         """Return the network as its seed initialises it."""
         network = build(config.model, config.seed, self.data.pixel_statistics).eval()
         return Trained(network, self.key({"initial": describe(config)}), 0.0, [])
+
+    def in_use(self, initial: Trained) -> Trained:
+        """Return a copy that has seen some images, so that its file is as large as a trained one's.
+
+        Before, the means of batch norm are zero, and the exporter leaves out biases that are zero.
+        """
+        network = copy.deepcopy(initial.network)
+        with torch.no_grad():
+            network.train()(self.data.train.images[:64].float() / 255)
+        return replace(initial, network=network.eval())
 
     def baseline(self, config: NetworkConfig) -> Trained:
         """Return the network trained on the labels alone."""

@@ -123,6 +123,7 @@ def test_what_is_downloaded_is_kept_in_the_cache(tmp_path, publication, served):
     for path in served.iterdir():
         path.unlink()
     assert mnist.load(publication, None, cache).fingerprint == first.fingerprint
+    assert [path.name for path in cache.iterdir()] == ["TinyMNIST"]  # and nothing of the draft
 
 
 def test_a_download_that_is_not_the_published_data_is_refused(tmp_path, publication, served):

@@ -166,7 +166,7 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
     write(make_row(), tmp_path)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "metrics.csv").write_text("nonsense")
-    assert command.main([str(tmp_path)]) == 0
+    assert command.main([str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "bad/metrics.csv" in said
     assert "skipped quantization_impact: its rows are missing; run kdbench sweep" in said
