@@ -121,6 +121,25 @@ def test_distillation_leaves_the_teacher_as_it_was_and_differs_from_training_alo
     assert not torch.equal(flat(student.network), flat(trainer.baseline(mlp()).network))
 
 
+@pytest.mark.parametrize("shift", [0, 2])
+def test_students_share_what_their_teacher_said_and_are_what_they_would_be_alone(
+    trainer, few, machine, tmp_path, shift
+):
+    def students(own: Trainer, *widths: int):
+        teacher = own.baseline(mlp(seed=1, shift=shift))
+        configs = [mlp(widths=[width], shift=shift) for width in widths]
+        return [own.compressed(Distill(4, 0.1), DISTILL, own.initial(c), c, teacher) for c in configs]
+
+    def recalled(student) -> float:
+        return trainer.store.get(student.key, student.network).recalled_seconds
+
+    first, second = students(trainer, 16, 17)
+    (alone,) = students(Trainer(few, machine, Store(tmp_path / "other")), 17)
+    assert torch.equal(flat(second.network), flat(alone.network))
+    assert recalled(first) == 0
+    assert 0 < recalled(second) < second.seconds
+
+
 def test_alpha_one_is_training_alone(trainer):
     teacher = trainer.baseline(mlp(seed=1))
     node = {**DISTILL, "alpha": 1}

@@ -19,9 +19,10 @@ from kdbench.config import NetworkConfig, digest
 from kdbench.data.splits import Splits
 from kdbench.models.network import build
 from kdbench.training import store as stored
-from kdbench.training.fit import Epoch, fit
+from kdbench.training.batches import Batches
+from kdbench.training.fit import EVALUATION_BATCH, Epoch, fit
 from kdbench.training.runtime import Runtime
-from kdbench.training.store import Store, Training
+from kdbench.training.store import Speech, Store, Training
 from kdbench.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -104,14 +105,28 @@ class Trainer:
 
         title = f"{config.name} {type(step).__name__} seed {config.seed}"
 
+        speaker = self.teacher(teacher, config) if teacher else None
+
         def train(network: nn.Module, history: list[Epoch]) -> nn.Module:
-            speaker = None
-            if teacher is not None:
-                own = copy.deepcopy(teacher.network)
-                speaker = Teacher(own, self.data.train, config.train.shift > 0, self.runtime)
             return step(network, Task(partial(self.fit, config, history, title), speaker))
 
-        return self.trained(title, identity, start, train, step.architecture)
+        return self.trained(title, identity, start, train, step.architecture, speaker)
+
+    def teacher(self, trained: Trained, config: NetworkConfig) -> Teacher:
+        """Return `trained` as a teacher of students that see the training set as `config` shows it."""
+        shift = config.train.shift
+
+        def identity(view: int) -> dict[str, Any]:
+            return {"teacher": trained.key, "shift": shift, "seed": config.seed if shift else None, "view": view}
+
+        def recall(view: int) -> Speech | None:
+            return self.store.speech(self.key(identity(view)))
+
+        def remember(view: int, speech: Speech) -> None:
+            self.store.put_speech(self.key(identity(view)), speech, identity(view))
+
+        views = Batches(self.data.train, EVALUATION_BATCH, shift, config.seed, self.runtime.device)
+        return Teacher(copy.deepcopy(trained.network), views, self.runtime, recall, remember)
 
     def trained(
         self,
@@ -120,6 +135,7 @@ class Trainer:
         start: Trained,
         train: Callable[[nn.Module, list[Epoch]], nn.Module],
         architecture: Callable[[nn.Module], nn.Module],
+        teacher: Teacher | None = None,
     ) -> Trained:
         """Take `identity` from the store, or train it from `start` and put it there."""
         key = self.key(identity)
@@ -133,7 +149,8 @@ class Trainer:
             network = train(copy.deepcopy(start.network), history)
             network = network.to("cpu", memory_format=torch.contiguous_format)
             require_same_shapes(title, network, architecture(start.network))
-            training = Training(history, time.perf_counter() - began)
+            recalled = teacher.recalled_seconds if teacher else 0.0
+            training = Training(history, time.perf_counter() - began + recalled, recalled)
             self.store.put(key, network, training, identity)
             log.info("%s: trained in %.1f s, kept as %s", title, training.seconds, key)
         return Trained(network.eval(), key, start.seconds + training.seconds, training.history)

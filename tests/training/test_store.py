@@ -6,9 +6,9 @@ from torch import nn
 
 from kdbench.errors import DamagedFile
 from kdbench.training.fit import Epoch
-from kdbench.training.store import RECORD, WEIGHTS, Store, Training
+from kdbench.training.store import RECORD, TENSORS, Speech, Store, Training
 
-TRAINING = Training([Epoch(1, 0.5, 0.4, 0.9, 1.25)], 2.5)
+TRAINING = Training([Epoch(1, 0.5, 0.4, 0.9, 1.25)], 2.5, 1.5)
 
 
 @pytest.fixture
@@ -26,6 +26,17 @@ def test_weights_and_record_come_back_exactly(store):
         assert torch.equal(tensor, other.state_dict()[name])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_speech_comes_back_exactly(store, dtype):
+    said = Speech(torch.randn(7, 10).to(dtype), 0.25)
+    store.put_speech("key", said, {"view": 1})
+    found = store.speech("key")
+    assert found.seconds == said.seconds
+    assert found.logits.dtype == dtype
+    assert torch.equal(found.logits, said.logits)
+    assert store.speech("other") is None
+
+
 def test_what_was_never_kept_is_not_there(store):
     assert store.get("key", nn.Linear(2, 2)) is None
 
@@ -33,9 +44,9 @@ def test_what_was_never_kept_is_not_there(store):
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        (WEIGHTS, lambda content: content[:-1]),
-        (WEIGHTS, lambda content: b""),
-        (WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        (TENSORS, lambda content: content[:-1]),
+        (TENSORS, lambda content: b""),
+        (TENSORS, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
         (RECORD, lambda content: content[:-1]),
         (RECORD, lambda content: b""),
         (RECORD, lambda content: b"[]"),

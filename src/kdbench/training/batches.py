@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,15 +15,19 @@ from kdbench.data.splits import Split
 
 @dataclass(frozen=True)
 class Batch:
-    """`images`: float32 (n, 1, 28, 28) in [0, 1]. `labels`, `index`: int64 (n,); `index` is that in the split."""
+    """`images`: float32 (n, 1, 28, 28) in [0, 1]. `labels`, `index`: int64 (n,); `index` is that in the split.
+
+    Batches of one `view` show an image in one way: 0 is as it is, e > 0 is as epoch e shifts it.
+    """
 
     images: Tensor
     labels: Tensor
     index: Tensor
+    view: int = 0
 
 
 class Batches:
-    """Epochs over a split, in an order and with shifts that the seed alone decides.
+    """Epochs over a split, in orders and with shifts that the seed and the number of the epoch alone decide.
 
     `shift` is the largest move in pixels, in x and y; what moves in is black. Every epoch uses each image
     once, in batches whose sizes differ by at most one, so that none is too small for batch norm.
@@ -34,22 +39,33 @@ class Batches:
         # windows[i, dy, dx] is image i moved by (shift - dy, shift - dx): a view, no copy.
         self.windows = padded.unfold(1, 28, 1).unfold(2, 28, 1)
         self.shift = shift
-        self.device = device
+        self.seed = seed
         self.steps = -(-len(split) // size)
-        self.random = torch.Generator().manual_seed(seed)
 
-    def epoch(self) -> Iterator[Batch]:
-        """Yield one epoch's batches."""
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 1."""
+        order, offsets = self.drawn(number)
+        return self.moved(order, offsets, number)
+
+    def in_order(self, view: int) -> Iterator[Batch]:
+        """Yield the images as `view` shows them, in the order of the split."""
+        return self.moved(torch.arange(len(self.labels)), self.drawn(view)[1], view)
+
+    def drawn(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return an order (n,), and for each image of the split how it is moved (2, n)."""
+        state = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
+        random = torch.Generator().manual_seed(int(state[0]))
         count = len(self.labels)
-        order = torch.randperm(count, generator=self.random).to(self.device)
-        offsets = torch.randint(2 * self.shift + 1, (2, count), generator=self.random).to(self.device)
-        for index, dy, dx in zip(
-            order.tensor_split(self.steps),
-            offsets[0].tensor_split(self.steps),
-            offsets[1].tensor_split(self.steps),
-            strict=True,
-        ):
-            yield Batch(scaled(self.windows[index, dy, dx].unsqueeze(1)), self.labels[index], index)
+        order = torch.randperm(count, generator=random)
+        return order, torch.randint(2 * self.shift + 1, (2, count), generator=random)
+
+    def moved(self, order: Tensor, offsets: Tensor, number: int) -> Iterator[Batch]:
+        """Yield batches in `order`, each image moved by its own of the `offsets`."""
+        device = self.labels.device
+        parts = torch.stack([order, *offsets[:, order]]).to(device).tensor_split(self.steps, dim=1)
+        for index, dy, dx in parts:
+            images = scaled(self.windows[index, dy, dx].unsqueeze(1))
+            yield Batch(images, self.labels[index], index, number if self.shift else 0)
 
 
 def plain(split: Split, size: int, device: str) -> Iterator[Batch]:

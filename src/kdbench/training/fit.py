@@ -57,7 +57,7 @@ def fit(
     every optimiser step, for constraints on weights. The model is left in eval mode on the training device;
     zero epochs leave its weights as they are. Raises `NotFinite` after the first epoch whose loss is not finite.
     """
-    torch.set_num_threads(runtime.threads)
+    runtime.prepare()
     torch.manual_seed(seed)  # dropout and the like; the order of images has its own generator
     model.to(runtime.device, memory_format=torch.channels_last).eval()
     if settings.epochs == 0:
@@ -72,7 +72,7 @@ def fit(
             start = time.perf_counter()
             model.train()
             total_loss = torch.zeros((), device=runtime.device)
-            for batch in batches.epoch():
+            for batch in batches.epoch(epoch):
                 with runtime.autocast:
                     logits = model(batch.images)
                 value = loss(logits.float(), batch)

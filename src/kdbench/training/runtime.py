@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,17 @@ class Runtime:
     device: str
     precision: str
     threads: int
+
+    def prepare(self) -> None:
+        """Make this process use it."""
+        torch.set_num_threads(self.threads)
+        if platform.libc_ver()[0] == "glibc":
+            # A step frees activations of megabytes, which glibc hands back to the kernel; the next step then
+            # pays for every page of them anew. To be kept instead: blocks of up to 32 MB (glibc's maximum for
+            # M_MMAP_THRESHOLD, -3), and whatever lies free on top of the heap (M_TRIM_THRESHOLD, -1).
+            libc = ctypes.CDLL(None)
+            libc.mallopt(-3, 32 << 20)
+            libc.mallopt(-1, 2**31 - 1)
 
     @property
     def autocast(self) -> torch.autocast:

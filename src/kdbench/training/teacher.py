@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from kdbench.data.splits import Split
-from kdbench.training.batches import Batch, plain
-from kdbench.training.fit import EVALUATION_BATCH
+from kdbench.training.batches import Batch, Batches
 from kdbench.training.runtime import Runtime
+from kdbench.training.store import Speech
 
 
 class Teacher:
-    """Calling it with a batch gives the network's logits (n, 10) float32.
+    """Calling it with a batch gives the network's logits (n, 10) float32 for the images in it.
 
-    Where the images are not augmented every image looks the same in every epoch, so the teacher speaks once
-    and its logits are kept by the index of the image. Where they are, it sees what the student sees.
+    A teacher speaks once about each view of the training set (see `Batch`): its logits are kept by the index
+    of the image, never by the order of batches. All students who see the same views share what was said, if
+    `recall` and `remember` bring it from and to a store; `views` must be cut and shifted as the student's are.
     The network is put into eval mode on the training device; its weights and statistics stay as they are.
+    `recalled_seconds` is what speaking would have taken, had nothing been recalled.
     """
 
-    def __init__(self, network: nn.Module, train: Split, augmented: bool, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        views: Batches,
+        runtime: Runtime,
+        recall: Callable[[int], Speech | None] = lambda view: None,
+        remember: Callable[[int, Speech], None] = lambda view, speech: None,
+    ) -> None:
         self.network = network.to(runtime.device, memory_format=torch.channels_last).eval()
+        self.views = views
         self.runtime = runtime
-        self.train = train
-        self.augmented = augmented
-        self.kept: Tensor | None = None
+        self.recall = recall
+        self.remember = remember
+        self.recalled_seconds = 0.0
+        self.view: int | None = None
+        self.logits = torch.empty(0)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return logits (n, 10) for the images of `batch`."""
-        if self.augmented:
-            return self.logits(batch)
-        if self.kept is None:
-            spoken = [self.logits(part) for part in plain(self.train, EVALUATION_BATCH, self.runtime.device)]
-            self.kept = torch.cat(spoken)
-        return self.kept[batch.index]
+        if batch.view != self.view:
+            speech = self.recall(batch.view)
+            if speech is None:
+                speech = self.speak(batch.view)
+                self.remember(batch.view, speech)
+            else:
+                self.recalled_seconds += speech.seconds
+            self.view, self.logits = batch.view, speech.logits.to(self.runtime.device)
+        return self.logits[batch.index].float()
 
     @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """Run the network, in the same precision as the student."""
-        self.network.eval()
+    def speak(self, view: int) -> Speech:
+        """Run the network over the whole training set, in the same precision as the student."""
+        began = time.perf_counter()
         with self.runtime.autocast:
-            return self.network(batch.images).float()
+            said = [self.network(batch.images) for batch in self.views.in_order(view)]
+        logits = torch.cat(said).cpu()  # waits for the device, so that the seconds are true
+        return Speech(logits, time.perf_counter() - began)
