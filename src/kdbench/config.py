@@ -102,8 +102,6 @@ class Config:
                 checks.whole("seed", network.seed, 0, 2**31 - 1)
         checks.one_of("device", self.device, DEVICES)
         checks.one_of("precision", self.precision, PRECISIONS)
-        if self.threads is not None:
-            checks.whole("threads", self.threads, 1)
 
     @property
     def hash(self) -> str:

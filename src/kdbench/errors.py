@@ -25,6 +25,10 @@ class DamagedFile(KdbenchError):  # noqa: N818
     """A file is there but truncated, altered or not what its name says."""
 
 
+class OutOfMemory(KdbenchError):  # noqa: N818
+    """A training does not fit into the memory of its device."""
+
+
 class NotFinite(KdbenchError):  # noqa: N818
     """A training diverged, or a measurement is no number: NaN is never a result."""
 

@@ -27,7 +27,7 @@ def explain(error: BaseException) -> str:
         if isinstance(seen, ValidationError):
             return wrong_type(error, seen)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return f"out of memory: try a smaller train.batch_size ({one_line(error)})"
+        return f"out of memory ({one_line(error)})"
     if isinstance(error, ConfigCompositionException | HydraException | OmegaConfBaseException):
         return unknown_setting(error) or one_line(error)
     if isinstance(error, OSError):

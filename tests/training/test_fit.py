@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench.errors import NotFinite
+from kdbench.errors import NotFinite, OutOfMemory
 from kdbench.models.mlp import MLP
 from kdbench.training.fit import fit, validate
 
@@ -76,6 +76,34 @@ def test_validation_counts_every_image_once(digits, machine, monkeypatch):
 def test_divergence_is_an_error_that_says_what_to_do(few, recipe, machine):
     with pytest.raises(NotFinite, match=r"train\.lr"):
         fit(network(), few.train, few.val, replace(recipe, lr=1e30), machine, 0)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)."),
+    ],
+)
+def test_memory_that_runs_out_names_the_batch_size_and_what_to_type(few, recipe, machine, raised):
+    class Huge(nn.Linear):
+        def forward(self, images):
+            raise raised
+
+    with pytest.raises(OutOfMemory, match=r"train\.batch_size=64: try train\.batch_size=32") as caught:
+        fit(Huge(1, 1), few.train, few.val, recipe, machine, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_of_a_network_keep_their_words(few, recipe, machine):
+    class Broken(nn.Linear):
+        def forward(self, images):
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        fit(Broken(1, 1), few.train, few.val, recipe, machine, 0)
 
 
 def test_no_epochs_change_nothing(few, recipe, machine):

@@ -12,8 +12,26 @@ def test_auto_becomes_what_is_used():
     assert found.threads >= 1
 
 
-def test_what_is_asked_for_by_name_is_used():
+def test_what_is_asked_for_by_name_is_used(monkeypatch):
+    monkeypatch.setattr(runtime, "fast_bf16", lambda device: True)
     assert runtime.resolve("cpu", "bf16", 1) == runtime.Runtime("cpu", "bf16", 1)
+    assert runtime.resolve("cpu", "fp32", 1) == runtime.Runtime("cpu", "fp32", 1)
+
+
+def test_bf16_where_it_would_be_emulated_is_an_error(monkeypatch):
+    monkeypatch.setattr(runtime, "fast_bf16", lambda device: False)
+    with pytest.raises(BadSetting, match=r"precision=bf16 .* choose fp32 or auto"):
+        runtime.resolve("cpu", "bf16", 1)
+    assert runtime.resolve("cpu", "auto", 1).precision == "fp32"
+
+
+def test_preparing_sets_the_threads():
+    before = torch.get_num_threads()
+    try:
+        runtime.Runtime("cpu", "fp32", 1).prepare()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_device_that_is_not_there_is_an_error(monkeypatch):

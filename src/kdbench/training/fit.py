@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from kdbench.config import TrainConfig
 from kdbench.data.splits import Split
-from kdbench.errors import NotFinite
+from kdbench.errors import NotFinite, OutOfMemory
 from kdbench.training.batches import Batch, Batches, plain
 from kdbench.training.losses import cross_entropy
 from kdbench.training.runtime import Runtime
@@ -55,7 +56,8 @@ def fit(
     AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose
     last epoch is its best; nothing is chosen between epochs, so `val` is only watched. `after_step` runs after
     every optimiser step, for constraints on weights. The model is left in eval mode on the training device;
-    zero epochs leave its weights as they are. Raises `NotFinite` after the first epoch whose loss is not finite.
+    zero epochs leave its weights as they are. Raises `NotFinite` after the first epoch whose loss is not finite,
+    and `OutOfMemory` if a step does not fit.
     """
     runtime.prepare()
     torch.manual_seed(seed)  # dropout and the like; the order of images has its own generator
@@ -67,7 +69,10 @@ def fit(
     total = settings.epochs * batches.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings.lr, total_steps=total)
     history = []
-    with tqdm(total=total, desc=title, unit="step", disable=None, leave=False) as bar:
+    with (
+        fits_in_memory(settings.batch_size),
+        tqdm(total=total, desc=title, unit="step", disable=None, leave=False) as bar,
+    ):
         for epoch in range(1, settings.epochs + 1):
             start = time.perf_counter()
             model.train()
@@ -94,6 +99,20 @@ def fit(
             history.append(Epoch(epoch, train_loss, val_loss, val_accuracy, seconds))
             bar.set_postfix(epoch=epoch, val=f"{val_accuracy:.2%}")
     return history
+
+
+@contextlib.contextmanager
+def fits_in_memory(batch_size: int) -> Iterator[None]:
+    """Turn what torch raises on each device when memory runs out into `OutOfMemory`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in told or "can't allocate memory" in told:
+            raise OutOfMemory(
+                f"out of memory with train.batch_size={batch_size}: try train.batch_size={max(batch_size // 2, 2)}"
+            ) from error
+        raise
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from kdbench import checks
 from kdbench.errors import BadSetting
 
 
@@ -50,10 +51,17 @@ def resolve(device: str, precision: str, threads: int | None) -> Runtime:
         raise BadSetting(f"device={device} is not on this machine: choose from {', '.join(available)}, auto")
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "fp32"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads is not None and threads > cores:
-        raise BadSetting(f"threads={threads} is more than this process may use: choose 1 to {cores}")
-    return Runtime(device, precision, threads or cores)
+    elif precision == "bf16" and not fast_bf16(device):
+        raise BadSetting(f"precision=bf16 is not in the hardware of {device} here: choose fp32 or auto")
+    if threads is None:
+        threads = cores()
+    checks.whole("threads", threads, 1, cores())
+    return Runtime(device, precision, threads)
+
+
+def cores() -> int:
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fast_bf16(device: str) -> bool:
