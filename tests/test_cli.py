@@ -106,7 +106,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["device=tpu"], "device=tpu is unknown"),
         (["precision=fp8"], "precision=fp8 is unknown"),
         (["threads=0"], "threads=0 is out of range"),
-        (["threads=100000"], "threads=100000 is more than this process may use"),
+        (["threads=100000"], "threads=100000 is out of range: it takes a whole number from 1 to "),
         (["compress=quantize", "+compress.teacher=cnn_deep"], "compress=quantize has no teacher"),
         (["epochs"], "epochs"),
         (["train.epochs="], "train.epochs"),

@@ -51,7 +51,6 @@ def test_a_student_finds_the_runs_of_its_teacher(make_config):
         ({"network": mlp(seed=-1)}, r"seed=-1"),
         ({"device": "gpu"}, r"device=gpu is unknown"),
         ({"precision": "fp16"}, r"precision=fp16 is unknown: did you mean 'bf16'\?"),
-        ({"threads": 0}, r"threads=0 is out of range"),
     ],
 )
 def test_settings_out_of_range_are_named(make_config, changes, message):

@@ -40,9 +40,11 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch):
         runtime.resolve("cuda", "auto", None)
 
 
-def test_more_threads_than_cores_are_an_error():
-    with pytest.raises(BadSetting, match="threads=100000"):
-        runtime.resolve("cpu", "fp32", 100_000)
+@pytest.mark.parametrize("threads", [-1, 0, 100_000])
+def test_threads_that_the_machine_does_not_have_are_an_error(threads):
+    allowed = f"threads={threads} is out of range: it takes a whole number from 1 to {runtime.cores()}"
+    with pytest.raises(BadSetting, match=allowed):
+        runtime.resolve("cpu", "fp32", threads)
 
 
 def test_bf16_is_chosen_only_where_the_processor_has_it(monkeypatch):
