@@ -30,7 +30,7 @@ class CNN(nn.Sequential):
                 layers += [
                     nn.Conv2d(channels, width, 3, padding=1, bias=False),
                     nn.BatchNorm2d(width),
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),
                 ]
                 channels = width
             if head == "flatten" or stage < len(widths):
@@ -38,6 +38,7 @@ class CNN(nn.Sequential):
                 layers.insert(-1, nn.MaxPool2d(2))
                 side //= 2
         if head == "average":
-            layers.append(nn.AdaptiveAvgPool2d(1))
+            # Over all that is left; the gradient of AdaptiveAvgPool2d would not be channels-last.
+            layers.append(nn.AvgPool2d(side))
             side = 1
         super().__init__(*layers, nn.Flatten(), nn.Linear(channels * side * side, 10))

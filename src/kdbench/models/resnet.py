@@ -29,10 +29,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(residual(x) + shortcut(x))."""
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
         if self.stride > 1 or self.new_channels:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
-        return F.relu(residual + x)
+            # Averages over one pixel subsample; the gradient of a slice would not be channels-last.
+            x = F.pad(F.avg_pool2d(x, 1, self.stride), (0, 0, 0, 0, 0, self.new_channels))
+        return F.relu(residual + x, inplace=True)
 
 
 class ResNet(nn.Sequential):
@@ -50,15 +51,16 @@ class ResNet(nn.Sequential):
         layers: list[nn.Module] = [
             nn.Conv2d(1, widths[0], 3, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         ]
-        channels = widths[0]
+        channels, side = widths[0], 28
         for stage, width in enumerate(widths):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 layers.append(Block(channels, width, stride))
-                channels = width
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+                channels, side = width, -(-side // stride)
+        # Over all that is left; the gradient of AdaptiveAvgPool2d would not be channels-last.
+        super().__init__(*layers, nn.AvgPool2d(side), nn.Flatten(), nn.Linear(channels, 10))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 # He et al. 2015 (Delving Deep into Rectifiers, section 2.2), as in the paper.
