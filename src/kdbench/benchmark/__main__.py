@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -39,27 +39,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured to FILE")
     parser.add_argument("--only", metavar="NAME", action="append", choices=list(ROWS), help=", ".join(ROWS))
+    parser.add_argument("--outputs", type=Path, metavar="FOLDER", help="keep what the commands write (else: deleted)")
     parser.add_argument("--quick", action="store_true", help="a few images and rounds: does it run, not how fast")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="as for kdbench run: data.root=FOLDER")
     asked = parser.parse_intermixed_args()
-    try:
-        bench = Bench.set_up(asked.settings, asked.quick)
-    except KdbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="kdbench-benchmark-") as temporary:
+        try:
+            bench = Bench.set_up(asked.settings, asked.quick, (asked.outputs or Path(temporary)).absolute())
+        except KdbenchError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        measure(bench, asked.only or list(ROWS), asked.json)
+    return 0
+
+
+def measure(bench: Bench, names: Sequence[str], report: Path | None) -> None:
+    """Measure the rows of these names, and write what was found to `report` after each."""
     print("\n".join(f"{name}: {value}" for name, value in bench.machine.items()), flush=True)
-    for name in asked.only or ROWS:
+    for name in names:
         print(f"\n{name}", flush=True)
         bench.found[name] = ROWS[name](bench)
-        if asked.json:
-            asked.json.write_text(json.dumps({"machine": bench.machine, "rows": bench.found}, indent=1) + "\n")
-    return 0
+        if report:
+            report.write_text(json.dumps({"machine": bench.machine, "rows": bench.found}, indent=1) + "\n")
 
 
 class Bench:
     """One run of the benchmark: what it runs on, and what it has found."""
 
-    def __init__(self, configs: dict[str, Config], splits: Splits, settings: list[str], quick: bool) -> None:
+    def __init__(
+        self, configs: dict[str, Config], splits: Splits, settings: list[str], quick: bool, folder: Path
+    ) -> None:
         first = next(iter(configs.values()))
         self.resolved = runtime.resolve(first.device, first.precision, first.threads)
         self.resolved.prepare()
@@ -74,8 +83,8 @@ class Bench:
         else:
             few = splits
         networks = {name: config.network for name, config in configs.items()}
-        self.track = Track(networks, few, self.resolved, rounds=1 if quick else 5)
-        self.folder = Path(tempfile.mkdtemp(prefix="kdbench-benchmark-"))
+        self.track = Track(networks, few, self.resolved, rounds=1 if quick else 3)
+        self.folder = folder
         self.found: dict[str, Any] = {}
         self.machine = {
             "processor": cpu_name(),
@@ -91,7 +100,7 @@ class Bench:
         }
 
     @classmethod
-    def set_up(cls, settings: list[str], quick: bool) -> Bench:
+    def set_up(cls, settings: list[str], quick: bool, folder: Path) -> Bench:
         """Compose every model's own configuration under `settings`, and load the data."""
         ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
         folders = [config_dir()]
@@ -103,7 +112,7 @@ class Bench:
                 names = {"data": "mnist", "model": model, "compress": "baseline"}
                 configs[model] = resolve(composed, names, overrides, folders)
         _, splits = load(next(iter(configs.values())))
-        return cls(configs, splits, settings, quick)
+        return cls(configs, splits, settings, quick, folder)
 
     def races(self, made: list[Callable[[], Race]]) -> list[dict[str, Any]]:
         """Run races, printing each."""
@@ -150,7 +159,7 @@ def distill(bench: Bench) -> list[dict[str, Any]]:
 def speedrun(bench: Bench) -> dict[str, Any]:
     """Reach 99% test accuracy."""
     data, test = bench.splits.train, bench.splits.test
-    tries = 1 if bench.quick else 3
+    tries = 1 if bench.quick else 2
     ours, accuracies = commands.speedrun(bench.folder, bench.data, seeds=1 if bench.quick else 10)
     print(f"kdbench: {spread(ours)} from process start to trained weights; accuracy {commands.summary(accuracies)}")
     if bench.quick:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 from torch import nn
@@ -55,7 +56,7 @@ def train(track: Track, name: str) -> Race:
         return timed(lambda: track.epoch(network, name, 0))
 
     result = race(f"train {name}", ours, lambda: timed(theirs), track.rounds)
-    return replace(result, note=share(track, name, min(result.ours)))
+    return replace(result, note=share(track, name, median(result.ours)))
 
 
 def share(track: Track, name: str, seconds: float) -> str:
@@ -96,7 +97,7 @@ def distill(track: Track, student: str, teacher: str, shift: int = 0) -> Race:
     name = f"distill {student}" + (f" shift {shift}" if shift else "")
     result = race(name, ours, lambda: timed(theirs), track.rounds)
     once = "in every epoch" if shift else f"once in {epochs} epochs"
-    return replace(result, note=f"{teacher} speaks for {min(spoken):.2f} s, {once}")
+    return replace(result, note=f"{teacher} speaks for {median(spoken):.2f} s, {once}")
 
 
 def timed(work: object) -> float:
