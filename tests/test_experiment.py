@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from onnx.reference import ReferenceEvaluator
 
-from kdbench import experiment
+from kdbench import artifact, experiment
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, NotFinite
@@ -112,21 +112,18 @@ def test_a_student_does_not_train_its_own_baseline(make_config, monkeypatch):
     assert titles == ["mlp_tiny baseline seed 1", "mlp_tiny Distill seed 0"]
 
 
-def test_the_test_split_is_read_once_by_the_file_that_ships_and_once_by_its_reference(make_config, monkeypatch):
-    from kdbench.evaluation import measure
+def test_the_test_split_is_read_once_by_each_file_and_a_network_is_exported_once(make_config, monkeypatch):
+    from kdbench.evaluation import measure, predictions
 
-    read_splits = []
-    real = measure.predict
-
-    def counted(session, split):
-        read_splits.append(len(split))
-        return real(session, split)
-
-    monkeypatch.setattr(measure, "predict", counted)
+    read_splits, exports = [], []
+    predict, export = predictions.predict, artifact.export
+    monkeypatch.setattr(measure, "predictions", predictions.Predictions())
+    monkeypatch.setattr(predictions, "predict", lambda *given: read_splits.append(len(given[1])) or predict(*given))
+    monkeypatch.setattr(artifact, "export", lambda network: exports.append(network) or export(network))
     experiment.run(make_config())
-    assert read_splits == [1000]
+    assert (read_splits, len(exports)) == ([1000], 1)
     experiment.run(make_config("quantize", QUANTIZE))
-    assert read_splits == [1000, 1000, 1000]
+    assert (read_splits, len(exports)) == ([1000, 1000], 1)
 
 
 def test_nothing_but_the_final_evaluation_touches_the_test_split(make_config, monkeypatch):

@@ -19,6 +19,9 @@ from torch import nn
 
 INPUT, OUTPUT = "images", "logits"
 
+# Part of the key of stored exports. To be raised whenever the same network gives another file than before.
+FORMAT = 1
+
 Session = Callable[[np.ndarray], np.ndarray]
 """float32 images (n, 1, 28, 28) in [0, 1] -> float32 logits (n, 10)."""
 

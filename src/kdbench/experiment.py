@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+
+from onnx import ModelProto
 
 from kdbench import artifact, targets
 from kdbench.artifact import Artifact, Artifacts
@@ -16,7 +19,7 @@ from kdbench.errors import BadSetting
 from kdbench.evaluation.measure import measure
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
-from kdbench.trainer import Networks, Trainer
+from kdbench.trainer import Networks, Trained, Trainer
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 from kdbench.training.store import Store
@@ -48,7 +51,7 @@ def run(config: Config) -> Result:
             log.info("%s was asked for and could not be had", asked)
         trainer = Trainer(splits, machine, Store(config.outputs / "store"))
         networks = train(config, network_steps, trainer)
-        artifacts = export(networks, file_steps)
+        artifacts = export(networks, file_steps, trainer.store)
         row = measure(config, machine, splits, networks, artifacts)
         folder.write(row, artifacts.shipped.content, networks.shipped.history)
     return Result(row, folder.path)
@@ -91,11 +94,24 @@ def train(config: Config, network_steps: list[NetworkStep], trainer: Trainer) ->
     return Networks(network, baseline, teacher)
 
 
-def export(networks: Networks, file_steps: list[FileStep]) -> Artifacts:
+def export(networks: Networks, file_steps: list[FileStep], store: Store) -> Artifacts:
     """Write the network as the file that ships, and as files those it is compared with."""
-    plain = file = artifact.export(networks.shipped.network)
+    plain = file = exported(networks.shipped, store)
     for step in file_steps:
         file = step(file)
-    baseline = plain if networks.baseline is networks.shipped else artifact.export(networks.baseline.network)
-    teacher = artifact.export(networks.teacher.network) if networks.teacher else None
+    baseline = plain if networks.baseline is networks.shipped else exported(networks.baseline, store)
+    teacher = exported(networks.teacher, store) if networks.teacher else None
     return Artifacts(Artifact(file), Artifact(baseline), Artifact(teacher) if teacher else None)
+
+
+def exported(trained: Trained, store: Store) -> ModelProto:
+    """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
+    versions = {package: version(package) for package in ("onnx", "onnxscript")}
+    identity = {"export of": trained.key, "format": artifact.FORMAT, **versions}
+    key = digest(identity)[:32]
+    content = store.file(key)
+    if content is not None:
+        return ModelProto.FromString(content)
+    file = artifact.export(trained.network)
+    store.put_file(key, file.SerializeToString(deterministic=True), identity)
+    return file

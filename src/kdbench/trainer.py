@@ -74,7 +74,7 @@ class Trainer:
         network = copy.deepcopy(initial.network)
         with torch.no_grad():
             network.train()(self.data.train.images[:64].float() / 255)
-        return replace(initial, network=network.eval())
+        return replace(initial, network=network.eval(), key=self.key({"in use": initial.key}))
 
     def baseline(self, config: NetworkConfig) -> Trained:
         """Return the network trained on the labels alone."""

@@ -6,7 +6,7 @@ def test_a_figure_is_never_made_of_fewer_than_five_calls(monkeypatch):
     monkeypatch.setattr(speed, "WARM_UP_SECONDS", 0)
     calls = []
     assert len(speed.timings(calls.append, "image")) == 5
-    assert len(calls) == 10  # the first five warm up and are not counted
+    assert len(calls) == 6  # the first warms up and is not counted
 
 
 def test_latency_is_of_one_image_on_one_thread_and_throughput_of_a_batch(monkeypatch):

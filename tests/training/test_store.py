@@ -37,6 +37,12 @@ def test_a_speech_comes_back_exactly(store, dtype):
     assert store.speech("other") is None
 
 
+def test_a_file_comes_back_exactly(store):
+    store.put_file("key", b"\x00onnx\xff", {"export of": "it"})
+    assert store.file("key") == b"\x00onnx\xff"
+    assert store.file("other") is None
+
+
 def test_what_was_never_kept_is_not_there(store):
     assert store.get("key", nn.Linear(2, 2)) is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -20,8 +19,6 @@ from kdbench.data.splits import Split
 from kdbench.results.row import Row, write
 from kdbench.training.store import RECORD
 
-KDBENCH = (sys.executable, "-m", "kdbench")
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -32,18 +29,26 @@ class Ended:
     peak_gb: float
 
 
+# Run by a small process, for a child counts the memory of the one that started it, until it becomes itself.
+LAUNCHER = """
+import json, resource, subprocess, sys, time
+started, began = time.time(), time.perf_counter()
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+seconds = time.perf_counter() - began
+print(json.dumps([started, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+sys.exit(status)
+"""
+
+
 def command(*arguments: str) -> Ended:
     """Run `kdbench` with `arguments`, quietly. Raises `RuntimeError` with what it said if it fails."""
-    started, began = time.time(), time.perf_counter()
-    process = subprocess.Popen([*KDBENCH, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    told = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"kdbench {' '.join(arguments)} failed: {told.strip()}")
+    launched = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "kdbench", *arguments]
+    ended = subprocess.run(launched, capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"kdbench {' '.join(arguments)} failed: {ended.stderr.strip()}")
+    started, seconds, peak = json.loads(ended.stdout)
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, kilobytes elsewhere
-    return Ended(started, time.perf_counter() - began, usage.ru_maxrss * unit / 1e9)
+    return Ended(started, seconds, peak * unit / 1e9)
 
 
 def rows(outputs: Path) -> list[dict[str, str]]:
@@ -99,17 +104,19 @@ def trainings(log: Path) -> list[str]:
 
 
 def overhead(outputs: Path, data: Sequence[str], models: Sequence[str]) -> dict[str, float]:
-    """Return, for each model, the seconds of a run that finds its training in the store, within one process.
+    """Return, for each model, the mean seconds of a compressed variant whose trainings lie in the store.
 
-    Two quantized runs in one sweep differ from three by one run, process start and data not counted.
+    Three treatments and the baseline in one process, less the baseline in one: process start, data and the
+    baseline itself are not counted. The first pass puts everything into the store; it trains nothing if a sweep with
+    the same settings wrote to `outputs` before.
     """
     found = {}
     for model in models:
-        settings = [f"model={model}", f"outputs={outputs}", "train.epochs=1", *data]
-        command("run", "compress=baseline", *settings)
-        few = command("run", "-m", "compress=quantize,baseline", *settings)
-        many = command("run", "-m", "compress=quantize,baseline,quantize,baseline,quantize,baseline", *settings)
-        found[model] = (many.seconds - few.seconds) / 4
+        settings = [f"model={model}", f"outputs={outputs}", *data]
+        every = ("run", "-m", "compress=baseline,quantize,prune,distill", *settings)
+        command(*every)
+        alone = command("run", "-m", "compress=baseline", *settings)
+        found[model] = (command(*every).seconds - alone.seconds) / 3
     return found
 
 

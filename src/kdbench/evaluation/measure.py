@@ -10,25 +10,27 @@ from pathlib import Path
 import torch
 
 import kdbench
-from kdbench.artifact import Artifacts, session
+from kdbench.artifact import Artifacts
 from kdbench.config import Config
 from kdbench.data.splits import Splits
 from kdbench.evaluation import accuracy, fidelity, size, speed
-from kdbench.evaluation.predictions import pixels, predict
+from kdbench.evaluation.predictions import Predictions, pixels
 from kdbench.models.network import parameters
 from kdbench.results.row import Row
 from kdbench.trainer import Networks
 from kdbench.training.runtime import Runtime
+
+predictions = Predictions()  # of this process
 
 
 def measure(config: Config, machine: Runtime, splits: Splits, networks: Networks, artifacts: Artifacts) -> Row:
     """Return the row of a run. What is compared with is the teacher, or the baseline if there is none."""
     shipped = artifacts.shipped
     labels = splits.test.labels.numpy()
-    logits = predict(session(shipped.content, machine.threads), splits.test)
+    logits = predictions.of(shipped, splits.test, splits.fingerprint, machine.threads)
     wrong = accuracy.errors(logits, labels)
     reference = (artifacts.teacher or artifacts.baseline) if config.compress.steps else None
-    other = predict(session(reference.content, machine.threads), splits.test) if reference else None
+    other = predictions.of(reference, splits.test, splits.fingerprint, machine.threads) if reference else None
     taught = other is not None and artifacts.teacher is not None
     count = parameters(networks.shipped.network)
     timing = speed.measure(shipped.content, pixels(splits.test.images[: speed.THROUGHPUT_BATCH]), machine.threads)

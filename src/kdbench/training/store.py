@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ class Speech:
 
 
 class Store:
-    """A folder of trainings and speeches. Entries appear whole or not at all, and are never changed.
+    """A folder of trainings, speeches and exported files. Entries appear whole or not at all, and are never changed.
 
     Reading raises `DamagedFile` if an entry is not what was written.
     """
@@ -85,6 +86,20 @@ class Store:
     def put_speech(self, key: str, speech: Speech, identity: dict[str, Any]) -> None:
         """Keep `speech` under `key`, with the identity in plain words."""
         self._write(key, {"logits": speech.logits}, {"seconds": speech.seconds, "identity": identity})
+
+    def file(self, key: str) -> bytes | None:
+        """Return the bytes of the file kept under `key`, or None if there is none."""
+        entry = self._read(key)
+        if entry is None:
+            return None
+        try:
+            return entry[0]["file"].numpy().tobytes()
+        except KeyError as error:
+            raise self._damaged(key, error) from error
+
+    def put_file(self, key: str, content: bytes, identity: dict[str, Any]) -> None:
+        """Keep the bytes of a file under `key`, with the identity in plain words."""
+        self._write(key, {"file": torch.frombuffer(bytearray(content), dtype=torch.uint8)}, {"identity": identity})
 
     def _read(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         entry = self.folder / key
