@@ -236,3 +236,41 @@ def test_steps_out_of_order_are_refused(make_config):
         experiment.run(make_config("wrong", QUANTIZE, PRUNE))
     with pytest.raises(BadSetting, match="from scratch must come first"):
         experiment.run(make_config("wrong", PRUNE, DISTILL, teacher=mlp(seed=1)))
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [("baseline", []), ("prune", [PRUNE]), ("distill", [DISTILL])],
+    ids=["baseline", "prune", "distill"],
+)
+def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(
+    make_config, tmp_path, monkeypatch, method, steps
+):
+    def config(seed: int, **changes):
+        teacher = mlp(seed=seed + 1, widths=[32]) if method == "distill" else None
+        return make_config(method, *steps, network=mlp(seed=seed), teacher=teacher, **changes)
+
+    alone = [experiment.run(config(seed, outputs=tmp_path / "alone")).row for seed in (0, 3)]
+    first = experiment.run(config(0, seeds_together="always"), seeds=[0, 3]).row
+    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained again"))
+    second = experiment.run(config(3, seeds_together="always")).row
+    for own, together in zip(alone, [first, second], strict=True):
+        assert together.config_hash == own.config_hash
+        assert abs(together.errors - own.errors) <= 2  # of 1,000: equal up to rounding
+        assert together.nonzero_parameters == own.nonzero_parameters
+
+
+def test_seeds_are_trained_at_once_only_where_it_pays_or_is_asked_for(make_config):
+    asked = {choice: make_config(seeds_together=choice) for choice in ("auto", "always", "never")}
+    assert [asked[choice].trains_seeds_together for choice in asked] == [False, True, False]
+    assert replace(asked["auto"], device="cuda").trains_seeds_together
+    assert not replace(asked["never"], device="cuda").trains_seeds_together
+    assert len({config.hash for config in asked.values()}) == 1
+
+
+def test_what_cannot_be_trained_at_once_is_trained_alone_and_said(make_config, monkeypatch, caplog):
+    monkeypatch.setattr("kdbench.training.meeting.fit_all", lambda *_: 1 / 0)
+    caplog.set_level("WARNING", logger="kdbench")
+    row = experiment.run(make_config(seeds_together="always"), seeds=[0, 1]).row
+    assert row.accuracy > 0.2
+    assert [record.message.split(" could")[0] for record in caplog.records] == ["seed 0", "seed 1"]

@@ -48,6 +48,7 @@ settings, with their defaults:
   device=auto               auto, cpu, cuda, mps
   precision=auto            auto (bf16 where it is fast), fp32, bf16
   threads=null              CPU threads; null: all that this process may use
+  seeds_together=auto       a sweep trains the seeds of a variant at once: auto (on a GPU), always, never
   outputs=outputs           where everything is written
 
 flags (from Hydra):

@@ -52,6 +52,7 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
         device=composed.device,
         precision=composed.precision,
         threads=composed.threads,
+        seeds_together=composed.seeds_together,
         outputs=outputs,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kdbench import checks
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+TOGETHER = ("auto", "always", "never")
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Schema:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    seeds_together: str = "auto"
     outputs: str = "outputs"
 
 
@@ -93,6 +95,7 @@ class Config:
     precision: str
     threads: int | None
     outputs: Path
+    seeds_together: str = "auto"  # whether a sweep trains the seeds of a variant at once; auto: on a GPU
     code: dict[str, str] = field(default_factory=dict)  # of each _target_, when known: its code and unnamed defaults
 
     def __post_init__(self) -> None:
@@ -102,6 +105,19 @@ class Config:
                 checks.whole("seed", network.seed, 0, 2**31 - 1)
         checks.one_of("device", self.device, DEVICES)
         checks.one_of("precision", self.precision, PRECISIONS)
+        checks.one_of("seeds_together", self.seeds_together, TOGETHER)
+
+    @property
+    def trains_seeds_together(self) -> bool:
+        """Whether it does, once `device` is resolved: a small network leaves most of a GPU idle, but not a CPU."""
+        return self.seeds_together == "always" or (self.seeds_together == "auto" and self.device == "cuda")
+
+    def at_seed(self, seed: int) -> Config:
+        """Return the run of the same variant under another seed; the teacher's stays as far from it as it was."""
+        network, teacher = self.network, self.teacher
+        if teacher is not None:
+            teacher = replace(teacher, seed=teacher.seed - network.seed + seed)
+        return replace(self, network=replace(network, seed=seed), teacher=teacher)
 
     @property
     def hash(self) -> str:
@@ -138,7 +154,7 @@ class Config:
 
     def _deciding(self) -> dict[str, Any]:
         deciding = asdict(self)
-        for name in ("outputs", "code", "fallback"):
+        for name in ("outputs", "code", "fallback", "seeds_together"):
             del deciding[name]
         del deciding["data"]["root"], deciding["data"]["cache"]
         return deciding

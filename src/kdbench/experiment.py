@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.trainer import Networks, Trained, Trainer
 from kdbench.training import runtime
+from kdbench.training.meeting import Job, meet
 from kdbench.training.runtime import Runtime
 from kdbench.training.store import Store
 
@@ -35,9 +37,11 @@ class Result:
     folder: Path
 
 
-def run(config: Config) -> Result:
+def run(config: Config, seeds: Sequence[int] = ()) -> Result:
     """Train, compress, write the file that would ship, measure it on the test set once, write one row.
 
+    `seeds` are those of the whole sweep, if this is the first run of its variant there: where it pays, the networks
+    of all are trained at once, and the other runs find theirs in the store.
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     network_steps, file_steps = steps(config)
@@ -50,6 +54,8 @@ def run(config: Config) -> Result:
         if config.data.name != asked:
             log.info("%s was asked for and could not be had", asked)
         trainer = Trainer(splits, machine, Store(config.outputs / "store"))
+        if len(seeds) > 1 and config.trains_seeds_together:
+            train_ahead(config, seeds, network_steps, trainer)
         networks = train(config, network_steps, trainer)
         artifacts = export(networks, file_steps, trainer.store)
         row = measure(config, machine, splits, networks, artifacts)
@@ -92,6 +98,20 @@ def train(config: Config, network_steps: list[NetworkStep], trainer: Trainer) ->
     for step, node in zip(network_steps, config.compress.steps, strict=False):
         network = trainer.compressed(step, node, network, config.network, teacher)
     return Networks(network, baseline, teacher)
+
+
+def train_ahead(config: Config, seeds: Sequence[int], network_steps: list[NetworkStep], trainer: Trainer) -> None:
+    """Train the networks of `config` under all `seeds` at once, into the store.
+
+    What cannot be trained so is only reported: its own run trains it alone, and fails there if it must.
+    """
+
+    def job(seed: int) -> Job:
+        return lambda seat: train(config.at_seed(seed), network_steps, trainer.seated(seat))
+
+    for seed, error in zip(seeds, meet([job(seed) for seed in seeds]), strict=True):
+        if error is not None:
+            log.warning("seed %d could not be trained with the others (%s): it is trained alone", seed, error)
 
 
 def export(networks: Networks, file_steps: list[FileStep], store: Store) -> Artifacts:

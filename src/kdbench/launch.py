@@ -41,6 +41,8 @@ class Session:
     rows: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
+    # Of a multirun's variants that no job has begun yet: the seeds of all their jobs.
+    seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
     bar: tqdm[Any] | None = None
     tracebacks: bool = False  # asked for by HYDRA_FULL_ERROR
 
@@ -49,6 +51,7 @@ class Session:
         self.rows.clear()
         self.failures.clear()
         self.replaced.clear()
+        self.seeds.clear()
         self.bar = None
         self.tracebacks = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
@@ -67,8 +70,12 @@ class SweepBar(Callback):
 
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         overrides = parser.parse_overrides(list(config.hydra.overrides.task))
-        jobs = sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, None))
-        session.bar = tqdm(total=jobs, desc="sweep", unit="run", disable=None, position=0)
+        jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+        for job in jobs:
+            seeds = session.seeds.setdefault(but_seed(job), [])
+            typed = [text.partition("=")[2] for text in job if text.startswith("seed=")]
+            seeds += [int(seed) for seed in typed if seed.isdecimal()]
+        session.bar = tqdm(total=len(jobs), desc="sweep", unit="run", disable=None, position=0)
         session.bar.refresh()
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
@@ -85,7 +92,7 @@ def task(composed: DictConfig) -> None:
         config = resolve(composed, dict(told.runtime.choices), list(told.overrides.task), folders)
         from kdbench import experiment  # brings torch, which bad settings need not wait for
 
-        result = experiment.run(config)
+        result = experiment.run(config, session.seeds.pop(but_seed(told.overrides.task), ()))
     except Exception as error:
         fail(error, " ".join(told.overrides.task))
         if not told.launcher._target_.endswith(LOCAL_LAUNCHER):
@@ -100,6 +107,11 @@ def task(composed: DictConfig) -> None:
         tqdm.write(line(result.row, result.folder), file=sys.stdout)
     if session.bar is not None:
         session.bar.update()
+
+
+def but_seed(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return what the runs of one variant under several seeds have in common."""
+    return tuple(text for text in overrides if not text.startswith("seed="))
 
 
 def config_folders(told: Any) -> list[Path]:

@@ -21,6 +21,7 @@ from kdbench.models.network import build
 from kdbench.training import store as stored
 from kdbench.training.batches import Batches
 from kdbench.training.fit import EVALUATION_BATCH, Epoch, fit
+from kdbench.training.meeting import Seat
 from kdbench.training.runtime import Runtime
 from kdbench.training.store import Speech, Store, Training
 from kdbench.training.teacher import Teacher
@@ -60,6 +61,14 @@ class Trainer:
         self.fingerprint = splits.fingerprint
         self.runtime = runtime
         self.store = store
+        self.seat: Seat | None = None
+        self.clock = time.perf_counter
+
+    def seated(self, seat: Seat) -> Trainer:
+        """Return one that makes the same networks, but trains together with the others of a meeting."""
+        other = copy.copy(self)
+        other.seat, other.clock = seat, seat.clock
+        return other
 
     def initial(self, config: NetworkConfig) -> Trained:
         """Return the network as its seed initialises it."""
@@ -144,13 +153,13 @@ class Trainer:
         if training is not None:
             log.info("%s: taken from the store, entry %s", title, key)
         else:
-            began = time.perf_counter()
+            began = self.clock()
             history: list[Epoch] = []
             network = train(copy.deepcopy(start.network), history)
             network = network.to("cpu", memory_format=torch.contiguous_format)
             require_same_shapes(title, network, architecture(start.network))
             recalled = teacher.recalled_seconds if teacher else 0.0
-            training = Training(history, time.perf_counter() - began + recalled, recalled)
+            training = Training(history, self.clock() - began + recalled, recalled)
             self.store.put(key, network, training, identity)
             log.info("%s: trained in %.1f s, kept as %s", title, training.seconds, key)
         return Trained(network.eval(), key, start.seconds + training.seconds, training.history)
@@ -169,7 +178,8 @@ class Trainer:
         """Train `network` in place by the recipe of `config`, changed where a method asks for it."""
         epochs = config.train.epochs if epochs is None else epochs
         settings = replace(config.train, epochs=epochs, lr=config.train.lr * lr_scale)
-        history += fit(
+        train = self.seat.fit if self.seat else fit
+        history += train(
             network,
             self.data.train,
             self.data.val,

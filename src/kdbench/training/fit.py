@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from kdbench.errors import NotFinite, OutOfMemory
 from kdbench.training.batches import Batch, Batches, plain
 from kdbench.training.losses import cross_entropy
 from kdbench.training.runtime import Runtime
+from kdbench.training.stacked import Alone, Stacked
 
 Loss = Callable[[Tensor, Batch], Tensor]  # logits (n, 10) float32 and their batch -> scalar
 EVALUATION_BATCH = 500
@@ -39,6 +41,20 @@ def label_loss(logits: Tensor, batch: Batch) -> Tensor:
     return cross_entropy(logits, batch.labels)
 
 
+@dataclass(frozen=True)
+class Learner:
+    """A network to be trained in place: the seed of its images, its loss, and what runs after every step.
+
+    `after_step` is for constraints on weights, which it changes in place.
+    """
+
+    model: nn.Module
+    seed: int
+    loss: Loss = label_loss
+    after_step: Callable[[], None] = lambda: None
+    title: str = "training"
+
+
 def fit(
     model: nn.Module,
     train: Split,
@@ -46,59 +62,88 @@ def fit(
     settings: TrainConfig,
     runtime: Runtime,
     seed: int,
-    *,
-    loss: Loss = label_loss,
-    after_step: Callable[[], None] = lambda: None,
-    title: str = "training",
+    **options: Any,
 ) -> list[Epoch]:
-    """Train `model` in place and return its history; the weights that count are those of the last epoch.
+    """Train `model` alone and return its history (see `fit_all`); `options` are those of a `Learner`.
+
+    Raises `NotFinite` if its loss is not finite.
+    """
+    (outcome,) = fit_all([Learner(model, seed, **options)], train, val, settings, runtime)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def fit_all(
+    learners: Sequence[Learner], train: Split, val: Split, settings: TrainConfig, runtime: Runtime
+) -> list[list[Epoch] | Exception]:
+    """Train the networks in place, all at once, and return the history of each, or how it diverged.
 
     AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose
-    last epoch is its best; nothing is chosen between epochs, so `val` is only watched. `after_step` runs after
-    every optimiser step, for constraints on weights. The model is left in eval mode on the training device;
-    zero epochs leave its weights as they are. Raises `NotFinite` after the first epoch whose loss is not finite,
-    and `OutOfMemory` if a step does not fit.
+    last epoch is its best; nothing is chosen between epochs, so `val` is only watched. The models are left in
+    eval mode on the training device; zero epochs leave their weights as they are. Several must be `stackable`, and
+    come out as each would alone, up to rounding. Training ends after the first epoch in which all have diverged.
+    Raises `OutOfMemory` if a step does not fit.
     """
     runtime.prepare()
-    torch.manual_seed(seed)  # dropout and the like; the order of images has its own generator
-    model.to(runtime.device, memory_format=torch.channels_last).eval()
+    torch.manual_seed(learners[0].seed)  # dropout and the like; the order of images has its own generator
+    models = [learner.model.to(runtime.device, memory_format=torch.channels_last).eval() for learner in learners]
     if settings.epochs == 0:
-        return []
-    batches = Batches(train, settings.batch_size, settings.shift, seed, runtime.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    total = settings.epochs * batches.steps
+        return [[] for _ in learners]
+    network = Stacked(models, runtime) if len(models) > 1 else Alone(models[0], runtime)
+    batches = [Batches(train, settings.batch_size, settings.shift, one.seed, runtime.device) for one in learners]
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
+    total = settings.epochs * batches[0].steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings.lr, total_steps=total)
-    history = []
+    histories: list[list[Epoch]] = [[] for _ in learners]
+    diverged: dict[int, NotFinite] = {}
     with (
         fits_in_memory(settings.batch_size),
-        tqdm(total=total, desc=title, unit="step", disable=None, leave=False) as bar,
+        tqdm(total=total, desc=titled(learners), unit="step", disable=None, leave=False) as bar,
     ):
         for epoch in range(1, settings.epochs + 1):
             start = time.perf_counter()
-            model.train()
-            total_loss = torch.zeros((), device=runtime.device)
-            for batch in batches.epoch(epoch):
-                with runtime.autocast:
-                    logits = model(batch.images)
-                value = loss(logits.float(), batch)
+            network.train()
+            total_loss = torch.zeros(len(learners), device=runtime.device)
+            for own in zip(*(order.epoch(epoch) for order in batches), strict=True):
+                logits = network([batch.images for batch in own])
+                losses = [one.loss(y.float(), batch) for one, y, batch in zip(learners, logits, own, strict=True)]
+                values = torch.stack(losses)
                 optimizer.zero_grad(set_to_none=True)
-                value.backward()
+                values.sum().backward()
                 optimizer.step()
-                after_step()
+                for learner in learners:
+                    learner.after_step()
                 schedule.step()
-                total_loss += value.detach() * len(batch.labels)
+                total_loss += values.detach() * len(own[0].labels)
                 bar.update()
-            train_loss = float(total_loss) / len(train)
-            val_loss, val_accuracy = validate(model, val, runtime)
-            if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-                raise NotFinite(
-                    f"{title} diverged in epoch {epoch}: the loss is not finite; "
-                    f"try a lower train.lr than {settings.lr:g}"
-                )
+            watched = [validate(model, val, runtime) for model in models]
             seconds = time.perf_counter() - start
-            history.append(Epoch(epoch, train_loss, val_loss, val_accuracy, seconds))
-            bar.set_postfix(epoch=epoch, val=f"{val_accuracy:.2%}")
-    return history
+            for position, (loss, (val_loss, val_accuracy)) in enumerate(
+                zip(total_loss.tolist(), watched, strict=True)
+            ):
+                train_loss = loss / len(train)
+                if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+                    diverged.setdefault(
+                        position,
+                        NotFinite(
+                            f"{learners[position].title} diverged in epoch {epoch}: the loss is not finite; "
+                            f"try a lower train.lr than {settings.lr:g}"
+                        ),
+                    )
+                histories[position].append(Epoch(epoch, train_loss, val_loss, val_accuracy, seconds))
+            if len(diverged) == len(learners):
+                break
+            bar.set_postfix(epoch=epoch, val=f"{watched[0][1]:.2%}")
+    return [diverged.get(position, history) for position, history in enumerate(histories)]
+
+
+def titled(learners: Sequence[Learner]) -> str:
+    """Return what the progress bar says."""
+    others = f" and {len(learners) - 1} more" if len(learners) > 1 else ""
+    return learners[0].title + others
 
 
 @contextlib.contextmanager

@@ -1,0 +1,107 @@
+"""Several networks of one architecture as one: stacked parameters, run side by side by `torch.func.vmap`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.overrides import TorchFunctionMode
+
+from kdbench.training.runtime import Runtime
+
+# The operations of our models that autocast runs in low precision.
+LOW_PRECISION = {F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, torch.bmm, torch.mm}
+
+
+class Stacked:
+    """`models` made one: calling it with the images (n, 1, 28, 28) of each gives the logits (n, 10) of each.
+
+    What a small network leaves idle on a large GPU, its neighbours use. Afterwards the parameters and buffers of
+    `models` are views into the stacked ones: training these trains those, and what changes those in place (pruning
+    masks) changes these. Each network's logits and gradients are those it has alone, up to rounding.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], runtime: Runtime) -> None:
+        self.models = models
+        self.runtime = runtime
+        self.stacked, self.buffers = stack_module_state(list(models))
+        for position, model in enumerate(models):
+            for path, module in model.named_modules():
+                prefix = f"{path}." if path else ""
+                for name, parameter in module.named_parameters(recurse=False):
+                    parameter.data = self.stacked[prefix + name].data[position]
+                for name, _ in module.named_buffers(recurse=False):
+                    module._buffers[name] = self.buffers[prefix + name][position]
+        self.template = copy.deepcopy(models[0]).to("meta")
+
+    def parameters(self) -> list[Tensor]:
+        """Return what an optimiser trains: each parameter of the architecture, (networks, ...)."""
+        return list(self.stacked.values())
+
+    def train(self) -> None:
+        """Switch to train mode."""
+        self.template.train()
+
+    def __call__(self, images: Sequence[Tensor]) -> Tensor:
+        """Return logits (networks, n, 10)."""
+        with Autocast(self.runtime.precision == "bf16"):
+            return torch.vmap(self._one)(self.stacked, self.buffers, torch.stack(list(images)))
+
+    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
+        return functional_call(self.template, (parameters, buffers), (images,))
+
+
+class Alone:
+    """One network under the interface of `Stacked`."""
+
+    def __init__(self, model: nn.Module, runtime: Runtime) -> None:
+        self.model = model
+        self.runtime = runtime
+        self.parameters = model.parameters
+        self.train = model.train
+
+    def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Return the logits (n, 10) of the images (n, 1, 28, 28), each in a list of one."""
+        with self.runtime.autocast:
+            return [self.model(images[0])]
+
+
+class Autocast(TorchFunctionMode):
+    """What `torch.autocast` does, which `vmap` does not see: linear maps and convolutions in bf16, if `enabled`."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.enabled = enabled
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if self.enabled and function is F.batch_norm:
+            # Low precision in and out, float32 within; under `vmap` torch refuses to mix the two itself.
+            images, *others = args
+            return function(images.float(), *others, **(kwargs or {})).to(images.dtype)
+        if self.enabled and function in LOW_PRECISION:
+            args = [low(argument) for argument in args]
+            kwargs = {name: low(argument) for name, argument in (kwargs or {}).items()}
+        return function(*args, **(kwargs or {}))
+
+
+def low(argument: Any) -> Any:
+    """Return float32 tensors in bf16, and anything else as it is."""
+    return argument.bfloat16() if isinstance(argument, Tensor) and argument.dtype == torch.float32 else argument
+
+
+def stackable(models: Sequence[nn.Module]) -> bool:
+    """Whether `models` can be trained as one: all alike, and without dropout, whose randomness they would share."""
+    if len(models) < 2:
+        return False
+    shapes = [(repr(model), {name: tensor.shape for name, tensor in model.state_dict().items()}) for model in models]
+    dropout = nn.modules.dropout._DropoutNd
+    return all(shape == shapes[0] for shape in shapes) and not any(
+        isinstance(m, dropout) for m in models[0].modules()
+    )
