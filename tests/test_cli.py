@@ -145,6 +145,22 @@ def test_other_commands_refuse_bad_input_in_one_line(capsys, arguments, message)
     assert len(err.strip().splitlines()) == 1
 
 
+def test_the_seeds_of_each_variant_of_a_sweep_are_trained_at_once_if_asked(monkeypatch):
+    from kdbench.training import meeting
+
+    sizes = []
+    real = meeting.fit_all
+    monkeypatch.setattr(
+        meeting, "fit_all", lambda learners, *rest: sizes.append(len(learners)) or real(learners, *rest)
+    )
+    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained alone"))
+    variants = ["model.widths=[8],[9]", "seed=0,4", "seeds_together=always"]
+    assert main(["run", "-m", *QUICK, *variants]) == 0
+    assert sizes == [2, 2]
+    rows = collect(Path("outputs"))[0]
+    assert sorted(row.seed for row in rows) == [0, 0, 4, 4]
+
+
 def test_a_traceback_is_shown_to_those_who_ask(capsys, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert main(["run", "model=cnn_dep"]) == 1

@@ -1,0 +1,20 @@
+import torch
+
+from kdbench.benchmark import ceiling
+from kdbench.models.cnn import CNN
+from kdbench.models.resnet import ResNet
+
+
+def test_convolutions_are_counted_by_shape():
+    found = ceiling.convolutions(CNN([4, 6], 2, "average"), torch.zeros(2, 1, 28, 28))
+    assert found == {(1, 4, 28, 3, 1): 1, (4, 4, 28, 3, 1): 1, (4, 6, 14, 3, 1): 1, (6, 6, 14, 3, 1): 1}
+    strided = ceiling.convolutions(ResNet([4, 8], 1), torch.zeros(2, 1, 28, 28))
+    assert strided[4, 8, 28, 3, 2] == 1
+
+
+def test_operations_are_those_of_forward_and_both_gradients(monkeypatch):
+    monkeypatch.setattr(ceiling, "REPETITIONS", 1)
+    _, first = ceiling.convolution((1, 4, 28, 3, 1), 2, torch.float32)
+    _, other = ceiling.convolution((4, 8, 28, 3, 2), 2, torch.float32)
+    assert first == 2 * 2 * (2 * 4 * 28 * 28) * 9  # no gradient to the images
+    assert other == 3 * 2 * (2 * 8 * 14 * 14) * 4 * 9
