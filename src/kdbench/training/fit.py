@@ -27,7 +27,10 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a training history; losses are means over images, accuracy a fraction."""
+    """One line of a training history; losses are means over images, accuracy a fraction.
+
+    `seconds` include validation; networks trained together share them equally.
+    """
 
     epoch: int
     train_loss: float
@@ -68,10 +71,10 @@ def fit(
 
     Raises `NotFinite` if its loss is not finite.
     """
-    (outcome,) = fit_all([Learner(model, seed, **options)], train, val, settings, runtime)
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    (history,) = fit_all([Learner(model, seed, **options)], train, val, settings, runtime)
+    if isinstance(history, Exception):
+        raise history
+    return history
 
 
 def fit_all(
@@ -98,16 +101,15 @@ def fit_all(
     total = settings.epochs * batches[0].steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings.lr, total_steps=total)
     histories: list[list[Epoch]] = [[] for _ in learners]
-    diverged: dict[int, NotFinite] = {}
     with (
         fits_in_memory(settings.batch_size),
         tqdm(total=total, desc=titled(learners), unit="step", disable=None, leave=False) as bar,
     ):
-        for epoch in range(1, settings.epochs + 1):
+        for number in range(1, settings.epochs + 1):
             start = time.perf_counter()
             network.train()
             total_loss = torch.zeros(len(learners), device=runtime.device)
-            for own in zip(*(order.epoch(epoch) for order in batches), strict=True):
+            for own in zip(*(order.epoch(number) for order in batches), strict=True):
                 logits = network([batch.images for batch in own])
                 losses = [one.loss(y.float(), batch) for one, y, batch in zip(learners, logits, own, strict=True)]
                 values = torch.stack(losses)
@@ -120,24 +122,28 @@ def fit_all(
                 total_loss += values.detach() * len(own[0].labels)
                 bar.update()
             watched = [validate(model, val, runtime) for model in models]
-            seconds = time.perf_counter() - start
-            for position, (loss, (val_loss, val_accuracy)) in enumerate(
-                zip(total_loss.tolist(), watched, strict=True)
-            ):
-                train_loss = loss / len(train)
-                if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-                    diverged.setdefault(
-                        position,
-                        NotFinite(
-                            f"{learners[position].title} diverged in epoch {epoch}: the loss is not finite; "
-                            f"try a lower train.lr than {settings.lr:g}"
-                        ),
-                    )
-                histories[position].append(Epoch(epoch, train_loss, val_loss, val_accuracy, seconds))
-            if len(diverged) == len(learners):
+            seconds = (time.perf_counter() - start) / len(learners)
+            for history, loss, (val_loss, val_accuracy) in zip(histories, total_loss.tolist(), watched, strict=True):
+                history.append(Epoch(number, loss / len(train), val_loss, val_accuracy, seconds))
+            if all(map(diverged, histories)):
                 break
-            bar.set_postfix(epoch=epoch, val=f"{watched[0][1]:.2%}")
-    return [diverged.get(position, history) for position, history in enumerate(histories)]
+            bar.set_postfix(epoch=number, val=f"{watched[0][1]:.2%}")
+    return [outcome(one, history, settings.lr) for one, history in zip(learners, histories, strict=True)]
+
+
+def diverged(history: Sequence[Epoch]) -> Epoch | None:
+    """Return the first epoch with a loss that is not finite."""
+    return next((e for e in history if not (math.isfinite(e.train_loss) and math.isfinite(e.val_loss))), None)
+
+
+def outcome(learner: Learner, history: list[Epoch], lr: float) -> list[Epoch] | Exception:
+    """Return the history, or the error that says in which epoch it went wrong."""
+    broken = diverged(history)
+    if broken is None:
+        return history
+    return NotFinite(
+        f"{learner.title} diverged in epoch {broken.epoch}: the loss is not finite; try a lower train.lr than {lr:g}"
+    )
 
 
 def titled(learners: Sequence[Learner]) -> str:
