@@ -27,7 +27,6 @@ class Stacked:
     """
 
     def __init__(self, models: Sequence[nn.Module], runtime: Runtime) -> None:
-        self.models = models
         self.runtime = runtime
         self.stacked, self.buffers = stack_module_state(list(models))
         for position, model in enumerate(models):
