@@ -14,6 +14,12 @@ from kdbench.results.row import Row
 from kdbench.training.runtime import Runtime
 
 
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch):
+    """Steps that tests define may be named in configurations."""
+    monkeypatch.setenv("KDBENCH_TRUST", "tests")
+
+
 @pytest.fixture(scope="session")
 def digits() -> Splits:
     """The 5,000 embedded digits, read once."""
@@ -119,5 +125,6 @@ def make_row(**changes: Any) -> Row:
         network_hash="n0",
         teacher_hash=None,
         data_fingerprint="f0",
+        artifact_sha256="a0",
     )
     return replace(row, **changes)

@@ -32,7 +32,7 @@ def test_a_run_prints_one_line_and_writes_below_where_it_was_typed(capsys, tmp_p
     assert "outputs/runs/mnist_5k/mlp_simple-baseline-seed0-" in out
     assert err == ""
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
-    assert {path.name for path in Path("outputs").iterdir()} == {"runs", "store"}
+    assert {path.name for path in Path("outputs").iterdir()} == {"runs", "store", "ledger", "locks"}
 
 
 def test_outputs_moves_everything(tmp_path):
@@ -54,9 +54,10 @@ def test_a_sweep_without_narrowing_is_all_36_variants(monkeypatch):
     from kdbench import launch
 
     seen = []
-    monkeypatch.setattr(launch, "launch", lambda arguments: seen.append(arguments) or 0)
+    monkeypatch.setattr(launch, "launch", lambda arguments, typed: seen.append((arguments, typed)) or 0)
     assert main(["sweep", "seed=1"]) == 0
-    assert seen == [["--multirun", "model=glob(*)", "compress=baseline,quantize,prune,distill", "seed=1"]]
+    every = ["--multirun", "model=glob(*)", "compress=baseline,quantize,prune,distill", "seed=1"]
+    assert seen == [(every, ["sweep", "seed=1"])]
 
 
 def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys):
@@ -111,6 +112,8 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["epochs"], "epochs"),
         (["train.epochs="], "train.epochs"),
         (["model=[a"], "model=[a"),
+        (["checkpoint_seconds=-1"], "checkpoint_seconds=-1.0 is out of range"),
+        (["again=maybe"], "again=maybe is not"),
     ],
 )
 def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, tmp_path):
@@ -135,6 +138,9 @@ def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, 
         (["table", "a", "b"], "error: unrecognized arguments: b: see kdbench table --help"),
         (["ls", "--config-dir", "nowhere"], "error: --config-dir nowhere: there is no such folder"),
         (["ls", "--all"], "error: unrecognized arguments: --all: see kdbench ls --help"),
+        (["status", "nowhere"], "error: there is no folder nowhere"),
+        (["status", "."], "error: nothing was started under .: kdbench sweep outputs=."),
+        (["verify"], "error: the following arguments are required: RUN_FOLDER: see kdbench verify --help"),
     ],
 )
 def test_other_commands_refuse_bad_input_in_one_line(capsys, arguments, message):
@@ -143,6 +149,42 @@ def test_other_commands_refuse_bad_input_in_one_line(capsys, arguments, message)
     assert out == ""
     assert err.startswith(message)
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_sweep_typed_again_or_with_more_does_only_what_is_missing(capsys, monkeypatch):
+    assert main(["sweep", *QUICK, "compress=baseline,quantize"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("outputs").rglob("metrics.csv")}
+    assert len(before) == 2
+    capsys.readouterr()
+    assert main(["sweep", *QUICK, "compress=baseline,quantize,prune", "seed=0,1"]) == 0
+    assert capsys.readouterr().out.count("was done already") == 2
+    after = {path: path.stat().st_mtime_ns for path in Path("outputs").rglob("metrics.csv")}
+    assert len(after) == 6
+    assert before.items() <= after.items()
+    assert main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "2 done" in out
+    assert "6 done" in out
+    assert main(["run", *QUICK, "again=true"]) == 0
+    assert "was done already" not in capsys.readouterr().out
+
+
+def test_status_names_what_failed_and_the_command_that_finishes_it(capsys):
+    typed = ["run", "-m", *QUICK, "train.lr=0.003,1e30"]
+    assert main(typed) == 1
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "1 done, 1 failed" in out
+    assert "train.lr=1e30: mlp_simple baseline seed 0 diverged in epoch 1" in out
+    assert out.rstrip().endswith(f"to finish it, type it again: kdbench {' '.join(typed)}")
+
+
+def test_a_slip_of_the_finger_is_no_work_to_come_back_to(capsys):
+    assert main(["run", *QUICK, "threads=100000"]) == 1
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    assert "nothing was started" in capsys.readouterr().err
 
 
 def test_the_seeds_of_each_variant_of_a_sweep_are_trained_at_once_if_asked(monkeypatch):
@@ -223,7 +265,7 @@ def test_help_and_version_of_every_command(capsys):
     assert capsys.readouterr().out == f"kdbench {kdbench.__version__}\n"
     assert main(["--help"]) == main([]) == 0
     overview = capsys.readouterr().out
-    for command in ("run", "sweep", "plot", "table", "ls"):
+    for command in ("run", "sweep", "plot", "table", "status", "verify", "ls"):
         assert f"kdbench {command}" in overview
         with contextlib.suppress(SystemExit):  # argparse prints its help and leaves
             assert main([command, "--help"]) == 0

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from kdbench import artifact, experiment
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
-from kdbench.errors import BadSetting, NotFinite
+from kdbench.errors import BadSetting, Collapsed, NotFinite
 from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.results.row import FILE, read
 from kdbench.training import runtime
@@ -40,7 +40,9 @@ def quick(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["baseline", "quantize", "prune", "distill", "distill_quantize"])
-def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_errors(make_config, digits, name):
+def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_errors(
+    make_config, tmp_path, digits, name
+):
     steps = {
         "baseline": [],
         "quantize": [QUANTIZE],
@@ -50,6 +52,7 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
     }[name]
     teacher = mlp(seed=1, widths=[32]) if "distill" in name else None
     result = experiment.run(make_config(name, *steps, teacher=teacher))
+    assert {path.name for path in (tmp_path / "outputs" / "store").iterdir() if path.name[0] == "."} == set()
     row = result.row
 
     files = {path.name for path in result.folder.iterdir()}
@@ -94,9 +97,42 @@ def test_the_same_run_gives_the_same_row_but_for_timings(make_config, tmp_path):
 def test_the_same_configuration_finds_its_folder_again_and_trains_nothing(make_config, monkeypatch):
     first = experiment.run(make_config())
     monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained again"))
-    again = experiment.run(make_config())
+    again = experiment.run(make_config(again=True))
     assert again.folder == first.folder
     assert again.row.train_seconds == first.row.train_seconds
+
+
+def test_what_is_done_is_not_done_again(make_config, monkeypatch):
+    first = experiment.run(make_config("quantize", QUANTIZE))
+    monkeypatch.setattr("kdbench.experiment.train", lambda *_: pytest.fail("done again"))
+    again = experiment.run(make_config("quantize", QUANTIZE))
+    assert (again.row, again.was_done, first.was_done) == (first.row, True, False)
+
+
+@pytest.mark.parametrize("name", [FILE, "model.onnx"])
+@pytest.mark.parametrize(
+    "damage", [lambda content: b"", lambda content: content[:-9], lambda content: content + b" x"]
+)
+def test_what_is_damaged_is_set_aside_and_done_again(make_config, name, damage, caplog):
+    first = experiment.run(make_config())
+    path = first.folder / name
+    path.write_bytes(damage(path.read_bytes()))
+    again = experiment.run(make_config())
+    assert not again.was_done
+    assert {column: value for column, value in vars(again.row).items() if column not in TIMINGS} == {
+        column: value for column, value in vars(first.row).items() if column not in TIMINGS
+    }
+    assert f"{name}.damaged-1" in caplog.text
+    assert (first.folder / f"{name}.damaged-1").exists()
+    assert experiment.run(make_config()).was_done
+
+
+def test_a_row_of_other_versions_is_replaced(make_config, monkeypatch):
+    first = experiment.run(make_config())
+    newer = {"kdbench_version": "9", "torch_version": "9", "onnxruntime_version": "9"}
+    monkeypatch.setattr("kdbench.experiment.versions", lambda: newer)
+    assert not experiment.run(make_config()).was_done
+    assert first.row.kdbench_version != "9"
 
 
 def test_a_student_does_not_train_its_own_baseline(make_config, monkeypatch):
@@ -207,12 +243,36 @@ def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, m
         experiment.run(make_config("distill", DISTILL, network=mlp(widths=[0]), teacher=mlp(seed=1)))
 
 
-def test_a_run_that_is_cut_off_leaves_no_row_beside_another_model(make_config, monkeypatch):
-    folder = experiment.run(make_config()).folder
+def test_a_run_that_is_cut_off_leaves_the_row_and_the_model_of_the_one_before(make_config, monkeypatch):
+    first = experiment.run(make_config())
     monkeypatch.setattr("kdbench.experiment.measure", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
+        experiment.run(make_config(again=True))
+    assert experiment.run(make_config()).row == first.row
+
+
+def test_a_new_model_never_stands_beside_an_old_row(make_config, monkeypatch):
+    first = experiment.run(make_config())
+    monkeypatch.setattr("kdbench.results.run_folder.write", lambda *_: 1 / 0)
+    monkeypatch.setattr("kdbench.targets._code", lambda file: "edited")
+    monkeypatch.setattr("kdbench.artifact.bare", lambda file: file)  # another file
+    with pytest.raises(ZeroDivisionError):
         experiment.run(make_config())
-    assert not (folder / FILE).exists()
+    assert not (first.folder / FILE).exists()
+
+
+def test_a_network_that_gives_one_class_is_a_failure_and_the_next_try_fails_alike(make_config):
+    config = make_config("prune", PRUNE | {"sparsity": 0.9999, "finetune_epochs": 0})
+    for _ in range(2):
+        with pytest.raises(Collapsed, match="the same class to every test image"):
+            experiment.run(config)
+    assert not list(config.outputs.rglob(FILE))
+
+
+def test_a_training_that_ends_in_one_class_is_a_failure(make_config):
+    config = make_config(network=mlp(lr=1e-9, weight_decay=0.0, widths=[1], epochs=1))
+    with pytest.raises(Collapsed, match="predicts one class for every image"):
+        experiment.run(config)
 
 
 def test_a_run_that_diverges_writes_no_row(make_config):

@@ -25,6 +25,7 @@ def mine(tmp_path, monkeypatch):
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
+    monkeypatch.setenv("KDBENCH_TRUST", "model_logistic,method_binarize,data_stripes")
     return tmp_path
 
 
@@ -61,6 +62,20 @@ def test_they_run_together_and_with_what_is_there(mine, capsys):
     out = capsys.readouterr().out
     for said in ("One linear layer under dropout.", "Every weight becomes plus or minus", "stripes at ten angles"):
         assert said in out
+
+
+def test_their_code_is_not_run_unless_it_is_trusted(mine, monkeypatch, capsys):
+    assert "export KDBENCH_TRUST=model_logistic,method_binarize,data_stripes\n" in README.read_text()
+    monkeypatch.delenv("KDBENCH_TRUST")
+    (mine / "mine" / "model_logistic.py").write_text("raise SystemExit('imported')")
+    monkeypatch.delitem(sys.modules, "model_logistic", raising=False)
+    run = ["run", "--config-dir", "mine", "model=logistic", "data=mnist_5k"]
+    assert main(run) == 1
+    assert "type trust=[model_logistic] if its code may be run" in capsys.readouterr().err
+    assert main(["ls", "--config-dir", "mine"]) == 0
+    assert "logistic" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="imported"):
+        main([*run, "trust=[model_logistic]"])
 
 
 def test_they_take_part_in_a_sweep(mine):

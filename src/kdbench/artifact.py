@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,8 +14,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import ModelProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import nn
+
+from kdbench.errors import DamagedFile
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -99,6 +101,49 @@ def bare(file: ModelProto) -> ModelProto:
         if values.dtype == np.float32:
             tensor.CopyFrom(numpy_helper.from_array(values + np.float32(0), tensor.name))
     return stripped
+
+
+def load(content: bytes) -> ModelProto:
+    """Return the model in the bytes of a file that may come from anyone.
+
+    Raises `DamagedFile` if it is not one, names operators that are not ONNX's own, or wants other files read.
+    """
+    try:
+        file = ModelProto.FromString(content)
+        onnx.checker.check_model(file, full_check=True)
+    except Exception as error:  # protobuf's and onnx's checks raise many kinds, some of their own
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DamagedFile(f"it is not an ONNX model: {reason[0]}") from error
+    domains = {opset.domain for opset in file.opset_import} | {node.domain for node in nodes(file.graph)}
+    if file.functions or domains - {"", "ai.onnx"}:
+        raise DamagedFile("it uses operators that are not ONNX's own")
+    tensors = [*file.graph.initializer, *attribute_tensors(file.graph)]
+    if file.graph.sparse_initializer or any(
+        a.HasField("sparse_tensor") for n in nodes(file.graph) for a in n.attribute
+    ):
+        raise DamagedFile("it holds sparse tensors, which kdbench never writes")
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
+        raise DamagedFile("its weights lie in another file")
+    return file
+
+
+def nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield every node, those of graphs within nodes included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from nodes(inner)
+
+
+def attribute_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield the tensors that stand in nodes, and those that graphs within nodes store."""
+    for node in nodes(graph):
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from inner.initializer
 
 
 def session(content: bytes, threads: int) -> Session:

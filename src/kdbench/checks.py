@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,35 @@ def one_of(field: str, value: Any, choices: Sequence[str]) -> None:
     """Require one of a few words."""
     if value not in choices:
         raise BadSetting(f"{field}={value} is unknown: {nearest(str(value), choices)}")
+
+
+MARKUP = set("<>|$`\\")
+NAME = re.compile(r"[^\W_][\w.-]*")
+
+
+def name(field: str, value: Any) -> None:
+    """Require a name that is one part of a path, and nothing but a name in a table or a spreadsheet."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise BadSetting(
+            f"{field}={value}: a name begins with a letter or digit, and goes on with letters, digits, _ . and -"
+        )
+
+
+def plain(field: str, text: str) -> None:
+    """Require a text that is `inert`."""
+    if not inert(text):
+        raise BadSetting(
+            f"{field}={text!r}: it may not begin with = + - @, nor hold < > | $ ` \\ or what cannot be printed"
+        )
+
+
+def inert(text: str) -> bool:
+    """Whether `text` does nothing wherever a row is shown.
+
+    No formula in a spreadsheet (which takes = + - @ at the beginning for one, CWE-1236), no control of a terminal, no
+    markup of a page or a chart.
+    """
+    return text.isprintable() and not text.startswith(("=", "+", "-", "@")) and not MARKUP & set(text)
 
 
 def widths(field: str, value: Any) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 import kdbench
+from kdbench import interruption
 from kdbench.errors import KdbenchError, nearest
 
 HELP = """\
@@ -16,6 +20,8 @@ kdbench: what does compressing this network cost, and what does it buy?
   kdbench sweep [SETTING=VALUE ...]   all nine models x baseline, quantize, prune, distill
   kdbench plot [FOLDER] [--to DIR]    comparison charts (PNG and SVG) from the rows under FOLDER
   kdbench table [FOLDER]              the rows under FOLDER as one table, means over seeds
+  kdbench status [FOLDER]             what is done, running, failed or missing, and how to finish it
+  kdbench verify RUN_FOLDER           measure a stored run once more, and compare
   kdbench ls                          models, compressions and data sets
 
   kdbench COMMAND --help              more about one command
@@ -33,7 +39,7 @@ kdbench run [SETTING=VALUE ...]
 kdbench run -m [SETTING=A,B,C ...]     (a multirun: one run for each combination)
 
 Trains (or takes from the store), compresses, exports to ONNX, measures that file on the test set, and writes
-one row to outputs/runs/DATA/RUN/metrics.csv.
+one row to outputs/runs/DATA/RUN/metrics.csv. A run that is done is not done again; one that was cut off goes on.
 
 choices (kdbench ls says what they are):
 {choices}
@@ -49,6 +55,9 @@ settings, with their defaults:
   precision=auto            auto (bf16 where it is fast), fp32, bf16
   threads=null              CPU threads; null: all that this process may use
   seeds_together=auto       a sweep trains the seeds of a variant at once: auto (on a GPU), always, never
+  checkpoint_seconds=30     at least so long between two checkpoints of a training (never over 1% of its time)
+  again=false               true: make runs that are done once more (trainings come from the store)
+  trust=[]                  packages outside kdbench whose code a YAML of yours may name (or KDBENCH_TRUST=A,B)
   outputs=outputs           where everything is written
 
 flags (from Hydra):
@@ -65,12 +74,14 @@ kdbench sweep [SETTING=VALUE ...]
 All nine models x baseline, quantize, prune, distill: the same as
   kdbench run -m 'model=glob(*)' compress=baseline,quantize,prune,distill
 Takes every setting of `kdbench run`; model=A,B or compress=A,B narrows the sweep, seed=0,1,2 repeats it.
-Ends with the whole table. A run that fails is reported when it fails, and the others go on.
+Ends with the whole table. A run that fails is reported when it fails, and the others go on. Typed again, or with
+more seeds or models, it does what is missing; typed in several terminals at once, they share the work.
 """
 
 SWEEP = {"model": "model=glob(*)", "compress": "compress=baseline,quantize,prune,distill"}
 
-COMMANDS = ("run", "sweep", "plot", "table", "ls")
+INTERRUPTED = (130, 143)
+COMMANDS = ("run", "sweep", "plot", "table", "status", "verify", "ls")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,19 +98,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: there is no command '{command}': {nearest(command, COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        return globals()[command](rest)
+        with interruption.handled(farewell(arguments)):
+            return globals()[command](rest)
     except KdbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except interruption.Interrupted as stop:
+        return stop.status
     except BrokenPipeError:  # `kdbench table | head`
         sys.stderr.close()
         return 0
     except OSError as error:  # a folder that may not be written to, a disk that is full
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def entry() -> int:
+    """Run the command of this process, and end the process at once if it was interrupted.
+
+    The clean-up of the interpreter could take long, or abort in threads that are busy in native code.
+    """
+    status = main()
+    if status in INTERRUPTED:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def farewell(arguments: Sequence[str]) -> str:
+    """Return what is said when the command is interrupted."""
+    if arguments[0] not in ("run", "sweep"):
+        return "interrupted"
+    again = shlex.join(["kdbench", *arguments])
+    return f"interrupted; what is done is kept. To go on, type the same command again:\n  {again}"
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
@@ -114,7 +147,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     from kdbench.launch import launch
 
-    return launch(arguments)
+    return launch(arguments, ["run", *arguments])
 
 
 def sweep(arguments: Sequence[str]) -> int:
@@ -125,7 +158,8 @@ def sweep(arguments: Sequence[str]) -> int:
     typed = {argument.partition("=")[0] for argument in arguments}
     from kdbench.launch import launch
 
-    return launch(["--multirun", *(default for name, default in SWEEP.items() if name not in typed), *arguments])
+    narrowed = [default for name, default in SWEEP.items() if name not in typed]
+    return launch(["--multirun", *narrowed, *arguments], ["sweep", *arguments])
 
 
 def plot(arguments: Sequence[str]) -> int:
@@ -138,6 +172,20 @@ def plot(arguments: Sequence[str]) -> int:
 def table(arguments: Sequence[str]) -> int:
     """Print the table."""
     from kdbench.results.command import main
+
+    return main(arguments)
+
+
+def status(arguments: Sequence[str]) -> int:
+    """Say what is done and what is not."""
+    from kdbench.results.status import main
+
+    return main(arguments)
+
+
+def verify(arguments: Sequence[str]) -> int:
+    """Measure a run once more."""
+    from kdbench.verify import main
 
     return main(arguments)
 

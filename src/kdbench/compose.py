@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from kdbench import trust
 from kdbench.choices import options
 from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, Schema, TrainConfig
 from kdbench.errors import BadSetting, nearest
@@ -25,6 +26,9 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
     model and of the compression. Raises `BadSetting` for anything out of range.
     """
     _known("", composed, [field.name for field in fields(Schema)])
+    if composed.trust and not trust.granted(overrides):
+        raise BadSetting("trust stands in a YAML file: it can only be typed")
+    trust.grant(OmegaConf.to_object(composed.trust) if OmegaConf.is_config(composed.trust) else composed.trust)
     data = _plain(composed, "data")
     compress = _plain(composed, "compress")
     yaml = [str(key) for key in OmegaConf.load(options("compress", folders)[names["compress"]])]
@@ -41,7 +45,7 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
         if name == "auto":
             name = composed.model.get("teacher") or DEFAULT_TEACHER
         teacher = _teacher(str(name), network, overrides, folders)
-    outputs = Path.cwd() / Path(composed.outputs).expanduser()
+    outputs = outputs_of(composed)
     fallback = data.pop("fallback", None)
     return Config(
         data=_data(names["data"], data, outputs),
@@ -53,8 +57,15 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
         precision=composed.precision,
         threads=composed.threads,
         seeds_together=composed.seeds_together,
+        checkpoint_seconds=composed.checkpoint_seconds,
+        again=composed.again,
         outputs=outputs,
     )
+
+
+def outputs_of(composed: DictConfig) -> Path:
+    """Return the folder that everything is written to."""
+    return Path.cwd() / Path(composed.outputs).expanduser()
 
 
 def _plain(composed: DictConfig, group: str) -> dict[str, Any]:

@@ -49,6 +49,9 @@ class Schema:
     precision: str = "auto"
     threads: int | None = None
     seeds_together: str = "auto"
+    checkpoint_seconds: float = 30.0
+    again: bool = False
+    trust: Any = field(default_factory=list)
     outputs: str = "outputs"
 
 
@@ -96,6 +99,8 @@ class Config:
     threads: int | None
     outputs: Path
     seeds_together: str = "auto"  # whether a sweep trains the seeds of a variant at once; auto: on a GPU
+    checkpoint_seconds: float = 30.0  # between two checkpoints of a training, at least
+    again: bool = False  # whether a run that is done is made once more
     code: dict[str, str] = field(default_factory=dict)  # of each _target_, when known: its code and unnamed defaults
 
     def __post_init__(self) -> None:
@@ -106,6 +111,13 @@ class Config:
         checks.one_of("device", self.device, DEVICES)
         checks.one_of("precision", self.precision, PRECISIONS)
         checks.one_of("seeds_together", self.seeds_together, TOGETHER)
+        checks.real("checkpoint_seconds", self.checkpoint_seconds, "[0, inf)")
+        checks.name("data", self.data.name)
+        checks.name("model", self.network.name)
+        checks.name("compress", self.compress.name)
+        checks.plain("compress", self.compress.settings)
+        if self.teacher is not None:
+            checks.name("compress.teacher", self.teacher.name)
 
     @property
     def trains_seeds_together(self) -> bool:
@@ -118,6 +130,11 @@ class Config:
         if teacher is not None:
             teacher = replace(teacher, seed=teacher.seed - network.seed + seed)
         return replace(self, network=replace(network, seed=seed), teacher=teacher)
+
+    @property
+    def run_name(self) -> str:
+        """What the folder of the run is called."""
+        return f"{self.network.name}-{self.compress.name}-seed{self.network.seed}-{self.hash}"
 
     @property
     def hash(self) -> str:
@@ -154,7 +171,7 @@ class Config:
 
     def _deciding(self) -> dict[str, Any]:
         deciding = asdict(self)
-        for name in ("outputs", "code", "fallback", "seeds_together"):
+        for name in ("outputs", "code", "fallback", "seeds_together", "checkpoint_seconds", "again"):
             del deciding[name]
         del deciding["data"]["root"], deciding["data"]["cache"]
         return deciding

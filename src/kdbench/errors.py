@@ -29,8 +29,24 @@ class OutOfMemory(KdbenchError):  # noqa: N818
     """A training does not fit into the memory of its device."""
 
 
+class CannotWrite(KdbenchError):  # noqa: N818
+    """The disk is full, the folder is not writable, or it has been deleted: nothing further can be kept."""
+
+
+class CannotRead(KdbenchError):  # noqa: N818
+    """A file is there, but the system does not let it be read now."""
+
+
+class Busy(KdbenchError):  # noqa: N818
+    """Another process is making the same thing."""
+
+
 class NotFinite(KdbenchError):  # noqa: N818
     """A training diverged, or a measurement is no number: NaN is never a result."""
+
+
+class Collapsed(KdbenchError):  # noqa: N818
+    """A network gives the same class to every image: its accuracy would say nothing."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from kdbench.config import Config, digest
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
-from kdbench.evaluation.measure import measure
+from kdbench.evaluation.measure import measure, versions
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.trainer import Networks, Trained, Trainer
@@ -35,11 +35,13 @@ class Result:
 
     row: Row
     folder: Path
+    was_done: bool = False  # before, by an earlier command or another process
 
 
 def run(config: Config, seeds: Sequence[int] = ()) -> Result:
     """Train, compress, write the file that would ship, measure it on the test set once, write one row.
 
+    What is done already is not done again: a finished run gives its row, a training goes on from its checkpoint.
     `seeds` are those of the whole sweep, if this is the first run of its variant there: where it pays, the networks
     of all are trained at once, and the other runs find theirs in the store.
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
@@ -50,10 +52,14 @@ def run(config: Config, seeds: Sequence[int] = ()) -> Result:
     config, splits = load(config)
     config = resolved(config, machine, splits)
     with RunFolder.of(config) as folder:
+        done = None if config.again else folder.finished(versions())
+        if done is not None:
+            return Result(done, folder.path, was_done=True)
+        folder.begin()
         log.info("%s, fingerprint %s; %s", config.data.name, splits.fingerprint, machine)
         if config.data.name != asked:
             log.info("%s was asked for and could not be had", asked)
-        trainer = Trainer(splits, machine, Store(config.outputs / "store"))
+        trainer = Trainer(splits, machine, Store(config.outputs / "store", config.checkpoint_seconds))
         if len(seeds) > 1 and config.trains_seeds_together:
             train_ahead(config, seeds, network_steps, trainer)
         networks = train(config, network_steps, trainer)
@@ -126,12 +132,16 @@ def export(networks: Networks, file_steps: list[FileStep], store: Store) -> Arti
 
 def exported(trained: Trained, store: Store) -> ModelProto:
     """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
-    versions = {package: version(package) for package in ("onnx", "onnxscript")}
-    identity = {"export of": trained.key, "format": artifact.FORMAT, **versions}
+    exporters = {package: version(package) for package in ("onnx", "onnxscript")}
+    identity = {"export of": trained.key, "format": artifact.FORMAT, **exporters}
     key = digest(identity)[:32]
     content = store.file(key)
     if content is not None:
         return ModelProto.FromString(content)
-    file = artifact.export(trained.network)
-    store.put_file(key, file.SerializeToString(deterministic=True), identity)
+    with store.making(key, f"the file of {trained.key[:8]}"):
+        content = store.file(key)  # another process may have been at it
+        if content is not None:
+            return ModelProto.FromString(content)
+        file = artifact.export(trained.network)
+        store.put_file(key, file.SerializeToString(deterministic=True), identity)
     return file

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,11 +22,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from kdbench import interruption, locks, trust
 from kdbench.choices import config_dir
-from kdbench.compose import resolve
-from kdbench.config import Schema
-from kdbench.errors import BadSetting
+from kdbench.compose import outputs_of, resolve
+from kdbench.config import Config, Schema
+from kdbench.errors import BadSetting, Busy, CannotWrite
 from kdbench.messages import explain
+from kdbench.results.ledger import Ledger
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -34,26 +38,32 @@ log = logging.getLogger("kdbench")
 LOCAL_LAUNCHER = "BasicLauncher"
 
 
+@dataclass(frozen=True)
+class Job:
+    """One run as it was asked for: the settings typed, what they came to, and the name of the data set."""
+
+    typed: list[str]
+    config: Config
+    data: str
+
+    def __str__(self) -> str:
+        return " ".join(self.typed) or "kdbench run"
+
+
 @dataclass
 class Session:
     """What happened in this process: the rows written, the jobs that failed, the bar over a sweep."""
 
+    typed: list[str] = field(default_factory=list)  # after `kdbench`
     rows: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
     # Of a multirun's variants that no job has begun yet: the seeds of all their jobs.
     seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    postponed: list[Job] = field(default_factory=list)  # other processes are at them
+    stopped: bool = False  # nothing can be written any more
     bar: tqdm[Any] | None = None
     tracebacks: bool = False  # asked for by HYDRA_FULL_ERROR
-
-    def reset(self) -> None:
-        """Forget what an earlier command in the same process did."""
-        self.rows.clear()
-        self.failures.clear()
-        self.replaced.clear()
-        self.seeds.clear()
-        self.bar = None
-        self.tracebacks = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
 
 session = Session()
@@ -63,7 +73,7 @@ class SweepBar(Callback):
     """Hydra's callback for a multirun: one bar over its jobs, quiet when output is not a terminal."""
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Count the jobs as Hydra's own sweeper does, and start the bar."""
+        """Count the jobs as Hydra's own sweeper does, write down what they are, and start the bar."""
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.global_hydra import GlobalHydra
         from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -77,9 +87,17 @@ class SweepBar(Callback):
             seeds += [int(seed) for seed in typed if seed.isdecimal()]
         session.bar = tqdm(total=len(jobs), desc="sweep", unit="run", disable=None, position=0)
         session.bar.refresh()
+        try:
+            Ledger(outputs_of(config)).command(session.typed, jobs)
+        except CannotWrite as error:
+            fail(error, ["the sweep"])
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
-        """Close the bar."""
+        """Do what was left to other processes, as soon as they are done with it, and close the bar."""
+        if session.postponed and not session.stopped:
+            log.warning("waiting for other processes, which are at %d of the runs", len(session.postponed))
+        for job in session.postponed:
+            perform(job, wait=True)
         if session.bar is not None:
             session.bar.close()
 
@@ -87,24 +105,56 @@ class SweepBar(Callback):
 def task(composed: DictConfig) -> None:
     """Run one job. A failure is reported here, when it happens; the other jobs of a sweep go on."""
     told = HydraConfig.get()
+    typed = list(told.overrides.task)
+    elsewhere = not told.launcher._target_.endswith(LOCAL_LAUNCHER)
     try:
         folders = config_folders(told)
-        config = resolve(composed, dict(told.runtime.choices), list(told.overrides.task), folders)
-        from kdbench import experiment  # brings torch, which bad settings need not wait for
-
-        result = experiment.run(config, session.seeds.pop(but_seed(told.overrides.task), ()))
+        config = resolve(composed, dict(told.runtime.choices), typed, folders)
+        job = Job(typed, config, told.runtime.choices["data"])
+        alone = told.mode == RunMode.RUN
+        if alone:
+            Ledger(config.outputs).command(session.typed, [typed])
     except Exception as error:
-        fail(error, " ".join(told.overrides.task))
-        if not told.launcher._target_.endswith(LOCAL_LAUNCHER):
+        fail(error, typed, Ledger(outputs_of(composed)) if told.mode == RunMode.MULTIRUN else None)
+        if elsewhere:
+            raise
+    else:
+        perform(job, wait=alone or elsewhere, raises=elsewhere)
+
+
+def perform(job: Job, wait: bool, raises: bool = False) -> None:
+    """Do a job, if no other process is at it; `raises` what went wrong, once it is reported, for Hydra to carry."""
+    interruption.check()
+    if session.stopped:
+        return
+    ledger = Ledger(job.config.outputs)
+    variant = but_seed(job.typed)
+    seeds = session.seeds.pop(variant, [])
+    try:
+        with locks.held(ledger.lock(job.typed), str(job), wait):
+            from kdbench import experiment  # brings torch, which bad settings need not wait for
+
+            result = experiment.run(job.config, seeds)
+            ledger.done(job.typed, result.folder)
+    except Busy:
+        session.postponed.append(job)
+        session.seeds[variant] = seeds
+        return
+    except Exception as error:
+        interruption.check()
+        fail(error, job.typed, ledger)
+        if raises:
             raise  # in another process, where only Hydra can carry it home
     else:
         from kdbench.results.lines import line
 
+        if result.was_done:
+            session.seeds[variant] = seeds  # the networks of the others may still have to be trained
         session.rows.append(result.row)
-        asked, used = told.runtime.choices["data"], result.row.dataset
-        if asked != used:
-            session.replaced.add((asked, used))
-        tqdm.write(line(result.row, result.folder), file=sys.stdout)
+        if job.data != result.row.dataset:
+            session.replaced.add((job.data, result.row.dataset))
+        done = "  |  was done already" if result.was_done else ""
+        tqdm.write(line(result.row, result.folder) + done, file=sys.stdout)
     if session.bar is not None:
         session.bar.update()
 
@@ -120,19 +170,28 @@ def config_folders(told: Any) -> list[Path]:
     for source in told.runtime.config_sources:
         if source.schema == "file" and source.provider == "command-line":
             own.append(Path(source.path))
-            if source.path not in sys.path:
-                sys.path.insert(0, source.path)
+            trust.serve(source.path)
     return [*own, config_dir()]
 
 
-def fail(error: Exception, job: str) -> None:
+def fail(error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:
     """Report a failed job in one line, and remember it."""
     message = explain(error)
+    job = " ".join(typed)
     session.failures.append(f"{job or 'kdbench run'}: {message}")
+    session.stopped |= isinstance(error, CannotWrite)
     if session.tracebacks:
-        tqdm.write(traceback.format_exc(), file=sys.stderr)
-    prefix = f"error in {job}: " if HydraConfig.get().mode == RunMode.MULTIRUN else "error: "
+        tqdm.write("".join(traceback.format_exception(error)), file=sys.stderr)
+    several = session.bar is not None or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+    prefix = f"error in {job}: " if several else "error: "
     tqdm.write(prefix + message, file=sys.stderr)
+    if ledger is None:
+        return
+    with contextlib.suppress(CannotWrite):
+        if isinstance(error, BadSetting) and not several and ledger.outcome(typed) is None:
+            ledger.withdraw(session.typed, [typed])  # a slip of the finger is not work to come back to
+        else:
+            ledger.failed(typed, message)
 
 
 class _Terminal(logging.Handler):
@@ -142,9 +201,14 @@ class _Terminal(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def launch(arguments: Sequence[str]) -> int:
-    """Hand `arguments` to Hydra and return the exit status: 0 only if every job wrote its row."""
-    session.reset()
+def launch(arguments: Sequence[str], typed: Sequence[str]) -> int:
+    """Hand `arguments` to Hydra and return the exit status: 0 only if every job wrote its row.
+
+    `typed` is the command line they stand for, without `kdbench`, to be told how to go on.
+    """
+    global session
+    full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    session = Session(list(typed), tracebacks=full_error)
     ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
     terminal = _Terminal(logging.WARNING)
     log.propagate = False
@@ -181,7 +245,17 @@ def ordered(arguments: Sequence[str]) -> list[str]:
         raise BadSetting(f"{message}: see kdbench run --help")
 
     parser.error = error  # type: ignore[method-assign]
-    settings = parser.parse_intermixed_args(arguments).overrides
+    given = parser.parse_intermixed_args(arguments)
+    settings = given.overrides
+    if given.config_path or given.config_name or given.experimental_rerun:
+        raise BadSetting(
+            "--config-path, --config-name and --experimental-rerun are refused: --config-dir adds choices"
+        )
+    if any(text.lstrip("+~").startswith("hydra.searchpath") for text in settings):
+        raise BadSetting("hydra.searchpath is refused: --config-dir adds choices")
+    if given.config_dir:
+        trust.grant(trust.from_arguments(settings))
+        trust.require_plain_choices(Path(given.config_dir))
     return [*settings, *(argument for argument in arguments if argument not in settings)]
 
 
@@ -197,4 +271,10 @@ def report() -> int:
         print(f"\n{len(session.failures)} of {session.bar.total} runs failed:", file=sys.stderr)
         for failure in session.failures:
             print(f"  {failure}", file=sys.stderr)
+        if session.stopped:
+            print(
+                "the others were not begun; to go on, type the same command again:\n  "
+                + shlex.join(["kdbench", *session.typed]),
+                file=sys.stderr,
+            )
     return 1 if session.failures else 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench import trust
 from kdbench.arguments import Arguments
 from kdbench.choices import about, config_dir, options
 from kdbench.errors import BadSetting
@@ -15,22 +16,24 @@ def main(arguments: Sequence[str]) -> int:
     """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
     parser = Arguments(prog="kdbench ls", description="Models, compressions and data sets.")
     parser.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="also list the choices in DIR")
-    given = parser.parse_args(arguments).config_dir
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="whose code may be run")
+    options_given = parser.parse_args(arguments)
+    given = options_given.config_dir
+    trust.grant(options_given.trust)
     folders = [config_dir()]
     if given is not None:
-        import sys
-
         if not given.is_dir():
             raise BadSetting(f"--config-dir {given}: there is no such folder")
         folders.insert(0, given)
-        sys.path.insert(0, str(given.absolute()))
+        trust.serve(str(given.absolute()))
 
     from omegaconf import OmegaConf
 
     models = [
-        [name, *sizes(_node(OmegaConf.load(path))), about(path)] for name, path in options("model", folders).items()
+        [name, *sizes_if_trusted(_node(OmegaConf.load(path))), about(path)]
+        for name, path in options("model", folders).items()
     ]
-    models.sort(key=lambda cells: (cells[0].partition("_")[0], int(cells[1].replace(",", ""))))
+    models.sort(key=lambda cells: (cells[0].partition("_")[0], int(cells[1].replace(",", "") or 0)))
     compressions = []
     for name, path in options("compress", folders).items():
         node = _node(OmegaConf.load(path))
@@ -41,6 +44,16 @@ def main(arguments: Sequence[str]) -> int:
     _show("compress=", ["", "knobs", ""], compressions)
     _show("data=", ["", ""], data)
     return 0
+
+
+def sizes_if_trusted(model: dict[str, Any]) -> tuple[str, str]:
+    """Return the sizes, or nothing of a model whose code nobody said may be run."""
+    if "_target_" in model:
+        try:
+            trust.require(str(model["_target_"]))
+        except BadSetting:
+            return "", ""
+    return sizes(model)
 
 
 def sizes(model: dict[str, Any]) -> tuple[str, str]:

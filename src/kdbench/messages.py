@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from kdbench import durable
 from kdbench.choices import GROUPS, config_dir, options, settings
 from kdbench.errors import KdbenchError, nearest
 
@@ -31,7 +32,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException | HydraException | OmegaConfBaseException):
         return unknown_setting(error) or one_line(error)
     if isinstance(error, OSError):
-        return one_line(error)
+        return durable.reason(Path(error.filename), error) if error.filename else one_line(error)
     return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
 
 

@@ -11,25 +11,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdbench import trust
 from kdbench.errors import BadSetting, KdbenchError
 
 
 def locate(path: str) -> Callable[..., Any]:
-    """Return the class or function that `package.module.name` names. Raises `BadSetting` if there is none."""
+    """Return the class or function that `package.module.name` names.
+
+    Raises `BadSetting` if there is none, and, before anything is imported, if its package is not trusted.
+    """
+    trust.require(path)
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise BadSetting(
             f"_target_: {path} cannot be imported ({error}); a file of your own belongs beside its "
             "configuration, in the folder given as --config-dir"
         ) from error
+    trust.require_own(path, found)
+    return found
 
 
 def instantiate(node: dict[str, Any], setting: str) -> Any:
     """Call the target of `node` with the rest of `node`; `setting` is the name to use in messages."""
     if "_target_" not in node:
         raise BadSetting(f"{setting}: its YAML needs a _target_")
+    if not isinstance(node["_target_"], str):
+        raise BadSetting(f"{setting}: _target_={node['_target_']} is not the name of a class or function")
     target = locate(node["_target_"])
     knobs = {name: value for name, value in node.items() if name != "_target_"}
     try:

@@ -17,9 +17,11 @@ from kdbench import targets
 from kdbench.compress.step import NetworkStep, Task
 from kdbench.config import NetworkConfig, digest
 from kdbench.data.splits import Splits
+from kdbench.errors import Collapsed, NotFinite
 from kdbench.models.network import build
 from kdbench.training import store as stored
 from kdbench.training.batches import Batches
+from kdbench.training.checkpoint import Account, Checkpoint
 from kdbench.training.fit import EVALUATION_BATCH, Epoch, fit
 from kdbench.training.meeting import Seat
 from kdbench.training.runtime import Runtime
@@ -51,6 +53,14 @@ class Networks:
     # teacher, the initial one in use, of which only the size is compared.
     baseline: Trained
     teacher: Trained | None
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a training leaves behind while it runs: the histories of its fits, and its checkpoint."""
+
+    history: list[Epoch]
+    checkpoint: Checkpoint
 
 
 class Trainer:
@@ -90,8 +100,8 @@ class Trainer:
         identity = {"baseline": describe(config)}
         title = f"{config.name} baseline seed {config.seed}"
 
-        def train(network: nn.Module, history: list[Epoch]) -> nn.Module:
-            self.fit(config, history, title, network)
+        def train(network: nn.Module, progress: Log) -> nn.Module:
+            self.fit(config, progress, title, network)
             return network
 
         return self.trained(title, identity, self.initial(config), train, copy.deepcopy)
@@ -116,8 +126,9 @@ class Trainer:
 
         speaker = self.teacher(teacher, config) if teacher else None
 
-        def train(network: nn.Module, history: list[Epoch]) -> nn.Module:
-            return step(network, Task(partial(self.fit, config, history, title), speaker))
+        def train(network: nn.Module, progress: Log) -> nn.Module:
+            torch.manual_seed(config.seed)  # what a step draws must not depend on what was trained before it
+            return step(network, Task(partial(self.fit, config, progress, title), speaker))
 
         return self.trained(title, identity, start, train, step.architecture, speaker)
 
@@ -128,21 +139,28 @@ class Trainer:
         def identity(view: int) -> dict[str, Any]:
             return {"teacher": trained.key, "shift": shift, "seed": config.seed if shift else None, "view": view}
 
-        def recall(view: int) -> Speech | None:
-            return self.store.speech(self.key(identity(view)))
-
-        def remember(view: int, speech: Speech) -> None:
-            self.store.put_speech(self.key(identity(view)), speech, identity(view))
+        def memory(view: int, speak: Callable[[int], Speech]) -> tuple[Speech, bool]:
+            key = self.key(identity(view))
+            speech = self.store.speech(key)
+            if speech is not None:
+                return speech, True
+            with self.store.making(key, f"logits of the teacher {trained.key[:8]}, view {view}"):
+                speech = self.store.speech(key)
+                if speech is not None:
+                    return speech, True
+                speech = speak(view)
+                self.store.put_speech(key, speech, identity(view))
+            return speech, False
 
         views = Batches(self.data.train, EVALUATION_BATCH, shift, config.seed, self.runtime.device)
-        return Teacher(copy.deepcopy(trained.network), views, self.runtime, recall, remember)
+        return Teacher(copy.deepcopy(trained.network), views, self.runtime, memory)
 
     def trained(
         self,
         title: str,
         identity: dict[str, Any],
         start: Trained,
-        train: Callable[[nn.Module, list[Epoch]], nn.Module],
+        train: Callable[[nn.Module, Log], nn.Module],
         architecture: Callable[[nn.Module], nn.Module],
         teacher: Teacher | None = None,
     ) -> Trained:
@@ -150,24 +168,58 @@ class Trainer:
         key = self.key(identity)
         network = architecture(start.network)
         training = self.store.get(key, network)
-        if training is not None:
-            log.info("%s: taken from the store, entry %s", title, key)
-        else:
-            began = self.clock()
-            history: list[Epoch] = []
-            network = train(copy.deepcopy(start.network), history)
-            network = network.to("cpu", memory_format=torch.contiguous_format)
-            require_same_shapes(title, network, architecture(start.network))
-            recalled = teacher.recalled_seconds if teacher else 0.0
-            training = Training(history, self.clock() - began + recalled, recalled)
-            self.store.put(key, network, training, identity)
-            log.info("%s: trained in %.1f s, kept as %s", title, training.seconds, key)
+        if training is None:
+            # In a meeting, waiting would make all wait: its own run trains such a network, alone.
+            with self.store.making(key, title, wait=self.seat is None):
+                training = self.store.get(key, network)
+                if training is None:
+                    network, training = self.make(key, title, start, train, teacher)
+                    require_same_shapes(title, network, architecture(start.network))
+                    self.store.put(key, network, training, identity)
+                    self.store.drop_checkpoint(key)
+                    log.info("%s: trained in %.1f s, kept as %s", title, training.seconds, key)
+                    return Trained(network.eval(), key, start.seconds + training.seconds, training.history)
+        self.store.drop_checkpoint(key)  # a kill may have come between the last two lines above
+        log.info("%s: taken from the store, entry %s", title, key)
         return Trained(network.eval(), key, start.seconds + training.seconds, training.history)
+
+    def make(
+        self,
+        key: str,
+        title: str,
+        start: Trained,
+        train: Callable[[nn.Module, Log], nn.Module],
+        teacher: Teacher | None,
+    ) -> tuple[nn.Module, Training]:
+        """Train from `start`, or from where the last process that did so was cut off."""
+        checkpoint = self.store.checkpoint(key)
+        before = checkpoint.account
+        if checkpoint.fits:
+            step = checkpoint.fits[-1].record["step"]
+            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", title, before.seconds, step)
+        if teacher is not None:
+            teacher.recalled_seconds, teacher.heard = before.recalled, before.heard
+        began = self.clock() - before.seconds
+
+        def tally() -> Account:
+            recalled, heard = (teacher.recalled_seconds, teacher.heard) if teacher else (0.0, None)
+            return Account(self.clock() - began, recalled, heard)
+
+        checkpoint.tally = tally
+        progress = Log([], checkpoint)
+        try:
+            network = train(copy.deepcopy(start.network), progress)
+        except (NotFinite, Collapsed):
+            self.store.drop_checkpoint(key)  # another try would only fail again
+            raise
+        network = network.to("cpu", memory_format=torch.contiguous_format)
+        spent = tally()
+        return network, Training(progress.history, spent.seconds + spent.recalled, spent.recalled)
 
     def fit(
         self,
         config: NetworkConfig,
-        history: list[Epoch],
+        progress: Log,
         title: str,
         network: nn.Module,
         *,
@@ -179,7 +231,7 @@ class Trainer:
         epochs = config.train.epochs if epochs is None else epochs
         settings = replace(config.train, epochs=epochs, lr=config.train.lr * lr_scale)
         train = self.seat.fit if self.seat else fit
-        history += train(
+        history = train(
             network,
             self.data.train,
             self.data.val,
@@ -187,8 +239,10 @@ class Trainer:
             self.runtime,
             config.seed,
             title=title,
+            checkpoint=progress.checkpoint,
             **options,
         )
+        progress.history.extend(history)
 
     def key(self, identity: dict[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench.errors import DamagedFile
 from kdbench.training.fit import Epoch
 from kdbench.training.store import RECORD, TENSORS, Speech, Store, Training
 
@@ -56,14 +55,18 @@ def test_what_was_never_kept_is_not_there(store):
         (RECORD, lambda content: content[:-1]),
         (RECORD, lambda content: b""),
         (RECORD, lambda content: b"[]"),
+        (RECORD, lambda content: content.replace(b"2.5", b"2.6")),
     ],
 )
-def test_damage_is_noticed(store, name, damage):
+def test_what_is_damaged_is_set_aside_reported_and_made_again(store, name, damage, caplog):
     store.put("key", nn.Linear(2, 2), TRAINING, {})
     path = store.folder / "key" / name
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DamagedFile, match="delete it"):
-        store.get("key", nn.Linear(2, 2))
+    assert store.get("key", nn.Linear(2, 2)) is None
+    assert "key is damaged" in caplog.text
+    store.put("key", nn.Linear(2, 2), TRAINING, {})
+    assert store.get("key", nn.Linear(2, 2)) == TRAINING
+    assert {entry.name for entry in store.folder.iterdir()} == {"key", "key.damaged-1"}
 
 
 def test_parallel_writers_leave_one_whole_entry_and_nothing_else(store):

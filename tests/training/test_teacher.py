@@ -58,9 +58,23 @@ def test_the_teacher_speaks_once_about_each_view(network, noise, machine, heard,
 
 def test_what_is_remembered_is_not_said_again_and_its_cost_is_known(network, noise, machine, heard):
     kept = {}
+
+    def memory(view, speak):
+        recalled = view in kept
+        return kept.setdefault(view, None if recalled else speak(view)), recalled
+
     batch = next(Batches(noise, 8, 2, 0, "cpu").epoch(1))
-    first, second = (Teacher(network, views(noise, 2), machine, kept.get, kept.__setitem__) for _ in range(2))
+    first, second = (Teacher(network, views(noise, 2), machine, memory) for _ in range(2))
     assert torch.equal(first(batch), second(batch))
     assert sum(heard) == 50
     assert first.recalled_seconds == 0
     assert second.recalled_seconds == kept[1].seconds > 0
+
+
+def test_what_a_training_that_goes_on_hears_again_is_not_counted_again(network, noise, machine):
+    said = Teacher(network, views(noise, 2), machine).speak(1)
+    batch = next(Batches(noise, 8, 2, 0, "cpu").epoch(1))
+    again = Teacher(network, views(noise, 2), machine, lambda view, speak: (said, True))
+    again.recalled_seconds, again.heard = 5.0, 1
+    again(batch)
+    assert again.recalled_seconds == 5.0

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from kdbench import durable
 from kdbench.data import idx
 from kdbench.data.splits import Split, Splits
-from kdbench.errors import DamagedFile, DataUnavailable
+from kdbench.errors import CannotWrite, DamagedFile, DataUnavailable
 
 CONNECT_SECONDS = 10
+ABANDONED_SECONDS = 3600  # from which on an unfinished download is that of a killed process
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def download(publication: Publication, cache: Path) -> None:
     from kdbench.data.torchvision_import import torchvision
 
     dataset = getattr(torchvision.datasets, publication.torchvision_name)
-    cache.mkdir(parents=True, exist_ok=True)
+    durable.folder(cache)
+    durable.sweep(cache, "download", older_than=ABANDONED_SECONDS)
     before = socket.getdefaulttimeout()
     # torchvision passes no time-out of its own: without one, a machine behind a silent firewall would hang.
     socket.setdefaulttimeout(CONNECT_SECONDS)
@@ -106,7 +109,7 @@ def download(publication: Publication, cache: Path) -> None:
         # It also prints every address it tries; the outcome is reported by us, in one line.
         # In a folder of our own first: two runs that download at once must not write into each other's files.
         with (
-            tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as draft,
+            tempfile.TemporaryDirectory(dir=cache, prefix=f"{durable.DRAFT}download-") as draft,
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()),
         ):
@@ -116,6 +119,8 @@ def download(publication: Publication, cache: Path) -> None:
             for path in (Path(draft) / publication.torchvision_name / "raw").iterdir():
                 path.replace(raw / path.name)
     except (OSError, RuntimeError, HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in durable.DISK:
+            raise CannotWrite(durable.reason(cache / publication.torchvision_name, error)) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataUnavailable(
             f"{publication.torchvision_name} is not on this machine and could not be downloaded ({reason})"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbench import durable
 from kdbench.arguments import Arguments
 from kdbench.results.collect import by_dataset, collect
 from kdbench.results.lines import shown
 from kdbench.results.row import Row
 
 KINDS = ("png", "svg")
+ABANDONED_SECONDS = 3600  # from which on a draft in the folder of charts is that of a killed process
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,11 +55,12 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
     from kdbench.results.summary import frame
 
     runs = frame(rows)
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.folder(folder)
+    durable.sweep(folder, "*", older_than=ABANDONED_SECONDS)
     for chart in (accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact):
         name = chart.__name__.rpartition(".")[2]
         figure = chart.draw(runs)
-        for place in (folder, other):
+        for place in (folder, other) if figure is None else (other,):
             for kind in KINDS:
                 (place / f"{name}.{kind}").unlink(missing_ok=True)
         if figure is None:
@@ -65,5 +69,7 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for each file
         for kind in KINDS:
-            figure.savefig(folder / f"{name}.{kind}", dpi=160)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, dpi=160)
+            durable.write(folder / f"{name}.{kind}", drawn.getvalue())
         print(f"{shown((folder / name).absolute())}.png .svg")

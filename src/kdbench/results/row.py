@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-import os
-import tempfile
 import types
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from kdbench import durable
+from kdbench.checks import NAME, inert
 from kdbench.errors import DamagedFile, NotFinite
+from kdbench.sealed import checksum
 
 FILE = "metrics.csv"
+SEAL = "row_sha256"  # the last column: the checksum of all others
 
 
 @dataclass(frozen=True)
@@ -63,59 +67,68 @@ class Row:
     network_hash: str  # shared by all treatments and seeds of one network
     teacher_hash: str | None  # the network_hash of the teacher
     data_fingerprint: str
+    artifact_sha256: str  # of model.onnx beside it
 
 
 _TYPES = get_type_hints(Row)
+# Texts that charts take for names of folders, and tables for names.
+IDENTIFIERS = {
+    *("dataset", "model", "compress", "teacher", "device", "precision"),
+    *("config_hash", "variant_hash", "network_hash", "teacher_hash", "data_fingerprint", "artifact_sha256"),
+}
 NAMES = [field.name for field in fields(Row)]
 NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not in get_args(kind)]
 
 
 def write(row: Row, folder: Path) -> None:
-    """Write `row` to `folder`/metrics.csv; the file is there whole or not at all.
+    """Write `row` to `folder`/metrics.csv, under its own checksum; the file is there whole or not at all.
 
-    Raises `NotFinite` if a number is infinite or NaN, which `read` would refuse.
+    Raises `NotFinite` if a number is infinite or NaN, and `ValueError` for text that is not `allowed`:
+    `read` would refuse both.
     """
     for name, value in asdict(row).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise NotFinite(f"{name} is {value}: the network has broken down, so there is no row")
+        if isinstance(value, str) and not allowed(name, value):
+            raise ValueError(f"{name} is {value!r}, which a row may not hold")
+    values = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(NAMES)
-    writer.writerow(["" if value is None else value for value in asdict(row).values()])
-    write_whole(folder / FILE, text.getvalue().encode())
+    writer.writerow([*values, SEAL])
+    writer.writerow([*values.values(), seal(values)])
+    durable.write(folder / FILE, text.getvalue().encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file by a temporary one of its own beside it, flushed, then renamed."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)  # mkstemp's own mode would shut out everyone else
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+def seal(values: Mapping[str, str]) -> str:
+    """Return the checksum of a row as its file says it, whatever the order of the columns."""
+    return checksum(json.dumps(values, sort_keys=True))
+
+
+def allowed(name: str, text: str) -> bool:
+    """Whether `text` may stand in the column `name`: a name in an identifier, what is `checks.inert` elsewhere."""
+    return NAME.fullmatch(text) is not None if name in IDENTIFIERS else inert(text)
 
 
 def read(path: Path) -> Row:
-    """Read one metrics.csv. Raises `DamagedFile`, with what is wrong, if it is not exactly one whole row."""
+    """Read one metrics.csv. Raises `DamagedFile`, with what is wrong, if it is not exactly what was written."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DamagedFile(f"{path}: cannot be read ({error})") from error
     if len(lines) != 2:
         raise DamagedFile(f"{path}: {max(len(lines) - 1, 0)} rows instead of one")
     header, values = lines
-    missing = [name for name in NAMES if name not in header]
+    missing = [name for name in [*NAMES, SEAL] if name not in header]
     if missing:
         raise DamagedFile(f"{path}: no column {missing[0]}")
     if len(header) != len(values):
         raise DamagedFile(f"{path}: {len(values)} values under {len(header)} columns")
     named = dict(zip(header, values, strict=True))
+    if len(named) < len(header):
+        raise DamagedFile(f"{path}: two columns of one name")
+    if named.pop(SEAL) != seal(named):
+        raise DamagedFile(f"{path}: altered since it was written (its checksum differs)")
     return Row(**{name: _parse(path, name, named[name]) for name in NAMES})
 
 
@@ -129,6 +142,8 @@ def _parse(path: Path, name: str, text: str) -> Any:
         value = kind(text)
     except ValueError as error:
         raise DamagedFile(f"{path}: {name} is '{text}', not a number") from error
+    if kind is str and not allowed(name, value):
+        raise DamagedFile(f"{path}: {name} is {value!r}, which no row of kdbench holds")
     if kind is float and not math.isfinite(value):
         raise DamagedFile(f"{path}: {name} is {text}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
@@ -9,59 +10,149 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from kdbench.config import Config
-from kdbench.results.row import FILE, Row, write, write_whole
+from kdbench import durable, locks
+from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
+from kdbench.errors import DamagedFile
+from kdbench.results.row import FILE, Row, read, write
+from kdbench.sealed import checksum
 
 if TYPE_CHECKING:
     from kdbench.training.fit import Epoch
 
+log = logging.getLogger(__name__)
+
+ARTIFACT = "model.onnx"
+CONFIG = "config.yaml"
+
 
 class RunFolder:
-    """A context in which everything kdbench logs also goes to the folder's `run.log`."""
+    """A context in which no other process makes the same run, and all that kdbench logs also goes to `run.log`."""
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
+        self.entered = contextlib.ExitStack()
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Return the folder of `config`: the same configuration finds the same folder again."""
-        name = f"{config.network.name}-{config.compress.name}-seed{config.network.seed}-{config.hash}"
-        return cls(config.outputs / "runs" / config.data.name / name, config)
+        return cls(config.outputs / "runs" / config.data.name / config.run_name, config)
 
     def __enter__(self) -> Self:
-        self.path.mkdir(parents=True, exist_ok=True)
-        # A run that is cut off must not leave an old row beside a new model.
-        (self.path / FILE).unlink(missing_ok=True)
-        self.handler = logging.FileHandler(self.path / "run.log", mode="w")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log = logging.getLogger("kdbench")
-        log.setLevel(logging.DEBUG)
-        log.addHandler(self.handler)
-        write_whole(self.path / "config.yaml", OmegaConf.to_yaml(_plain(asdict(self.config))).encode())
+        with contextlib.ExitStack() as stack:
+            lock = self.config.outputs / "locks" / "runs" / self.config.data.name / self.path.name
+            stack.enter_context(locks.held(lock, f"the run {self.path.name}"))
+            durable.folder(self.path)
+            durable.sweep(self.path, "*")
+            self.entered = stack.pop_all()
         return self
+
+    def begin(self) -> None:
+        """Go on with the log, and write down the configuration. The row of an earlier run stays until `write`."""
+        with durable.told(self.path / "run.log"):
+            handler = _LogFile(self.path / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        everything = logging.getLogger("kdbench")
+        everything.setLevel(logging.DEBUG)
+        everything.addHandler(handler)
+        self.entered.callback(handler.close)
+        self.entered.callback(everything.removeHandler, handler)
+        durable.write(self.path / CONFIG, OmegaConf.to_yaml(_plain(asdict(self.config))).encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            logging.getLogger(__name__).debug("the run failed", exc_info=error)
-        logging.getLogger("kdbench").removeHandler(self.handler)
-        self.handler.close()
+            log.debug("the run failed", exc_info=error)
+        self.entered.close()
+
+    def finished(self, versions: dict[str, str]) -> Row | None:
+        """Return the row, if it was written by this code and these `versions`, and its artifact is what it describes.
+
+        Damaged files are set aside.
+        """
+        if not (self.path / FILE).exists():
+            return None
+        durable.read(self.path / FILE)  # what cannot be read for now is not damaged
+        try:
+            row = read(self.path / FILE)
+        except DamagedFile as error:
+            durable.set_aside(self.path / FILE, str(error).removeprefix(f"{self.path / FILE}: "))
+            return None
+        if row.variant_hash != self.config.variant or any(
+            getattr(row, name) != told for name, told in versions.items()
+        ):
+            return None
+        artifact = self.path / ARTIFACT
+        try:
+            content = durable.read(artifact)
+        except DamagedFile as error:
+            log.warning("%s: %s, and is made again", self.path, error)
+            return None
+        if checksum(content) != row.artifact_sha256:
+            durable.set_aside(artifact, "it is not the file that its row describes")
+            return None
+        return row
 
     def write(self, row: Row, artifact: bytes, history: Sequence[Epoch]) -> None:
         """Write artifact and history, and the row last: where there is a row, the rest is whole."""
-        write_whole(self.path / "model.onnx", artifact)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"])
         writer.writerows(asdict(epoch).values() for epoch in history)
-        write_whole(self.path / "history.csv", text.getvalue().encode())
+        if not self._holds(artifact):
+            with durable.told(self.path / FILE):
+                # An old row must not stand beside a new artifact, not even for a moment.
+                (self.path / FILE).unlink(missing_ok=True)
+            durable.write(self.path / ARTIFACT, artifact)
+        durable.write(self.path / "history.csv", text.getvalue().encode())
         write(row, self.path)
+
+    def _holds(self, artifact: bytes) -> bool:
+        path = self.path / ARTIFACT
+        return path.exists() and path.read_bytes() == artifact
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, which what it reports on will meet too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Lose the line."""
+
+    def close(self) -> None:
+        """Lose what cannot be written any more."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def load_config(folder: Path) -> Config:
+    """Return the configuration that a run folder, wherever it lies now, holds; nothing in it is called.
+
+    Raises `DamagedFile` if it is not one.
+    """
+    path = folder / CONFIG
+    try:
+        node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        data = DataConfig(**_paths(node["data"], "root", "cache"))
+        network, teacher = (
+            NetworkConfig(**one | {"train": TrainConfig(**one["train"])}) if one else None
+            for one in (node["network"], node["teacher"])
+        )
+        compress = CompressConfig(**node["compress"] | {"steps": tuple(node["compress"]["steps"])})
+        made = {"data": data, "fallback": None, "network": network, "teacher": teacher, "compress": compress}
+        return Config(**_paths(node, "outputs") | made)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException, YAMLError) as error:
+        raise DamagedFile(f"{path} is not the configuration of a run ({error})") from error
+
+
+def _paths(node: dict[str, Any], *names: str) -> dict[str, Any]:
+    return node | {name: Path(node[name]) if node[name] is not None else None for name in names}
 
 
 def _plain(value: object) -> object:

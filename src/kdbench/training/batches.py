@@ -42,10 +42,10 @@ class Batches:
         self.seed = seed
         self.steps = -(-len(split) // size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted from 1."""
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 1, but the first `skip`."""
         order, offsets = self.drawn(number)
-        return self.moved(order, offsets, number)
+        return self.moved(order, offsets, number, skip)
 
     def in_order(self, view: int) -> Iterator[Batch]:
         """Yield the images as `view` shows them, in the order of the split."""
@@ -59,11 +59,11 @@ class Batches:
         order = torch.randperm(count, generator=random)
         return order, torch.randint(2 * self.shift + 1, (2, count), generator=random)
 
-    def moved(self, order: Tensor, offsets: Tensor, number: int) -> Iterator[Batch]:
-        """Yield batches in `order`, each image moved by its own of the `offsets`."""
+    def moved(self, order: Tensor, offsets: Tensor, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield batches in `order`, each image moved by its own of the `offsets`, but the first `skip`."""
         device = self.labels.device
         parts = torch.stack([order, *offsets[:, order]]).to(device).tensor_split(self.steps, dim=1)
-        for index, dy, dx in parts:
+        for index, dy, dx in parts[skip:]:
             images = scaled(self.windows[index, dy, dx].unsqueeze(1))
             yield Batch(images, self.labels[index], index, number if self.shift else 0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,28 +14,16 @@ from tqdm import tqdm
 
 from kdbench.config import TrainConfig
 from kdbench.data.splits import Split
-from kdbench.errors import NotFinite, OutOfMemory
+from kdbench.errors import Collapsed, NotFinite, OutOfMemory
 from kdbench.training.batches import Batch, Batches, plain
+from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.losses import cross_entropy
+from kdbench.training.progress import Epoch, Progress, Watched
 from kdbench.training.runtime import Runtime
 from kdbench.training.stacked import Alone, Stacked
 
 Loss = Callable[[Tensor, Batch], Tensor]  # logits (n, 10) float32 and their batch -> scalar
 EVALUATION_BATCH = 500
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a training history; losses are means over images, accuracy a fraction.
-
-    `seconds` include validation; networks trained together share them equally.
-    """
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
 
 
 def label_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -48,7 +35,8 @@ def label_loss(logits: Tensor, batch: Batch) -> Tensor:
 class Learner:
     """A network to be trained in place: the seed of its images, its loss, and what runs after every step.
 
-    `after_step` is for constraints on weights, which it changes in place.
+    `after_step` is for constraints on weights, which it changes in place. A training with a `checkpoint` goes on
+    where that stands, to the same weights bit for bit on a CPU.
     """
 
     model: nn.Module
@@ -56,6 +44,7 @@ class Learner:
     loss: Loss = label_loss
     after_step: Callable[[], None] = lambda: None
     title: str = "training"
+    checkpoint: Checkpoint | None = None
 
 
 def fit(
@@ -69,7 +58,7 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` alone and return its history (see `fit_all`); `options` are those of a `Learner`.
 
-    Raises `NotFinite` if its loss is not finite.
+    Raises `NotFinite` if its loss is not finite, and `Collapsed` if it comes to predict one class only.
     """
     (history,) = fit_all([Learner(model, seed, **options)], train, val, settings, runtime)
     if isinstance(history, Exception):
@@ -80,7 +69,7 @@ def fit(
 def fit_all(
     learners: Sequence[Learner], train: Split, val: Split, settings: TrainConfig, runtime: Runtime
 ) -> list[list[Epoch] | Exception]:
-    """Train the networks in place, all at once, and return the history of each, or how it diverged.
+    """Train the networks in place, all at once, and return the history of each, or how it failed.
 
     AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose
     last epoch is its best; nothing is chosen between epochs, so `val` is only watched. The models are left in
@@ -100,35 +89,61 @@ def fit_all(
     )
     total = settings.epochs * batches[0].steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings.lr, total_steps=total)
-    histories: list[list[Epoch]] = [[] for _ in learners]
+    progress = Progress(
+        models,
+        network,
+        optimizer,
+        schedule,
+        [learner.checkpoint for learner in learners],
+        torch.zeros(len(learners), device=runtime.device),
+        [[] for _ in learners],
+    )
+    progress.resume()
+    watched: list[Watched] = []
     with (
         fits_in_memory(settings.batch_size),
-        tqdm(total=total, desc=titled(learners), unit="step", disable=None, leave=False) as bar,
+        tqdm(
+            total=total, initial=progress.step, desc=titled(learners), unit="step", disable=None, leave=False
+        ) as bar,
     ):
-        for number in range(1, settings.epochs + 1):
-            start = time.perf_counter()
-            network.train()
-            total_loss = torch.zeros(len(learners), device=runtime.device)
-            for own in zip(*(order.epoch(number) for order in batches), strict=True):
-                logits = network([batch.images for batch in own])
-                losses = [one.loss(y.float(), batch) for one, y, batch in zip(learners, logits, own, strict=True)]
-                values = torch.stack(losses)
-                optimizer.zero_grad(set_to_none=True)
-                values.sum().backward()
-                optimizer.step()
-                for learner in learners:
-                    learner.after_step()
-                schedule.step()
-                total_loss += values.detach() * len(own[0].labels)
-                bar.update()
+        for number in range(len(progress.histories[0]) + 1, settings.epochs + 1):
+            train_epoch(number, progress, learners, batches, bar)
             watched = [validate(model, val, runtime) for model in models]
-            seconds = (time.perf_counter() - start) / len(learners)
-            for history, loss, (val_loss, val_accuracy) in zip(histories, total_loss.tolist(), watched, strict=True):
-                history.append(Epoch(number, loss / len(train), val_loss, val_accuracy, seconds))
-            if all(map(diverged, histories)):
+            progress.end_epoch(len(train), watched)
+            if all(map(diverged, progress.histories)):
                 break
-            bar.set_postfix(epoch=number, val=f"{watched[0][1]:.2%}")
-    return [outcome(one, history, settings.lr) for one, history in zip(learners, histories, strict=True)]
+            bar.set_postfix(epoch=number, val=f"{watched[0].accuracy:.2%}")
+    progress.end()
+    classes = [found.classes for found in watched] or [0] * len(learners)  # none, if a checkpoint was at the end
+    return [
+        outcome(learner, history, settings.lr, seen)
+        for learner, history, seen in zip(learners, progress.histories, classes, strict=True)
+    ]
+
+
+def train_epoch(
+    number: int, progress: Progress, learners: Sequence[Learner], batches: Sequence[Batches], bar: tqdm[Any]
+) -> None:
+    """Train the networks of `progress` through what is left of epoch `number`."""
+    network, optimizer, schedule = progress.network, progress.optimizer, progress.schedule
+    skip = progress.step - (number - 1) * batches[0].steps
+    progress.begin_epoch()
+    network.train()
+    for own in zip(*(order.epoch(number, skip) for order in batches), strict=True):
+        logits = network([batch.images for batch in own])
+        losses = [one.loss(y.float(), batch) for one, y, batch in zip(learners, logits, own, strict=True)]
+        values = torch.stack(losses)
+        optimizer.zero_grad(set_to_none=True)
+        values.sum().backward()
+        optimizer.step()
+        for learner in learners:
+            learner.after_step()
+        schedule.step()
+        progress.loss += values.detach() * len(own[0].labels)
+        progress.step += 1
+        if progress.due:
+            progress.save()
+        bar.update()
 
 
 def diverged(history: Sequence[Epoch]) -> Epoch | None:
@@ -136,14 +151,20 @@ def diverged(history: Sequence[Epoch]) -> Epoch | None:
     return next((e for e in history if not (math.isfinite(e.train_loss) and math.isfinite(e.val_loss))), None)
 
 
-def outcome(learner: Learner, history: list[Epoch], lr: float) -> list[Epoch] | Exception:
-    """Return the history, or the error that says in which epoch it went wrong."""
+def outcome(learner: Learner, history: list[Epoch], lr: float, classes: int) -> list[Epoch] | Exception:
+    """Return the history, or the error that says how it went wrong; `classes` were predicted at the end."""
     broken = diverged(history)
-    if broken is None:
-        return history
-    return NotFinite(
-        f"{learner.title} diverged in epoch {broken.epoch}: the loss is not finite; try a lower train.lr than {lr:g}"
-    )
+    if broken is not None:
+        return NotFinite(
+            f"{learner.title} diverged in epoch {broken.epoch}: the loss is not finite; "
+            f"try a lower train.lr than {lr:g}"
+        )
+    if classes == 1:
+        return Collapsed(
+            f"{learner.title} ended in a network that predicts one class for every image: "
+            f"try a lower train.lr than {lr:g}, or more train.epochs"
+        )
+    return history
 
 
 def titled(learners: Sequence[Learner]) -> str:
@@ -167,13 +188,16 @@ def fits_in_memory(batch_size: int) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, split: Split, runtime: Runtime) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy on `split`, every image counted once. Leaves eval mode on."""
+def validate(model: nn.Module, split: Split, runtime: Runtime) -> Watched:
+    """Look at `split`, every image counted once. Leaves eval mode on."""
     model.eval()
     loss, right = 0.0, 0
+    predicted: set[int] = set()
     for batch in plain(split, EVALUATION_BATCH, runtime.device):
         with runtime.autocast:
             logits = model(batch.images).float()
         loss += float(cross_entropy(logits, batch.labels)) * len(batch.labels)
-        right += int((logits.argmax(1) == batch.labels).sum())
-    return loss / len(split), right / len(split)
+        classes = logits.argmax(1)
+        right += int((classes == batch.labels).sum())
+        predicted |= set(classes.tolist())
+    return Watched(loss / len(split), right / len(split), len(predicted))

@@ -42,6 +42,10 @@ class Stacked:
         """Return what an optimiser trains: each parameter of the architecture, (networks, ...)."""
         return list(self.stacked.values())
 
+    def part(self, stacked: Tensor, position: int) -> Tensor:
+        """Return what of a stacked tensor belongs to the network at `position`: a view."""
+        return stacked[position]
+
     def train(self) -> None:
         """Switch to train mode."""
         self.template.train()
@@ -61,8 +65,15 @@ class Alone:
     def __init__(self, model: nn.Module, runtime: Runtime) -> None:
         self.model = model
         self.runtime = runtime
-        self.parameters = model.parameters
         self.train = model.train
+
+    def parameters(self) -> list[Tensor]:
+        """Return what an optimiser trains."""
+        return list(self.model.parameters())
+
+    def part(self, own: Tensor, position: int) -> Tensor:
+        """Return the tensor itself, which belongs to the one network there is."""
+        return own
 
     def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Return the logits (n, 10) of the images (n, 1, 28, 28), each in a list of one."""

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from kdbench import durable, locks
 from kdbench.errors import DamagedFile
+from kdbench.sealed import checksum, seal_record, unseal_record
+from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.fit import Epoch
 
 # Part of every key. To be raised whenever the same settings give other weights than before.
 FORMAT = 2
 TENSORS = "tensors.safetensors"
 RECORD = "record.json"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,33 @@ class Speech:
 class Store:
     """A folder of trainings, speeches and exported files. Entries appear whole or not at all, and are never changed.
 
-    Reading raises `DamagedFile` if an entry is not what was written.
+    An entry that is not what was written is set aside, reported, and treated as missing. `checkpoint_seconds` is
+    the least time between two checkpoints of a training.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkpoint_seconds: float = 30.0) -> None:
         self.folder = folder
+        self.checkpoint_seconds = checkpoint_seconds
+
+    @contextlib.contextmanager
+    def making(self, key: str, what: str, wait: bool = True) -> Iterator[None]:
+        """A context in which no other process makes `key`; see `locks.held`."""
+        with locks.held(self.folder / "locks" / key, what, wait):
+            durable.sweep(self.folder, key)
+            yield
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry, damaged or not."""
+        return (self.folder / key).exists()
+
+    def checkpoint(self, key: str) -> Checkpoint:
+        """Return the progress of the training `key`, for who has its lock."""
+        return Checkpoint(durable.folder(self.folder / CHECKPOINTS) / key, self.checkpoint_seconds)
+
+    def drop_checkpoint(self, key: str) -> None:
+        """Forget the progress of the training `key`, which has ended."""
+        with contextlib.suppress(OSError):
+            (self.folder / CHECKPOINTS / key).unlink(missing_ok=True)
 
     def get(self, key: str, network: nn.Module) -> Training | None:
         """Load the weights of `key` into `network` and return its training, or None if there is none."""
@@ -63,9 +90,9 @@ class Store:
         try:
             history = [Epoch(**epoch) for epoch in record["history"]]
             training = Training(history, record["seconds"], record["recalled_seconds"])
-        except (KeyError, TypeError) as error:
-            raise self._damaged(key, error) from error
-        network.load_state_dict(weights)
+            network.load_state_dict(weights)
+        except (KeyError, TypeError, RuntimeError) as error:
+            return self._set_aside(key, error)
         return training
 
     def put(self, key: str, network: nn.Module, training: Training, identity: dict[str, Any]) -> None:
@@ -81,7 +108,7 @@ class Store:
         try:
             return Speech(tensors["logits"], record["seconds"])
         except KeyError as error:
-            raise self._damaged(key, error) from error
+            return self._set_aside(key, error)
 
     def put_speech(self, key: str, speech: Speech, identity: dict[str, Any]) -> None:
         """Keep `speech` under `key`, with the identity in plain words."""
@@ -95,40 +122,40 @@ class Store:
         try:
             return entry[0]["file"].numpy().tobytes()
         except KeyError as error:
-            raise self._damaged(key, error) from error
+            return self._set_aside(key, error)
 
     def put_file(self, key: str, content: bytes, identity: dict[str, Any]) -> None:
         """Keep the bytes of a file under `key`, with the identity in plain words."""
         self._write(key, {"file": torch.frombuffer(bytearray(content), dtype=torch.uint8)}, {"identity": identity})
 
     def _read(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        entry = self.folder / key
-        if not entry.exists():
+        if not self.has(key):
             return None
+        entry = self.folder / key
         try:
-            record = json.loads((entry / RECORD).read_text())
-            content = (entry / TENSORS).read_bytes()
-            if hashlib.sha256(content).hexdigest() != record["sha256"]:
-                raise ValueError("the tensors are not those that were written")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged(key, error) from error
-        return load(content), record
+            record = unseal_record(durable.read(entry / RECORD))
+            content = durable.read(entry / TENSORS)
+            if checksum(content) != record["sha256"]:
+                raise DamagedFile("the tensors are not those that were written")
+            return load(content), record
+        except (KeyError, DamagedFile, SafetensorError) as error:
+            return self._set_aside(key, error)
 
     def _write(self, key: str, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        durable.folder(self.folder)
         content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-        record = {"sha256": hashlib.sha256(content).hexdigest()} | record
-        # A folder of our own, renamed when it is whole: parallel runs never see half an entry.
-        draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{key}-"))
-        try:
-            (draft / TENSORS).write_bytes(content)
-            (draft / RECORD).write_text(json.dumps(record, indent=1, default=str))
-            os.rename(draft, self.folder / key)  # noqa: PTH104 - Path.rename has no different meaning here
-        except OSError:
-            if not (self.folder / key).exists():
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        with durable.told(self.folder / key):
+            # A folder of our own, renamed when it is whole: parallel runs never see half an entry.
+            draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{durable.DRAFT}{key}-"))
+            try:
+                durable.write(draft / TENSORS, content)
+                durable.write(draft / RECORD, seal_record({"sha256": checksum(content)} | record).encode())
+                os.rename(draft, self.folder / key)  # noqa: PTH104 - Path.rename has no different meaning here
+            except OSError:
+                if not (self.folder / key).exists():
+                    raise
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
 
-    def _damaged(self, key: str, error: Exception) -> DamagedFile:
-        return DamagedFile(f"{self.folder / key} is damaged ({error}): delete it, and it is made again")
+    def _set_aside(self, key: str, why: Exception) -> None:
+        durable.set_aside(self.folder / key, why)

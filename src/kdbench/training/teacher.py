@@ -13,14 +13,20 @@ from kdbench.training.runtime import Runtime
 from kdbench.training.store import Speech
 
 
+def say(view: int, speak: Callable[[int], Speech]) -> tuple[Speech, bool]:
+    """Keep nothing: speak anew."""
+    return speak(view), False
+
+
 class Teacher:
     """Calling it with a batch gives the network's logits (n, 10) float32 for the images in it.
 
     A teacher speaks once about each view of the training set (see `Batch`): its logits are kept by the index
     of the image, never by the order of batches. All students who see the same views share what was said, if
-    `recall` and `remember` bring it from and to a store; `views` must be cut and shifted as the student's are.
-    The network is put into eval mode on the training device; its weights and statistics stay as they are.
-    `recalled_seconds` is what speaking would have taken, had nothing been recalled.
+    `memory` recalls it, or lets it speak and remembers; it also tells whether it recalled. `views` must be cut and
+    shifted as the student's are. The network is put into eval mode on the training device; its weights and
+    statistics stay as they are. `recalled_seconds` is what speaking would have taken, had nothing been recalled; the
+    view last `heard` is counted there already.
     """
 
     def __init__(
@@ -28,28 +34,25 @@ class Teacher:
         network: nn.Module,
         views: Batches,
         runtime: Runtime,
-        recall: Callable[[int], Speech | None] = lambda view: None,
-        remember: Callable[[int, Speech], None] = lambda view, speech: None,
+        memory: Callable[[int, Callable[[int], Speech]], tuple[Speech, bool]] = say,
     ) -> None:
         self.network = network.to(runtime.device, memory_format=torch.channels_last).eval()
         self.views = views
         self.runtime = runtime
-        self.recall = recall
-        self.remember = remember
+        self.memory = memory
         self.recalled_seconds = 0.0
+        self.heard: int | None = None
         self.view: int | None = None
         self.logits = torch.empty(0)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return logits (n, 10) for the images of `batch`."""
         if batch.view != self.view:
-            speech = self.recall(batch.view)
-            if speech is None:
-                speech = self.speak(batch.view)
-                self.remember(batch.view, speech)
-            else:
+            speech, recalled = self.memory(batch.view, self.speak)
+            if recalled and batch.view != self.heard:
                 self.recalled_seconds += speech.seconds
-            self.view, self.logits = batch.view, speech.logits.to(self.runtime.device)
+            self.heard = self.view = batch.view
+            self.logits = speech.logits.to(self.runtime.device)
         return self.logits[batch.index].float()
 
     @torch.no_grad()

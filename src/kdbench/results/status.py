@@ -1,0 +1,87 @@
+"""`kdbench status`: what of all that was asked for is done, running, failed or missing. Imports no torch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbench import locks
+from kdbench.arguments import Arguments
+from kdbench.errors import BadSetting, DamagedFile
+from kdbench.results.ledger import Command, Job, Ledger
+from kdbench.results.row import FILE, read
+
+STATES = ("done", "running", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a job stands: one of `STATES`, and what there is to say of it."""
+
+    name: str
+    detail: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List every job that is not done, and the command that would do it; return 1 if there is one."""
+    parser = Arguments(prog="kdbench status", description="What is done, running, failed and missing under FOLDER.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
+    parser.add_argument("--all", action="store_true", help="also list what is done")
+    options = parser.parse_args(arguments)
+
+    if not options.folder.is_dir():
+        raise BadSetting(f"there is no folder {options.folder}: give the one that runs write to, such as outputs/")
+    ledger = Ledger(options.folder)
+    commands, damaged = ledger.commands()
+    for message in damaged:
+        print(f"skipped {message}", file=sys.stderr)
+    if not commands:
+        raise BadSetting(f"nothing was started under {options.folder}: kdbench sweep outputs={options.folder}")
+    known: dict[str, State] = {}
+    unfinished = False
+    for command in commands:
+        states = [known.setdefault(ledger.key(job), state(ledger, job)) for job in command.jobs]
+        unfinished |= any(one.name in ("failed", "missing") for one in states)
+        print("\n".join(map(printable, told(command, states, options.all))) + "\n")
+    return 1 if unfinished or damaged else 0
+
+
+def printable(line: str) -> str:
+    """Return `line` without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def state(ledger: Ledger, job: Job) -> State:
+    """Return where `job` stands now."""
+    if locks.taken(ledger.lock(job)):
+        return State("running")
+    outcome = ledger.outcome(job)
+    if outcome is None:
+        return State("missing")
+    if outcome.run is None:
+        return State("failed", outcome.error or "")
+    folder = ledger.outputs / outcome.run
+    if not (folder / FILE).exists():
+        return State("missing", f"its row in {outcome.run} is gone")
+    try:
+        row = read(folder / FILE)
+    except DamagedFile as error:
+        return State("missing", str(error))
+    return State("done", f"{row.accuracy:.2%}, {outcome.run}")
+
+
+def told(command: Command, states: Sequence[State], everything: bool) -> list[str]:
+    """Return the lines that say where a command stands, and how to finish it."""
+    counts = {name: sum(one.name == name for one in states) for name in STATES}
+    again = "kdbench " + shlex.join(command.arguments)
+    lines = [again, "  " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)]
+    for job, one in zip(command.jobs, states, strict=True):
+        if everything or one.name != "done":
+            detail = f": {one.detail}" if one.detail else ""
+            lines.append(f"  {one.name:8} {' '.join(job) or 'the default run'}{detail}")
+    if counts["failed"] or counts["missing"]:
+        lines.append(f"to finish it, type it again: {again}")
+    return lines

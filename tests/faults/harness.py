@@ -1,0 +1,212 @@
+"""Kills the real command at random moments, again and again, and looks whether anything was lost.
+
+`python -m tests.faults.harness --kills 300` is the long run (scripts/faults).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from kdbench import durable
+from kdbench.results.row import FILE, read
+from kdbench.results.run_folder import ARTIFACT
+from kdbench.sealed import checksum
+
+# Every kind of step, on data that come with a package. Nothing here takes long, so checkpoints are written often.
+COMMAND = [
+    *("run", "-m", "data=mnist_5k", "model=mlp_simple", "compress=baseline,quantize,prune,distill"),
+    *("model.widths=[8],[12]", "train.epochs=4", "checkpoint_seconds=0", "threads=1"),
+]
+UNSTEADY = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "row_sha256"}
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def start(outputs: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the real command in a process of its own."""
+    command = [sys.executable, "-m", "kdbench", *arguments]
+    return subprocess.Popen(
+        command, cwd=outputs.parent, env=ONE_THREAD, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def run(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command to its end."""
+    process = start(outputs, *arguments)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def contents(outputs: Path) -> dict[str, tuple[dict[str, str], bytes]]:
+    """Return, for each finished run, its row without what time decides, and its artifact."""
+    found = {}
+    for path in sorted(outputs.glob(f"runs/*/*/{FILE}")):
+        with path.open(newline="") as file:
+            [line] = csv.DictReader(file)
+        steady = {name: value for name, value in line.items() if name not in UNSTEADY}
+        found[path.parent.name] = (steady, (path.parent / ARTIFACT).read_bytes())
+    return found
+
+
+def weights(outputs: Path) -> dict[str, bytes]:
+    """Return the tensors of every training in the store."""
+    entries = [
+        path.parent for path in outputs.glob("store/*/record.json") if "history" in json.loads(path.read_text())
+    ]
+    return {entry.name: (entry / "tensors.safetensors").read_bytes() for entry in entries}
+
+
+def drafts(outputs: Path) -> list[str]:
+    """Return the unfinished files and folders that lie about."""
+    return [str(path.relative_to(outputs)) for path in outputs.rglob(f"{durable.DRAFT}*")]
+
+
+@dataclass
+class Figures:
+    """What a campaign of kills found; everything but `kills` and `completed` should be zero or empty."""
+
+    kills: int = 0
+    completed: int = 0
+    resumed: int = 0  # trainings that went on from a checkpoint
+    rows_lost: int = 0
+    rows_changed: int = 0
+    rows_wrong: int = 0
+    weights_wrong: int = 0
+    half_files: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Figures) -> Figures:
+        mine, theirs = asdict(self), asdict(other)
+        return Figures(**{name: mine[name] + theirs[name] for name in mine})
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was lost."""
+        counts = (self.rows_lost, self.rows_changed, self.rows_wrong, self.weights_wrong, self.half_files)
+        return not any(counts) and not self.complaints
+
+
+class Campaign:
+    """Kills of one command in one folder: its result is compared with that of a command that nobody killed."""
+
+    def __init__(self, place: Path, expected: Path, startup: float, seed: int) -> None:
+        self.place = place
+        self.expected = expected
+        self.startup = startup
+        self.random = random.Random(seed)
+        self.figures = Figures()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Take an empty folder."""
+        self.outputs = self.place / f"outputs-{self.figures.completed}"
+        self.known: dict[Path, bytes] = {}
+
+    def kill(self, times: int) -> Figures:
+        """Kill so many times."""
+        while self.figures.kills < times:
+            process = start(self.outputs, *COMMAND, f"outputs={self.outputs}")
+            # Mostly when it is at work, now and then while it still imports.
+            early = self.random.random() < 0.1
+            moment = self.random.uniform(0, self.startup) if early else self.startup + self.random.uniform(0, 2.5)
+            try:
+                _, err = process.communicate(timeout=moment)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                self.figures.kills += 1
+                self.look()
+            else:
+                self.ended(process.returncode, err)
+        self.finish()
+        return self.figures
+
+    def look(self) -> None:
+        """After a kill: what was finished is there, as it was, and readable."""
+        for path, content in self.known.items():
+            if not path.exists():
+                self.figures.rows_lost += 1
+            elif path.read_bytes() != content:
+                self.figures.rows_changed += 1
+        for path in self.outputs.glob(f"runs/*/*/{FILE}"):
+            row = read(path)  # raises if it is not whole
+            if checksum((path.parent / ARTIFACT).read_bytes()) != row.artifact_sha256:
+                self.figures.complaints.append(f"{path}: beside another artifact")
+            self.known[path] = path.read_bytes()
+
+    def ended(self, status: int, err: str) -> None:
+        """The command came to its end: all is as if nobody had killed it."""
+        self.look()
+        if status or "Traceback" in err:
+            self.figures.complaints.append(f"exit {status}: {err}")
+        logs = [path.read_text() for path in self.outputs.glob("runs/*/*/run.log")]
+        self.figures.resumed += sum(log.count("goes on from its checkpoint") for log in logs)
+        expected, found = contents(self.expected), contents(self.outputs)
+        self.figures.rows_lost += len(expected.keys() - found.keys())
+        self.figures.rows_wrong += sum(found[name] != expected[name] for name in found)
+        trained, made = weights(self.expected), weights(self.outputs)
+        self.figures.weights_wrong += sum(trained[key] != made.get(key) for key in trained)
+        left = drafts(self.outputs) + [str(path) for path in self.outputs.glob("store/checkpoints/*")]
+        self.figures.half_files += len(left)
+        self.figures.complaints += [f"left behind: {name}" for name in left]
+        self.figures.completed += 1
+        self.begin_anew()
+
+    def finish(self) -> None:
+        """Let the last command come to its end."""
+        done = run(self.outputs, *COMMAND, f"outputs={self.outputs}")
+        self.ended(done.returncode, done.stderr)
+
+
+def campaigns(place: Path, kills: int, seed: int, side_by_side: int = 2) -> Figures:
+    """Kill so many times, in a few campaigns side by side, and return what all found."""
+    expected = place / "expected"
+    done = run(expected, *COMMAND, f"outputs={expected}")
+    assert done.returncode == 0, done.stderr
+    began = time.monotonic()
+    again = run(expected, *COMMAND, f"outputs={expected}")  # all is done: this is what starting costs
+    assert again.stdout.count("was done already") == 8, again.stdout
+    startup = time.monotonic() - began
+    found: list[Figures] = []
+
+    def one(number: int) -> None:
+        share = kills // side_by_side + (number < kills % side_by_side)
+        folder = place / f"campaign-{number}"
+        folder.mkdir()
+        found.append(Campaign(folder, expected, startup, seed + number).kill(share))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(side_by_side)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == side_by_side, "a campaign broke off: see its traceback above"
+    return sum(found[1:], found[0])
+
+
+def main() -> int:
+    """The long run."""
+    parser = argparse.ArgumentParser(prog="scripts/faults", description="Kill kdbench, and count what is lost.")
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        began = time.monotonic()
+        figures = campaigns(Path(place), options.kills, options.seed)
+    print(json.dumps(asdict(figures) | {"minutes": round((time.monotonic() - began) / 60, 1)}, indent=1))
+    return 0 if figures.clean else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,142 @@
+"""Disks that are full, read-only, broken or taken away."""
+
+import errno
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from tests.faults.harness import COMMAND, contents, drafts, run, start
+from tests.faults.shim import failing
+
+from kdbench.cli import main
+from kdbench.results.collect import collect
+
+SWEEP = ["run", "-m", "data=mnist_5k", "model=mlp_simple", "model.widths=[8]", "train.epochs=1"]
+VARIANTS = "compress=baseline,quantize,prune"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
+    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("whole") / "outputs"
+    assert main([*SWEEP, VARIANTS, f"outputs={outputs}"]) == 0
+    return contents(outputs)
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 9, 14, 22])
+@pytest.mark.parametrize(
+    ("call", "number", "said"),
+    [
+        ("write", errno.ENOSPC, "is full: free some space, or write elsewhere (outputs=FOLDER)"),
+        ("fsync", errno.EIO, "could not be written (Input/output error)"),
+        ("rename", errno.EACCES, "may not be written: change its permissions"),
+        ("mkdir", errno.EROFS, "lies on a read-only file system"),
+    ],
+)
+def test_a_failing_disk_is_one_clear_line_and_the_same_command_goes_on(
+    tmp_path, capsys, expected, call, number, said, after
+):
+    outputs = tmp_path / "outputs"
+    command = [*SWEEP, VARIANTS, "outputs=outputs"]
+    with failing(call, number, outputs, after) as failed:
+        status = main(command)
+    err = capsys.readouterr().err
+    if not failed:
+        assert status == 0
+        pytest.skip(f"there are no {after} calls of {call}")
+    assert status == 1
+    assert said in err
+    assert "what was done before is kept" in err
+    assert "Traceback" not in err
+    kept = contents(outputs)  # whatever was finished is whole
+    assert all(expected[name] == kept[name] for name in kept)
+    assert main(command) == 0
+    assert contents(outputs) == expected
+    assert drafts(outputs) == []
+
+
+def test_a_full_disk_stops_a_sweep_and_says_what_to_type(tmp_path, capsys):
+    with failing("write", errno.ENOSPC, tmp_path / "outputs", 12):
+        assert main([*SWEEP, VARIANTS]) == 1
+    err = capsys.readouterr().err
+    assert err.count("is full") == 2  # when it happened, and in the list at the end
+    assert "to go on, type the same command again:\n  kdbench run -m data=mnist_5k" in err
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 600 kB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "kdbench-test", str(place)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount a file system here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk, tmp_path, expected):
+    outputs = small_disk / "outputs"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(300_000))
+    command = [*SWEEP, VARIANTS, f"outputs={outputs}"]
+    done = run(outputs, *command)
+    assert done.returncode == 1
+    assert "is full: free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = contents(outputs)
+    assert all(expected[name] == kept[name] for name in kept)
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    done = run(outputs, *command)
+    assert done.returncode == 0, done.stderr
+    assert contents(outputs) == expected
+
+
+def test_outputs_that_may_only_be_read(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = run(small_disk / "outputs", *SWEEP, f"outputs={small_disk}/outputs")
+    assert done.returncode == 1
+    assert "read-only file system: write elsewhere (outputs=FOLDER)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 8, done.stderr
+
+
+def test_results_on_a_disk_that_may_only_be_read_can_be_looked_at(small_disk):
+    outputs = small_disk / "outputs"
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    assert main([*SWEEP, f"outputs={outputs}"]) == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for command in ("table", "status"):
+        assert main([command, str(outputs)]) == 0
+    [folder] = outputs.glob("runs/*/*")
+    assert main(["verify", str(folder)]) == 0
+
+
+def test_a_folder_that_is_deleted_under_it(tmp_path):
+    outputs = tmp_path / "outputs"
+    process = start(outputs, *COMMAND, "train.epochs=30", f"outputs={outputs}")
+    deadline = time.monotonic() + 60
+    while not list(outputs.glob("runs/*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shutil.rmtree(outputs, ignore_errors=True)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "is gone: it was deleted or moved while kdbench was writing to it" in err
+    assert "Traceback" not in err
+    assert not collect_or_nothing(outputs)
+    assert os.path.isdir(tmp_path)  # noqa: PTH112
+
+
+def collect_or_nothing(outputs):
+    return collect(outputs)[0] if list(outputs.rglob("metrics.csv")) else []

@@ -1,0 +1,75 @@
+"""The real command, killed at random moments."""
+
+import shlex
+import signal
+import subprocess
+import time
+
+import matplotlib.image
+import pytest
+from tests.faults.harness import COMMAND, campaigns, contents, drafts, run, start
+
+
+def test_thirty_kills_lose_nothing(tmp_path):
+    figures = campaigns(tmp_path, kills=30, seed=0)
+    assert figures.kills == 30
+    assert figures.clean, figures
+    assert figures.resumed > 0  # or the moments were all beside the trainings
+
+
+def test_charts_are_whole_or_not_there(tmp_path):
+    outputs = tmp_path / "outputs"
+    typed = ["run", "-m", "data=mnist_5k", "model=mlp_simple", "model.widths=[8]", "train.epochs=1"]
+    assert run(outputs, *typed, "compress=baseline,quantize,prune", f"outputs={outputs}").returncode == 0
+    for moment in (0.5, 1.0, 1.3, 1.6):
+        process = start(outputs, "plot", str(outputs))
+        try:
+            process.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        for chart in outputs.glob("plots/[!.]*.png"):
+            matplotlib.image.imread(chart)
+    assert run(outputs, "plot", str(outputs)).returncode == 0
+    assert len(list(outputs.glob("plots/[!.]*.png"))) >= 3
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_within_two_seconds_and_says_how_to_go_on(tmp_path, number, status):
+    outputs = tmp_path / "outputs"
+    for moment in (2.0, 3.5, 5.0):
+        process = start(outputs, *COMMAND, "train.epochs=40", f"outputs={outputs}")
+        time.sleep(moment)
+        process.send_signal(number)
+        sent = time.monotonic()
+        _, err = process.communicate()
+        assert time.monotonic() - sent < 2.0
+        assert process.returncode == status, err
+        assert "Traceback" not in err
+        assert err.strip().splitlines()[-2:] == [
+            "interrupted; what is done is kept. To go on, type the same command again:",
+            "  " + shlex.join(["kdbench", *COMMAND, "train.epochs=40", f"outputs={outputs}"]),
+        ]
+
+
+def test_four_at_once_train_each_network_once_and_share_the_work(tmp_path):
+    outputs = tmp_path / "outputs"
+    processes = [start(outputs, *COMMAND, f"outputs={outputs}") for _ in range(4)]
+    told = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, told
+    assert not any("Traceback" in err for _, err in told)
+    assert any(
+        "baseline seed 0: another process is at it" in err or "waiting for other pro" in err for _, err in told
+    )
+    # Every process ends with all rows; each of them was made by one process alone.
+    assert sum(out.count("was done already") for out, _ in told) == 3 * 8
+    logs = [path.read_text() for path in outputs.glob("runs/*/*/run.log")]
+    trained = [line.rsplit(" ", 1)[-1] for log in logs for line in log.splitlines() if " kept as " in line]
+    assert len(trained) == len(set(trained)) == len(list(outputs.glob("store/*/record.json"))) - exported(outputs)
+    assert len(contents(outputs)) == 8
+    assert drafts(outputs) == []
+
+
+def exported(outputs):
+    """How many entries of the store are no trainings."""
+    return sum('"history"' not in path.read_text() for path in outputs.glob("store/*/record.json"))

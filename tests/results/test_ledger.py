@@ -1,0 +1,120 @@
+import pytest
+from tests.conftest import make_row
+
+from kdbench.cli import main
+from kdbench.results import status
+from kdbench.results.ledger import Ledger
+from kdbench.results.row import write
+from kdbench.sealed import seal_record
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path)
+
+
+def test_commands_and_outcomes_come_back(ledger, tmp_path):
+    ledger.command(["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]])
+    ledger.done(["seed=0"], tmp_path / "runs" / "a")
+    ledger.failed(["seed=1"], "it diverged")
+    [command], damaged = ledger.commands()
+    assert (command.arguments, command.jobs, damaged) == (["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]], [])
+    assert ledger.outcome(["seed=0"]).run == "runs/a"
+    assert ledger.outcome(["seed=1"]).error == "it diverged"
+    assert ledger.outcome(["seed=2"]) is None
+
+
+def test_a_command_given_twice_is_one(ledger):
+    for _ in range(2):
+        ledger.command(["sweep"], [["a=1"]])
+    assert len(ledger.commands()[0]) == 1
+
+
+def test_jobs_that_come_to_the_same_are_one(ledger):
+    same = [
+        ["model=a", "seed=1"],
+        ["seed=1", "model=a"],
+        ["seed=1", "model=a", "outputs=there", "again=true", "data.root=/x", "+trust=[a]", "hydra/launcher=b"],
+    ]
+    assert len({ledger.key(job) for job in same}) == 1
+    assert len({ledger.key(job) for job in (["model=a"], ["model=b"], ["model=a", "seed=0"], ["data=a"])}) == 4
+
+
+def test_a_folder_outside_is_no_outcome(ledger, tmp_path):
+    place = tmp_path / "ledger" / "jobs"
+    place.mkdir(parents=True)
+    for run in ("../../etc", "/etc"):
+        (place / f"{ledger.key(['a=1'])}.json").write_text(seal_record({"run": run, "error": None}))
+        assert ledger.outcome(["a=1"]) is None
+
+
+@pytest.mark.parametrize(
+    "record", [{"run": 3, "error": None}, {"run": "\0", "error": None}, {"run": None, "error": 1}, {}, {"run": "a"}]
+)
+def test_a_record_of_anyone_is_an_outcome_or_none(ledger, tmp_path, record):
+    place = tmp_path / "ledger" / "jobs"
+    place.mkdir(parents=True)
+    (place / f"{ledger.key(['a=1'])}.json").write_text(seal_record(record))
+    assert ledger.outcome(["a=1"]) is None
+
+
+@pytest.mark.parametrize(
+    "record", [{"arguments": [1], "jobs": [], "when": 0}, {"arguments": [], "jobs": [3], "when": 0}, {"when": "x"}]
+)
+def test_a_command_of_anyone_is_read_or_named(ledger, tmp_path, record):
+    place = tmp_path / "ledger" / "commands"
+    place.mkdir(parents=True)
+    (place / "a.json").write_text(seal_record(record))
+    commands, damaged = ledger.commands()
+    assert commands == []
+    assert len(damaged) == 1
+
+
+def test_status_tells_done_failed_running_and_missing(ledger, tmp_path, capsys):
+    jobs = [["model=a"], ["model=b"], ["model=c"], ["model=d"], ["model=e"]]
+    ledger.command(["sweep", "model=a,b,c,d,e"], jobs)
+    folder = tmp_path / "runs" / "mnist" / "a"
+    folder.mkdir(parents=True)
+    write(make_row(), folder)
+    ledger.done(jobs[0], folder)
+    ledger.failed(jobs[1], "b diverged in epoch 1")
+    ledger.done(jobs[4], tmp_path / "runs" / "mnist" / "e")
+    from kdbench import locks
+
+    with locks.held(ledger.lock(jobs[2]), "c"):
+        assert main(["status", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "1 done, 1 running, 1 failed, 2 missing" in out
+    assert "failed   model=b: b diverged in epoch 1" in out
+    assert "running  model=c" in out
+    assert "missing  model=d" in out
+    assert "missing  model=e: its row in runs/mnist/e is gone" in out
+    assert out.rstrip().endswith("to finish it, type it again: kdbench sweep model=a,b,c,d,e")
+    assert "model=a:" not in out
+    assert main(["status", str(tmp_path), "--all"]) == 1
+    assert "done     model=a: 99.61%, runs/mnist/a" in capsys.readouterr().out
+
+
+def test_status_of_what_is_all_done_is_0(ledger, tmp_path, capsys):
+    ledger.command(["run"], [[]])
+    write(make_row(), tmp_path)
+    ledger.done([], tmp_path)
+    assert main(["status", str(tmp_path)]) == 0
+    assert "to finish it" not in capsys.readouterr().out
+
+
+def test_a_row_that_is_damaged_is_missing_and_a_damaged_record_is_named(ledger, tmp_path, capsys):
+    ledger.command(["run"], [[]])
+    write(make_row(), tmp_path)
+    ledger.done([], tmp_path)
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text().replace("39", "38", 1))
+    assert main(["status", str(tmp_path)]) == 1
+    assert "altered since it was written" in capsys.readouterr().out
+    (tmp_path / "ledger" / "commands" / "bad.json").write_text("{}")
+    assert main(["status", str(tmp_path)]) == 1
+    assert "bad.json" in capsys.readouterr().err
+
+
+def test_what_is_told_cannot_steer_a_terminal():
+    assert status.printable("a\x1b[2Jb") == "a?[2Jb"
