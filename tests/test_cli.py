@@ -113,7 +113,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["train.epochs="], "train.epochs"),
         (["model=[a"], "model=[a"),
         (["checkpoint_seconds=-1"], "checkpoint_seconds=-1.0 is out of range"),
-        (["again=maybe"], "again=maybe is not"),
+        (["again=maybe"], "again=maybe is neither true nor false"),
     ],
 )
 def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, tmp_path):
@@ -176,7 +176,7 @@ def test_status_names_what_failed_and_the_command_that_finishes_it(capsys):
     assert main(["status"]) == 1
     out = capsys.readouterr().out
     assert "1 done, 1 failed" in out
-    assert "train.lr=1e30: mlp_simple baseline seed 0 diverged in epoch 1" in out
+    assert "train.lr=1e+30: mlp_simple baseline seed 0 diverged in epoch 1" in out
     assert out.rstrip().endswith(f"to finish it, type it again: kdbench {' '.join(typed)}")
 
 

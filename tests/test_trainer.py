@@ -8,7 +8,7 @@ from kdbench.compress.distill import Distill
 from kdbench.compress.prune import GlobalMagnitude
 from kdbench.config import TrainConfig
 from kdbench.data.splits import Split, Splits
-from kdbench.trainer import Trainer
+from kdbench.trainer import Log, Trainer
 from kdbench.training.store import Store
 from tests.conftest import mlp
 
@@ -161,7 +161,8 @@ def test_a_student_comes_to_agree_with_its_teacher(trainer, few):
 
 def test_a_method_may_ask_for_no_epochs(trainer):
     history = []
-    trainer.fit(mlp(), history, "title", trainer.initial(mlp()).network, epochs=0)
+    progress = Log(history, trainer.store.checkpoint("key"))
+    trainer.fit(mlp(), progress, "title", trainer.initial(mlp()).network, epochs=0)
     assert history == []
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import nn
 
@@ -110,20 +111,22 @@ def load(content: bytes) -> ModelProto:
     """
     try:
         file = ModelProto.FromString(content)
-        onnx.checker.check_model(file, full_check=True)
-    except Exception as error:  # protobuf's and onnx's checks raise many kinds, some of their own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise DamagedFile(f"it is not an ONNX model: {reason[0]}") from error
-    domains = {opset.domain for opset in file.opset_import} | {node.domain for node in nodes(file.graph)}
+    except DecodeError as error:
+        raise DamagedFile(f"it is not an ONNX model: {error}") from error
+    inside = list(nodes(file.graph))
+    domains = {opset.domain for opset in file.opset_import} | {node.domain for node in inside}
     if file.functions or domains - {"", "ai.onnx"}:
         raise DamagedFile("it uses operators that are not ONNX's own")
-    tensors = [*file.graph.initializer, *attribute_tensors(file.graph)]
-    if file.graph.sparse_initializer or any(
-        a.HasField("sparse_tensor") for n in nodes(file.graph) for a in n.attribute
-    ):
+    if file.graph.sparse_initializer or any(a.HasField("sparse_tensor") for node in inside for a in node.attribute):
         raise DamagedFile("it holds sparse tensors, which kdbench never writes")
+    tensors = [*file.graph.initializer, *attribute_tensors(file.graph)]
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
         raise DamagedFile("its weights lie in another file")
+    try:
+        onnx.checker.check_model(file, full_check=True)
+    except Exception as error:  # onnx raises many kinds, some of its own
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DamagedFile(f"it is not a valid ONNX model: {reason[0]}") from error
     return file
 
 

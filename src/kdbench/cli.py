@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import kdbench
 from kdbench import interruption
-from kdbench.errors import KdbenchError, nearest
+from kdbench.errors import KdbenchError, nearest, printable
 
 HELP = """\
 kdbench: what does compressing this network cost, and what does it buy?
@@ -57,7 +57,7 @@ settings, with their defaults:
   seeds_together=auto       a sweep trains the seeds of a variant at once: auto (on a GPU), always, never
   checkpoint_seconds=30     at least so long between two checkpoints of a training (never over 1% of its time)
   again=false               true: make runs that are done once more (trainings come from the store)
-  trust=[]                  packages outside kdbench whose code a YAML of yours may name (or KDBENCH_TRUST=A,B)
+  trust=null                packages outside kdbench whose code a YAML of yours may name (or KDBENCH_TRUST=A,B)
   outputs=outputs           where everything is written
 
 flags (from Hydra):
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interruption.handled(farewell(arguments)):
             return globals()[command](rest)
     except KdbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except interruption.Interrupted as stop:
         return stop.status

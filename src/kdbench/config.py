@@ -51,7 +51,7 @@ class Schema:
     seeds_together: str = "auto"
     checkpoint_seconds: float = 30.0
     again: bool = False
-    trust: Any = field(default_factory=list)
+    trust: Any = None
     outputs: str = "outputs"
 
 

@@ -49,6 +49,11 @@ class Collapsed(KdbenchError):  # noqa: N818
     """A network gives the same class to every image: its accuracy would say nothing."""
 
 
+def printable(text: str) -> str:
+    """Return `text` without what would steer a terminal, or break a line into two."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the closest known name, or the list of names if none is close."""
     known = sorted(known)

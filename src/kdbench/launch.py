@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -247,6 +248,9 @@ def ordered(arguments: Sequence[str]) -> list[str]:
     parser.error = error  # type: ignore[method-assign]
     given = parser.parse_intermixed_args(arguments)
     settings = given.overrides
+    for text in settings:
+        if not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", text.partition("=")[0]):
+            raise BadSetting(f"'{text}' cannot be read: type SETTING=VALUE, in quotes if need be")
     if given.config_path or given.config_name or given.experimental_rerun:
         raise BadSetting(
             "--config-path, --config-name and --experimental-rerun are refused: --config-dir adds choices"

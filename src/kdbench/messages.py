@@ -11,11 +11,16 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from kdbench import durable
 from kdbench.choices import GROUPS, config_dir, options, settings
-from kdbench.errors import KdbenchError, nearest
+from kdbench.errors import KdbenchError, nearest, printable
 
 
 def explain(error: BaseException) -> str:
     """Return one line for `error`. What is no user's mistake is named by its type."""
+    return printable(explained(error))
+
+
+def explained(error: BaseException) -> str:
+    """Return what there is to say."""
     if isinstance(error, KdbenchError):
         return one_line(error)
     for seen in chain(error):
@@ -33,7 +38,19 @@ def explain(error: BaseException) -> str:
         return unknown_setting(error) or one_line(error)
     if isinstance(error, OSError):
         return durable.reason(Path(error.filename), error) if error.filename else one_line(error)
+    if raised_in(error).startswith(("hydra.", "omegaconf.", "antlr4.")):
+        return f"the settings cannot be read ({one_line(error)}): see kdbench run --help"
     return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def raised_in(error: BaseException) -> str:
+    """Return the name of the module that raised `error`."""
+    trace = error.__traceback__
+    name = ""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return str(name)
 
 
 def chain(error: BaseException) -> list[BaseException]:
@@ -67,6 +84,8 @@ def wrong_type(outer: BaseException, error: ValidationError) -> str:
     kind = re.search(r"could not be converted to (\w+)", str(error))
     if typed and kind:
         return f"{typed[1]} is not {wanted.get(kind[1], kind[1])}"
+    if typed and "not a valid bool" in str(error):
+        return f"{typed[1]} is neither true nor false"
     return f"{typed[1] if typed else key}: {one_line(error)}"
 
 

@@ -29,7 +29,7 @@ _typed: set[str] = set()
 
 def grant(packages: object) -> None:
     """Trust `packages`, one name or several, in this process. Raises `BadSetting` for anything else."""
-    names = [packages] if isinstance(packages, str) else packages
+    names = [packages] if isinstance(packages, str) else packages or []
     if not isinstance(names, list | tuple) or not all(
         isinstance(name, str) and name.isidentifier() for name in names
     ):

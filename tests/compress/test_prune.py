@@ -1,10 +1,12 @@
+import contextlib
+
 import pytest
 import torch
 from torch import nn
 
 from kdbench.compress.prune import GlobalMagnitude, magnitude_masks
 from kdbench.compress.step import Task
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, Collapsed
 from kdbench.models.cnn import CNN
 
 
@@ -58,7 +60,8 @@ def test_zeros_stay_zero_through_fine_tuning(network, few, recipe, machine):
     from kdbench.training.fit import fit
 
     def fine_tune(model, *, epochs, lr_scale, after_step):
-        fit(model, few.train, few.val, recipe, machine, 0, after_step=after_step)
+        with contextlib.suppress(Collapsed):  # a tenth of a tiny network may well come to predict one class
+            fit(model, few.train, few.val, recipe, machine, 0, after_step=after_step)
 
     one_shot = GlobalMagnitude(0.9, 0, 1)(network, Task(no_training))
     tuned = GlobalMagnitude(0.9, 2, 1)(network, Task(fine_tune))

@@ -88,7 +88,7 @@ def small_disk(tmp_path):
 def test_a_disk_that_is_really_full(small_disk, tmp_path, expected):
     outputs = small_disk / "outputs"
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(300_000))
+    ballast.write_bytes(bytes(520_000))
     command = [*SWEEP, VARIANTS, f"outputs={outputs}"]
     done = run(outputs, *command)
     assert done.returncode == 1
@@ -125,7 +125,7 @@ def test_results_on_a_disk_that_may_only_be_read_can_be_looked_at(small_disk):
 
 def test_a_folder_that_is_deleted_under_it(tmp_path):
     outputs = tmp_path / "outputs"
-    process = start(outputs, *COMMAND, "train.epochs=30", f"outputs={outputs}")
+    process = start(outputs, *COMMAND, "train.epochs=150", f"outputs={outputs}")
     deadline = time.monotonic() + 60
     while not list(outputs.glob("runs/*/*")) and time.monotonic() < deadline:
         time.sleep(0.05)

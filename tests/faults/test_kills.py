@@ -7,7 +7,7 @@ import time
 
 import matplotlib.image
 import pytest
-from tests.faults.harness import COMMAND, campaigns, contents, drafts, run, start
+from tests.faults.harness import COMMAND, RUNS, campaigns, contents, drafts, run, start
 
 
 def test_thirty_kills_lose_nothing(tmp_path):
@@ -38,7 +38,7 @@ def test_charts_are_whole_or_not_there(tmp_path):
 def test_a_signal_ends_it_within_two_seconds_and_says_how_to_go_on(tmp_path, number, status):
     outputs = tmp_path / "outputs"
     for moment in (2.0, 3.5, 5.0):
-        process = start(outputs, *COMMAND, "train.epochs=40", f"outputs={outputs}")
+        process = start(outputs, *COMMAND, "train.epochs=400", f"outputs={outputs}")
         time.sleep(moment)
         process.send_signal(number)
         sent = time.monotonic()
@@ -48,7 +48,7 @@ def test_a_signal_ends_it_within_two_seconds_and_says_how_to_go_on(tmp_path, num
         assert "Traceback" not in err
         assert err.strip().splitlines()[-2:] == [
             "interrupted; what is done is kept. To go on, type the same command again:",
-            "  " + shlex.join(["kdbench", *COMMAND, "train.epochs=40", f"outputs={outputs}"]),
+            "  " + shlex.join(["kdbench", *COMMAND, "train.epochs=400", f"outputs={outputs}"]),
         ]
 
 
@@ -62,11 +62,11 @@ def test_four_at_once_train_each_network_once_and_share_the_work(tmp_path):
         "baseline seed 0: another process is at it" in err or "waiting for other pro" in err for _, err in told
     )
     # Every process ends with all rows; each of them was made by one process alone.
-    assert sum(out.count("was done already") for out, _ in told) == 3 * 8
+    assert sum(out.count("was done already") for out, _ in told) == 3 * RUNS
     logs = [path.read_text() for path in outputs.glob("runs/*/*/run.log")]
     trained = [line.rsplit(" ", 1)[-1] for log in logs for line in log.splitlines() if " kept as " in line]
     assert len(trained) == len(set(trained)) == len(list(outputs.glob("store/*/record.json"))) - exported(outputs)
-    assert len(contents(outputs)) == 8
+    assert len(contents(outputs)) == RUNS
     assert drafts(outputs) == []
 
 

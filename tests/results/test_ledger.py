@@ -2,7 +2,7 @@ import pytest
 from tests.conftest import make_row
 
 from kdbench.cli import main
-from kdbench.results import status
+from kdbench.errors import printable
 from kdbench.results.ledger import Ledger
 from kdbench.results.row import write
 from kdbench.sealed import seal_record
@@ -117,4 +117,4 @@ def test_a_row_that_is_damaged_is_missing_and_a_damaged_record_is_named(ledger, 
 
 
 def test_what_is_told_cannot_steer_a_terminal():
-    assert status.printable("a\x1b[2Jb") == "a?[2Jb"
+    assert printable("a\x1b[2Jb") == "a?[2Jb"

@@ -50,9 +50,12 @@ def test_seeds_trained_together_come_out_as_each_would_alone(name, few, recipe, 
         [Learner(model, seed) for seed, model in enumerate(together)], few.train, few.val, recipe, machine
     )
     for seed, model in enumerate(alone):
-        history = fit(model, few.train, few.val, recipe, machine, seed)
+        (history,) = fit_all([Learner(model, seed)], few.train, few.val, recipe, machine)
         assert torch.allclose(flat(together[seed]), flat(model), atol=1e-6, rtol=1e-6)
-        assert histories[seed][-1].val_loss == pytest.approx(history[-1].val_loss, rel=1e-5)
+        if isinstance(history, Exception):  # the ResNet sees too little to tell the digits apart
+            assert (type(histories[seed]), str(histories[seed])) == (type(history), str(history))
+        else:
+            assert histories[seed][-1].val_loss == pytest.approx(history[-1].val_loss, rel=1e-5)
     assert not torch.allclose(flat(together[0]), flat(together[1]), atol=1e-2)
 
 

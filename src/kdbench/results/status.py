@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdbench import locks
 from kdbench.arguments import Arguments
-from kdbench.errors import BadSetting, DamagedFile
+from kdbench.errors import BadSetting, DamagedFile, printable
 from kdbench.results.ledger import Command, Job, Ledger
 from kdbench.results.row import FILE, read
 
@@ -47,11 +47,6 @@ def main(arguments: Sequence[str]) -> int:
         unfinished |= any(one.name in ("failed", "missing") for one in states)
         print("\n".join(map(printable, told(command, states, options.all))) + "\n")
     return 1 if unfinished or damaged else 0
-
-
-def printable(line: str) -> str:
-    """Return `line` without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def state(ledger: Ledger, job: Job) -> State:
