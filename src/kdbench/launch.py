@@ -20,7 +20,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from kdbench import interruption, locks, trust
@@ -80,7 +80,7 @@ class SweepBar(Callback):
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        overrides = parser.parse_overrides(list(config.hydra.overrides.task))
+        overrides = parser.parse_overrides(as_typed(config.hydra))
         jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
         for job in jobs:
             seeds = session.seeds.setdefault(but_seed(job), [])
@@ -106,7 +106,7 @@ class SweepBar(Callback):
 def task(composed: DictConfig) -> None:
     """Run one job. A failure is reported here, when it happens; the other jobs of a sweep go on."""
     told = HydraConfig.get()
-    typed = list(told.overrides.task)
+    typed = as_typed(told)
     elsewhere = not told.launcher._target_.endswith(LOCAL_LAUNCHER)
     try:
         folders = config_folders(told)
@@ -158,6 +158,11 @@ def perform(job: Job, wait: bool, raises: bool = False) -> None:
         tqdm.write(line(result.row, result.folder) + done, file=sys.stdout)
     if session.bar is not None:
         session.bar.update()
+
+
+def as_typed(told: Any) -> list[str]:
+    """Return the settings of a job to the letter: `${...}` in them is for the run's configuration to resolve."""
+    return [str(text) for text in OmegaConf.to_container(told.overrides.task, resolve=False)]
 
 
 def but_seed(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ from kdbench.sealed import seal, unseal
 from kdbench.training.checkpoint import Account, Saved, decode, encode
 from kdbench.training.store import RECORD, TENSORS, Store, Training
 
-many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=400, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 few = settings(many, max_examples=150)
 
 

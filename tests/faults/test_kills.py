@@ -9,10 +9,12 @@ import matplotlib.image
 import pytest
 from tests.faults.harness import COMMAND, RUNS, campaigns, contents, drafts, run, start
 
+KILLS = 8  # each costs a start of Python and torch; scripts/faults does more
 
-def test_thirty_kills_lose_nothing(tmp_path):
-    figures = campaigns(tmp_path, kills=30, seed=0)
-    assert figures.kills == 30
+
+def test_kills_lose_nothing(tmp_path):
+    figures = campaigns(tmp_path, kills=KILLS, seed=0)
+    assert figures.kills == KILLS
     assert figures.clean, figures
     assert figures.resumed > 0  # or the moments were all beside the trainings
 
