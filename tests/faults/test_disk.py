@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from tests.faults.harness import COMMAND, contents, drafts, run, start
+from tests.faults.harness import COMMAND, contents, drafts
+from tests.faults.processes import Fork
 from tests.faults.shim import failing
 
 from kdbench.cli import main
@@ -90,26 +91,26 @@ def test_a_disk_that_is_really_full(small_disk, tmp_path, expected):
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(520_000))
     command = [*SWEEP, VARIANTS, f"outputs={outputs}"]
-    done = run(outputs, *command)
-    assert done.returncode == 1
-    assert "is full: free some space" in done.stderr
-    assert "Traceback" not in done.stderr
+    process = Fork(outputs, *command)
+    assert process.wait() == 1
+    assert "is full: free some space" in process.err
+    assert "Traceback" not in process.err
     kept = contents(outputs)
     assert all(expected[name] == kept[name] for name in kept)
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
-    done = run(outputs, *command)
-    assert done.returncode == 0, done.stderr
+    process = Fork(outputs, *command)
+    assert process.wait() == 0, process.err
     assert contents(outputs) == expected
 
 
 def test_outputs_that_may_only_be_read(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    done = run(small_disk / "outputs", *SWEEP, f"outputs={small_disk}/outputs")
-    assert done.returncode == 1
-    assert "read-only file system: write elsewhere (outputs=FOLDER)" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 8, done.stderr
+    process = Fork(small_disk / "outputs", *SWEEP, f"outputs={small_disk}/outputs")
+    assert process.wait() == 1
+    assert "read-only file system: write elsewhere (outputs=FOLDER)" in process.err
+    assert "Traceback" not in process.err
+    assert len(process.err.strip().splitlines()) <= 8, process.err
 
 
 def test_results_on_a_disk_that_may_only_be_read_can_be_looked_at(small_disk):
@@ -125,15 +126,14 @@ def test_results_on_a_disk_that_may_only_be_read_can_be_looked_at(small_disk):
 
 def test_a_folder_that_is_deleted_under_it(tmp_path):
     outputs = tmp_path / "outputs"
-    process = start(outputs, *COMMAND, "train.epochs=150", f"outputs={outputs}")
+    process = Fork(outputs, *COMMAND, f"outputs={outputs}")
     deadline = time.monotonic() + 60
     while not list(outputs.glob("runs/*/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     shutil.rmtree(outputs, ignore_errors=True)
-    _, err = process.communicate()
-    assert process.returncode == 1
-    assert "is gone: it was deleted or moved while kdbench was writing to it" in err
-    assert "Traceback" not in err
+    assert process.wait() == 1
+    assert "is gone: it was deleted or moved while kdbench was writing to it" in process.err
+    assert "Traceback" not in process.err
     assert not collect_or_nothing(outputs)
     assert os.path.isdir(tmp_path)  # noqa: PTH112
 

@@ -2,14 +2,14 @@
 
 import shlex
 import signal
-import subprocess
 import time
 
 import matplotlib.image
 import pytest
-from tests.faults.harness import COMMAND, RUNS, campaigns, contents, drafts, run, start
+from tests.faults.harness import COMMAND, RUNS, campaigns, contents, drafts
+from tests.faults.processes import Fork, start
 
-KILLS = 4  # each costs a start of Python and torch; scripts/faults does more
+KILLS = 30  # scripts/faults does more
 
 
 def test_kills_lose_nothing(tmp_path):
@@ -21,17 +21,14 @@ def test_kills_lose_nothing(tmp_path):
 def test_charts_are_whole_or_not_there(tmp_path):
     outputs = tmp_path / "outputs"
     typed = ["run", "-m", "data=mnist_5k", "model=mlp_simple", "model.widths=[8]", "train.epochs=1"]
-    assert run(outputs, *typed, "compress=baseline,quantize,prune", f"outputs={outputs}").returncode == 0
-    for moment in (1.0, 1.6):
-        process = start(outputs, "plot", str(outputs))
-        try:
-            process.communicate(timeout=moment)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+    assert Fork(outputs, *typed, "compress=baseline,quantize,prune", f"outputs={outputs}").wait() == 0
+    for moment in (0.4, 0.8, 1.2):
+        process = Fork(outputs, "plot", str(outputs))
+        assert process.wait(moment) is None
+        process.kill()
         for chart in outputs.glob("plots/[!.]*.png"):
             matplotlib.image.imread(chart)
-    assert run(outputs, "plot", str(outputs)).returncode == 0
+    assert Fork(outputs, "plot", str(outputs)).wait() == 0
     assert len(list(outputs.glob("plots/[!.]*.png"))) >= 3
 
 
@@ -55,9 +52,9 @@ def test_a_signal_ends_it_within_two_seconds_and_says_how_to_go_on(tmp_path, num
 
 def test_four_at_once_train_each_network_once_and_share_the_work(tmp_path):
     outputs = tmp_path / "outputs"
-    processes = [start(outputs, *COMMAND, "train.epochs=5", f"outputs={outputs}") for _ in range(4)]
-    told = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, told
+    processes = [Fork(outputs, *COMMAND, "train.epochs=5", f"outputs={outputs}") for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4, [process.err for process in processes]
+    told = [(process.out, process.err) for process in processes]
     assert not any("Traceback" in err for _, err in told)
     assert any(
         "baseline seed 0: another process is at it" in err or "waiting for other pro" in err for _, err in told

@@ -67,6 +67,11 @@ class Checkpoint:
             except DamagedFile as error:
                 durable.set_aside(self.path, error)
 
+    @property
+    def step(self) -> int:
+        """How many steps of the next fit are done already."""
+        return int(self.fits[self.begun].record["step"]) if len(self.fits) > self.begun else 0
+
     def begin(self) -> Saved | None:
         """Return where the next fit of the training stands, or None if it has not begun."""
         self.begun += 1
@@ -90,10 +95,6 @@ class Checkpoint:
     def end(self, saved: Saved) -> None:
         """Remember how the present fit stands, or ended, until the next checkpoint is written."""
         self.fits[self.begun - 1 : self.begun] = [saved]
-
-    def forget(self) -> None:
-        """Forget how the present fit stood, and those after it: it begins anew."""
-        del self.fits[self.begun - 1 :]
 
 
 def encode(account: Account, fits: Sequence[Saved]) -> bytes:

@@ -46,6 +46,11 @@ class Learner:
     title: str = "training"
     checkpoint: Checkpoint | None = None
 
+    @property
+    def step(self) -> int:
+        """How many steps are done already, by a process that was cut off."""
+        return self.checkpoint.step if self.checkpoint else 0
+
 
 def fit(
     model: nn.Module,
@@ -73,8 +78,9 @@ def fit_all(
 
     AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose
     last epoch is its best; nothing is chosen between epochs, so `val` is only watched. The models are left in
-    eval mode on the training device; zero epochs leave their weights as they are. Several must be `stackable`, and
-    come out as each would alone, up to rounding. Training ends after the first epoch in which all have diverged.
+    eval mode on the training device; zero epochs leave their weights as they are. Several must be `stackable` and
+    stand at one `step`, and come out as each would alone, up to rounding. Training ends after the first epoch in
+    which all have diverged.
     Raises `OutOfMemory` if a step does not fit.
     """
     runtime.prepare()

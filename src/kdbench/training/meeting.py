@@ -29,6 +29,11 @@ class Wanted:
     settings: TrainConfig
     runtime: Runtime
 
+    def goes_with(self, other: Wanted) -> bool:
+        """Whether both are to see the same images, as often, from the same step on."""
+        mine, theirs = (self.settings, self.learner.step), (other.settings, other.learner.step)
+        return mine == theirs and self.train is other.train
+
 
 class Seat:
     """The place of one job: a thread that runs only while it is its turn, so that jobs never meet in torch's state.
@@ -105,8 +110,7 @@ def groups(waiting: Sequence[Seat]) -> list[list[Seat]]:
     for seat in waiting:
         for group in alike:
             others = [other.wanted for other in [*group, seat] if other.wanted]
-            same = all(want.settings == others[0].settings and want.train is others[0].train for want in others)
-            if same and stackable([want.learner.model for want in others]):
+            if all(want.goes_with(others[0]) for want in others) and stackable([w.learner.model for w in others]):
                 group.append(seat)
                 break
         else:

@@ -90,20 +90,15 @@ class Progress:
                 checkpoint.end(Saved(weights, self._record(position)))
 
     def resume(self) -> None:
-        """Go to where the checkpoints stand, if all stand at one place. Raises `DamagedFile` if they do not fit."""
-        found = [checkpoint.begin() if checkpoint else None for checkpoint in self.checkpoints]
-        saved = [one for one in found if one is not None]
-        if len(saved) < len(found) or len({one.record.get("step") for one in saved}) > 1:
-            for checkpoint in self.checkpoints:
-                if checkpoint is not None:
-                    checkpoint.forget()
-            return
-        for position, one in enumerate(saved):
+        """Go to where the checkpoints stand, all at one step. Raises `DamagedFile` if they do not fit."""
+        for position, checkpoint in enumerate(self.checkpoints):
+            saved = checkpoint.begin() if checkpoint else None
+            if checkpoint is None or saved is None:
+                continue
             try:
-                self._restore(position, one)
+                self._restore(position, saved)
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                path = getattr(self.checkpoints[position], "path", "")
-                raise DamagedFile(f"{path} belongs to another training ({error}): delete it") from error
+                raise DamagedFile(f"{checkpoint.path} belongs to another training ({error}): delete it") from error
 
     def _tensors(self, position: int) -> dict[str, Tensor]:
         states = {"random": torch.get_rng_state()}
