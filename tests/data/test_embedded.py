@@ -31,10 +31,19 @@ def test_they_are_what_the_package_itself_reads():
     assert np.array_equal(labels, digits)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"rubbish", gzip.compress(b""), gzip.compress(b"1,2,3\n"), gzip.compress(b"x" * 999)[:-9], None]
-)
-def test_a_package_that_is_damaged_is_an_error_that_says_what_to_type(tmp_path, monkeypatch, content):
+DAMAGED = {
+    "empty": b"",
+    "rubbish": b"rubbish",
+    "nothing in it": gzip.compress(b""),
+    "a short line": gzip.compress(b"1,2,3\n"),
+    "cut off": gzip.compress(b"1,2,3\n" * 999)[:-9],
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_package_that_is_damaged_is_an_error_that_says_what_to_type(tmp_path, monkeypatch, damage):
+    content = DAMAGED[damage]
     if content is not None:
         (tmp_path / "digits.csv.gz").write_bytes(content)
     monkeypatch.setattr(embedded, "files", lambda _: tmp_path)
