@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.faults.processes import Fork, run
+from tests.faults.processes import Fork, Start
 
 from kdbench import durable
 from kdbench.results.row import FILE, read
@@ -98,11 +98,14 @@ class Campaign:
         """Take an empty folder."""
         self.outputs = self.place / f"outputs-{self.figures.completed}"
         self.known: dict[Path, bytes] = {}
+        self.logs: dict[Path, str] = {}
 
     def kill(self, times: int) -> Figures:
         """Kill so many times."""
         while self.figures.kills < times:
-            process = Fork(self.outputs, *COMMAND, f"outputs={self.outputs}")
+            # Now and then one that still imports.
+            begin = Start if self.random.random() < 0.1 else Fork
+            process = begin(self.outputs, *COMMAND, f"outputs={self.outputs}")
             status = process.wait(self.random.uniform(0, self.startup + 2.0))
             if status is None:
                 process.kill()
@@ -114,7 +117,7 @@ class Campaign:
         return self.figures
 
     def look(self) -> None:
-        """After a kill: what was finished is there, as it was, and readable."""
+        """After a kill or an end: what was finished is there, as it was, and readable."""
         for path, content in self.known.items():
             if not path.exists():
                 self.figures.rows_lost += 1
@@ -125,14 +128,17 @@ class Campaign:
             if checksum((path.parent / ARTIFACT).read_bytes()) != row.artifact_sha256:
                 self.figures.complaints.append(f"{path}: beside another artifact")
             self.known[path] = path.read_bytes()
+        for path in self.outputs.glob("runs/*/*/run.log"):  # written anew by each command that works on the run
+            log = path.read_text()
+            if log != self.logs.get(path):
+                self.figures.resumed += log.count("goes on from its checkpoint")
+            self.logs[path] = log
 
-    def ended(self, status: int, err: str) -> None:
+    def ended(self, status: int | None, err: str) -> None:
         """The command came to its end: all is as if nobody had killed it."""
         self.look()
         if status or "Traceback" in err:
             self.figures.complaints.append(f"exit {status}: {err}")
-        logs = [path.read_text() for path in self.outputs.glob("runs/*/*/run.log")]
-        self.figures.resumed += sum(log.count("goes on from its checkpoint") for log in logs)
         expected, found = contents(self.expected), contents(self.outputs)
         self.figures.rows_lost += len(expected.keys() - found.keys())
         self.figures.rows_wrong += sum(found[name] != expected[name] for name in found)
@@ -146,15 +152,15 @@ class Campaign:
 
     def finish(self) -> None:
         """Let the last command come to its end."""
-        done = run(self.outputs, *COMMAND, f"outputs={self.outputs}")
-        self.ended(done.returncode, done.stderr)
+        process = Start(self.outputs, *COMMAND, f"outputs={self.outputs}")
+        self.ended(process.wait(), process.err)
 
 
 def undisturbed(place: Path) -> tuple[Path, float]:
     """Return the outputs of a command that nobody kills, and the seconds it takes where all is done."""
     expected = place / "expected"
-    done = run(expected, *COMMAND, f"outputs={expected}")
-    assert done.returncode == 0, done.stderr
+    whole = Start(expected, *COMMAND, f"outputs={expected}")
+    assert whole.wait() == 0, whole.err
     began = time.monotonic()
     again = Fork(expected, *COMMAND, f"outputs={expected}")
     assert again.wait() == 0, again.err

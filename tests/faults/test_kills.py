@@ -7,7 +7,7 @@ import time
 import matplotlib.image
 import pytest
 from tests.faults.harness import COMMAND, RUNS, campaigns, contents, drafts
-from tests.faults.processes import Fork, start
+from tests.faults.processes import Fork, Start
 
 KILLS = 30  # scripts/faults does more
 
@@ -36,15 +36,12 @@ def test_charts_are_whole_or_not_there(tmp_path):
 def test_a_signal_ends_it_within_two_seconds_and_says_how_to_go_on(tmp_path, number, status):
     outputs = tmp_path / "outputs"
     for moment in (2.0, 5.0):
-        process = start(outputs, *COMMAND, "train.epochs=400", f"outputs={outputs}")
+        process = Start(outputs, *COMMAND, "train.epochs=400", f"outputs={outputs}")
         time.sleep(moment)
-        process.send_signal(number)
-        sent = time.monotonic()
-        _, err = process.communicate()
-        assert time.monotonic() - sent < 2.0
-        assert process.returncode == status, err
-        assert "Traceback" not in err
-        assert err.strip().splitlines()[-2:] == [
+        process.signal(number)
+        assert process.wait(2.0) == status, process.err
+        assert "Traceback" not in process.err
+        assert process.err.strip().splitlines()[-2:] == [
             "interrupted; what is done is kept. To go on, type the same command again:",
             "  " + shlex.join(["kdbench", *COMMAND, "train.epochs=400", f"outputs={outputs}"]),
         ]
