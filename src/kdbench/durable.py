@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a disk answers, and no network
 DRAFT = ".draft-"  # what the names of unfinished files and folders begin with
+ABANDONED_SECONDS = 3600  # from which age on a draft is that of a killed process, where no lock tells
 
 
 def write(path: Path, content: bytes) -> None:
@@ -68,7 +69,7 @@ def folder(path: Path) -> Path:
 def sweep(place: Path, name: str, older_than: float = 0.0) -> None:
     """Remove drafts of `name` in the folder `place`, left by killed processes.
 
-    Only for who has the lock on `name`, or with an age in seconds at which nobody can still be writing them.
+    Only for who has the lock on `name`, or for those of an age, in seconds, at which nobody still writes them.
     """
     for draft in place.glob(f"{DRAFT}{name}-*"):
         with contextlib.suppress(OSError):

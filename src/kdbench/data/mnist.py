@@ -17,7 +17,6 @@ from kdbench.data.splits import Split, Splits
 from kdbench.errors import CannotWrite, DamagedFile, DataUnavailable
 
 CONNECT_SECONDS = 10
-ABANDONED_SECONDS = 3600  # from which on an unfinished download is that of a killed process
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def download(publication: Publication, cache: Path) -> None:
 
     dataset = getattr(torchvision.datasets, publication.torchvision_name)
     durable.folder(cache)
-    durable.sweep(cache, "download", older_than=ABANDONED_SECONDS)
+    durable.sweep(cache, "download", older_than=durable.ABANDONED_SECONDS)
     before = socket.getdefaulttimeout()
     # torchvision passes no time-out of its own: without one, a machine behind a silent firewall would hang.
     socket.setdefaulttimeout(CONNECT_SECONDS)

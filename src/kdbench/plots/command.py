@@ -14,7 +14,6 @@ from kdbench.results.lines import shown
 from kdbench.results.row import Row
 
 KINDS = ("png", "svg")
-ABANDONED_SECONDS = 3600  # from which on a draft in the folder of charts is that of a killed process
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +55,7 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
 
     runs = frame(rows)
     durable.folder(folder)
-    durable.sweep(folder, "*", older_than=ABANDONED_SECONDS)
+    durable.sweep(folder, "*", older_than=durable.ABANDONED_SECONDS)
     for chart in (accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact):
         name = chart.__name__.rpartition(".")[2]
         figure = chart.draw(runs)
