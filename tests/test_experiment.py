@@ -127,6 +127,17 @@ def test_what_is_damaged_is_set_aside_and_done_again(make_config, name, damage, 
     assert experiment.run(make_config()).was_done
 
 
+def test_the_row_of_another_run_is_no_row_of_this_one(make_config, caplog):
+    first = experiment.run(make_config())
+    other = experiment.run(make_config(network=mlp(seed=5)))
+    for name in (FILE, "model.onnx"):
+        (first.folder / name).write_bytes((other.folder / name).read_bytes())
+    again = experiment.run(make_config())
+    assert not again.was_done
+    assert again.row.accuracy == first.row.accuracy != other.row.accuracy
+    assert "metrics.csv is damaged (it is the row of another run)" in caplog.text
+
+
 def test_a_row_of_other_versions_is_replaced(make_config, monkeypatch):
     first = experiment.run(make_config())
     newer = {"kdbench_version": "9", "torch_version": "9", "onnxruntime_version": "9"}

@@ -1,4 +1,7 @@
-"""Bytes under their own checksum, so that whatever was altered on the disk is noticed. Imports no torch."""
+"""Bytes under a checksum of their own and of their name: altered or put in another's place, it is noticed.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,50 @@ from typing import Any
 
 from kdbench.errors import DamagedFile
 
+ALTERED = "its checksum is not that of its content and name"
+
 
 def checksum(content: bytes | str) -> str:
     """Return the SHA-256 as 64 hex digits."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-def seal(content: bytes) -> bytes:
-    """Return `content` under a first line that holds its checksum."""
-    return checksum(content).encode() + b"\n" + content
+def named(name: str, content: bytes) -> str:
+    """Return the checksum of `content` under its `name`."""
+    return checksum(name.encode() + b"\n" + content)
 
 
-def unseal(content: bytes) -> bytes:
-    """Return what was sealed. Raises `DamagedFile` if a byte is missing, added or altered."""
+def seal(name: str, content: bytes) -> bytes:
+    """Return `content`, to be kept under `name`, below a first line that holds the checksum of both."""
+    return named(name, content).encode() + b"\n" + content
+
+
+def unseal(name: str, content: bytes) -> bytes:
+    """Return what was sealed under `name`. Raises `DamagedFile` if a byte is missing, added or altered."""
     told, _, inner = content.partition(b"\n")
-    if told.decode("ascii", "replace") != checksum(inner):
-        raise DamagedFile("its checksum is not that of its content")
+    if told.decode("ascii", "replace") != named(name, inner):
+        raise DamagedFile(ALTERED)
     return inner
 
 
-def seal_record(record: dict[str, Any]) -> str:
-    """Return `record`, which JSON must be able to say, as JSON with a checksum under the name `seal`."""
+def seal_record(name: str, record: dict[str, Any]) -> bytes:
+    """Return `record`, which JSON must be able to say, as JSON with the checksum of both in `seal`."""
     plain = json.loads(json.dumps(record, default=str))
-    return json.dumps({"seal": checksum(json.dumps(plain, sort_keys=True))} | plain, indent=1)
+    return json.dumps({"seal": named(name, canonical(plain))} | plain, indent=1).encode()
 
 
-def unseal_record(text: str | bytes) -> dict[str, Any]:
-    """Return the record that was sealed. Raises `DamagedFile` if it was altered."""
+def unseal_record(name: str, text: bytes) -> dict[str, Any]:
+    """Return the record that was sealed under `name`. Raises `DamagedFile` if it was altered."""
     try:
         record = json.loads(text)
         told = record.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedFile(f"it is not a sealed record: {error}") from error
-    if told != checksum(json.dumps(record, sort_keys=True)):
-        raise DamagedFile("its checksum is not that of its content")
+    if told != named(name, canonical(record)):
+        raise DamagedFile(ALTERED)
     return record
+
+
+def canonical(record: dict[str, Any]) -> bytes:
+    """Return the one form of a record that its checksum is of."""
+    return json.dumps(record, sort_keys=True).encode()

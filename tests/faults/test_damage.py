@@ -80,7 +80,7 @@ CHECKPOINT = encode(Account(3.0), [Saved({"a": torch.arange(30.0)}, {"step": 3, 
 @given(damage=damages())
 def test_checkpoints(damage):
     with contextlib.suppress(DamagedFile):
-        assert unseal(damage(seal(CHECKPOINT))) == CHECKPOINT
+        assert unseal("key", damage(seal("key", CHECKPOINT))) == CHECKPOINT
     with contextlib.suppress(DamagedFile):
         decode(damage(CHECKPOINT))  # were the seal that of the damage itself
 

@@ -44,7 +44,8 @@ def test_a_folder_outside_is_no_outcome(ledger, tmp_path):
     place = tmp_path / "ledger" / "jobs"
     place.mkdir(parents=True)
     for run in ("../../etc", "/etc"):
-        (place / f"{ledger.key(['a=1'])}.json").write_text(seal_record({"run": run, "error": None}))
+        key = ledger.key(["a=1"])
+        (place / f"{key}.json").write_bytes(seal_record(key, {"run": run, "error": None}))
         assert ledger.outcome(["a=1"]) is None
 
 
@@ -54,7 +55,8 @@ def test_a_folder_outside_is_no_outcome(ledger, tmp_path):
 def test_a_record_of_anyone_is_an_outcome_or_none(ledger, tmp_path, record):
     place = tmp_path / "ledger" / "jobs"
     place.mkdir(parents=True)
-    (place / f"{ledger.key(['a=1'])}.json").write_text(seal_record(record))
+    key = ledger.key(["a=1"])
+    (place / f"{key}.json").write_bytes(seal_record(key, record))
     assert ledger.outcome(["a=1"]) is None
 
 
@@ -64,7 +66,7 @@ def test_a_record_of_anyone_is_an_outcome_or_none(ledger, tmp_path, record):
 def test_a_command_of_anyone_is_read_or_named(ledger, tmp_path, record):
     place = tmp_path / "ledger" / "commands"
     place.mkdir(parents=True)
-    (place / "a.json").write_text(seal_record(record))
+    (place / "a.json").write_bytes(seal_record("a", record))
     commands, damaged = ledger.commands()
     assert commands == []
     assert len(damaged) == 1

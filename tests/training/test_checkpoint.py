@@ -225,7 +225,7 @@ def test_what_is_encoded_is_decoded():
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda c: b"", lambda c: c[:-1], lambda c: c[:70] + b"x" + c[71:], lambda c: seal(b"")]
+    "damage", [lambda c: b"", lambda c: c[:-1], lambda c: c[:70] + b"x" + c[71:], lambda c: seal("key", b"")]
 )
 def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(tmp_path, damage, caplog):
     path = tmp_path / "key"

@@ -80,3 +80,12 @@ def test_parallel_writers_leave_one_whole_entry_and_nothing_else(store):
     found = nn.Linear(50, 50)
     store.get("key", found)
     assert sum(torch.equal(found.weight, network.weight) for network in networks) == 1
+
+
+def test_an_entry_in_the_place_of_another_is_no_entry(store, caplog):
+    for key in ("one", "other"):
+        store.put(key, nn.Linear(3, 2), Training([], 2.5), {"key": key})
+    (store.folder / "one").rename(store.folder / "spare")
+    (store.folder / "other").rename(store.folder / "one")
+    assert store.get("one", nn.Linear(3, 2)) is None
+    assert "one is damaged (its checksum is not that of its content and name)" in caplog.text

@@ -53,7 +53,7 @@ class Ledger:
         found, damaged = [], []
         for path in (self.folder / "commands").glob("*.json"):
             try:
-                record = unseal_record(path.read_bytes())
+                record = unseal_record(path.stem, path.read_bytes())
                 jobs = [list(map(text, job)) for job in record["jobs"]]
                 found.append(Command(list(map(text, record["arguments"])), jobs, float(record["when"])))
             except (OSError, KeyError, TypeError, ValueError, DamagedFile) as error:
@@ -77,7 +77,7 @@ class Ledger:
         """Return how a job ended last, or None if nothing readable is known of it."""
         path = self.folder / "jobs" / f"{self.key(job)}.json"
         try:
-            record = unseal_record(path.read_bytes())
+            record = unseal_record(path.stem, path.read_bytes())
             run, error = (None if record[name] is None else text(record[name]) for name in ("run", "error"))
             inside = (self.outputs / (run or "")).resolve().is_relative_to(self.outputs.resolve())
         except (OSError, KeyError, TypeError, ValueError, DamagedFile):
@@ -99,7 +99,7 @@ class Ledger:
         path = durable.folder(self.folder / kind) / f"{name}.json"
         with locks.held(self.outputs / "locks" / "ledger", "the ledger", quiet=True):
             durable.sweep(path.parent, path.name)
-            durable.write(path, seal_record(record).encode())
+            durable.write(path, seal_record(name, record))
 
 
 def text(value: object) -> str:

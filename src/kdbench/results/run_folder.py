@@ -85,6 +85,9 @@ class RunFolder:
         except DamagedFile as error:
             durable.set_aside(self.path / FILE, str(error).removeprefix(f"{self.path / FILE}: "))
             return None
+        if row.config_hash != self.config.hash:
+            durable.set_aside(self.path / FILE, "it is the row of another run")
+            return None
         if row.variant_hash != self.config.variant or any(
             getattr(row, name) != told for name, told in versions.items()
         ):

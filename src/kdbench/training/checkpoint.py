@@ -63,7 +63,7 @@ class Checkpoint:
         durable.sweep(self.path.parent, self.path.name)
         if self.path.exists():
             try:
-                self.account, self.fits = decode(unseal(durable.read(self.path)))
+                self.account, self.fits = decode(unseal(self.path.name, durable.read(self.path)))
             except DamagedFile as error:
                 durable.set_aside(self.path, error)
 
@@ -86,7 +86,7 @@ class Checkpoint:
         began = time.monotonic()
         self.end(saved)
         try:
-            durable.write(self.path, seal(encode(self.tally(), self.fits)))
+            durable.write(self.path, seal(self.path.name, encode(self.tally(), self.fits)))
         except CannotWrite as error:
             log.warning("no checkpoint could be written: %s", error)
         cost = time.monotonic() - began

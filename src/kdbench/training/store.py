@@ -22,8 +22,8 @@ from kdbench.sealed import checksum, seal_record, unseal_record
 from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.fit import Epoch
 
-# Part of every key. To be raised whenever the same settings give other weights than before.
-FORMAT = 2
+# Part of every key. To be raised whenever the same settings give other weights than before, or entries another form.
+FORMAT = 3
 TENSORS = "tensors.safetensors"
 RECORD = "record.json"
 CHECKPOINTS = "checkpoints"
@@ -133,7 +133,7 @@ class Store:
             return None
         entry = self.folder / key
         try:
-            record = unseal_record(durable.read(entry / RECORD))
+            record = unseal_record(key, durable.read(entry / RECORD))
             content = durable.read(entry / TENSORS)
             if checksum(content) != record["sha256"]:
                 raise DamagedFile("the tensors are not those that were written")
@@ -149,7 +149,7 @@ class Store:
             draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{durable.DRAFT}{key}-"))
             try:
                 durable.write(draft / TENSORS, content)
-                durable.write(draft / RECORD, seal_record({"sha256": checksum(content)} | record).encode())
+                durable.write(draft / RECORD, seal_record(key, {"sha256": checksum(content)} | record))
                 os.rename(draft, self.folder / key)  # noqa: PTH104 - Path.rename has no different meaning here
             except OSError:
                 if not (self.folder / key).exists():
