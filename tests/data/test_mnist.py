@@ -31,10 +31,13 @@ def files() -> dict[str, bytes]:
     return made
 
 
+def sums_of(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
 @pytest.fixture
 def publication(files) -> Publication:
-    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return Publication("TinyMNIST", sha256, train=40, test=20, validation=8)
+    return Publication("TinyMNIST", sums_of(files), train=40, test=20, validation=8)
 
 
 def test_the_last_training_images_are_the_validation_split(tmp_path, files, publication):
@@ -54,24 +57,40 @@ def test_an_altered_file_is_an_error_and_not_a_reason_to_look_elsewhere(tmp_path
         mnist.load(publication, tmp_path, tmp_path / "cache")
 
 
-def test_labels_out_of_range_are_noticed_where_no_checksum_is_known(tmp_path, files):
+def test_where_only_the_gzipped_files_have_sums_only_those_are_read(tmp_path, files, publication):
+    packed = {name: gzip.compress(content, mtime=0) for name, content in files.items()}
+    published = replace(publication, sha256=sums_of(packed), packed=True)
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(bytes(len(content)))  # as torchvision leaves them beside; never looked at
+    with pytest.raises(DamagedFile, match="put the original train-images-idx3-ubyte"):
+        mnist.load(published, tmp_path, tmp_path / "cache")
+    for name, content in packed.items():
+        (tmp_path / f"{name}.gz").write_bytes(content)
+    assert mnist.load(published, tmp_path, tmp_path / "cache").val.labels.tolist() == list(range(2, 10))
+    altered = files["t10k-images-idx3-ubyte"][:-1] + b"\x01"
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(altered, mtime=0))
+    with pytest.raises(DamagedFile, match="is truncated or altered"):
+        mnist.load(published, tmp_path, tmp_path / "cache")
+
+
+def test_labels_out_of_range_are_noticed_whatever_was_published(tmp_path, files, publication):
+    labels = "train-labels-idx1-ubyte"
+    files[labels] = files[labels][:-1] + b"\x0a"
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    labels = "train-labels-idx1-ubyte"
-    (tmp_path / labels).write_bytes(files[labels][:-1] + b"\x0a")
     with pytest.raises(DamagedFile, match="labels"):
-        mnist.load(Publication("TinyMNIST", None, train=40, test=20, validation=8), tmp_path, tmp_path / "cache")
+        mnist.load(replace(publication, sha256=sums_of(files)), tmp_path, tmp_path / "cache")
 
 
 def test_two_data_sets_under_one_root_are_told_apart(tmp_path, files, publication):
     """Both publications name their four files alike, and torchvision puts them side by side."""
-    other = replace(publication, torchvision_name="TinyFashion", sha256=None)
-    for folder, shift in (("TinyMNIST", 0), ("TinyFashion", 1)):
+    others = {name: content[:-1] + bytes([content[-1] ^ ("images" in name)]) for name, content in files.items()}
+    other = replace(publication, torchvision_name="TinyFashion", sha256=sums_of(others))
+    for folder, contents in (("TinyMNIST", files), ("TinyFashion", others)):
         raw = tmp_path / folder / "raw"
         raw.mkdir(parents=True)
-        for name, content in files.items():
-            images = "images" in name
-            (raw / name).write_bytes(content[:-1] + bytes([content[-1] ^ shift]) if images else content)
+        for name, content in contents.items():
+            (raw / name).write_bytes(content)
     first, second = (mnist.load(which, tmp_path, tmp_path / "cache") for which in (publication, other))
     assert first.fingerprint != second.fingerprint
 
@@ -80,7 +99,7 @@ def test_files_of_a_namesake_are_refused(tmp_path, files, publication):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     namesakes = frozenset(publication.sha256.values())
-    other = replace(publication, torchvision_name="TinyFashion", sha256=None, namesakes=namesakes)
+    other = replace(publication, torchvision_name="TinyFashion", namesakes=namesakes)
     with pytest.raises(DamagedFile, match="belongs to another data set"):
         mnist.load(other, tmp_path, tmp_path / "cache")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,20 @@ from torch import Tensor
 from kdbench.errors import DamagedFile
 
 
-def find(folder: Path, dataset: str, name: str) -> Path | None:
+def find(folder: Path, dataset: str, name: str, endings: Sequence[str] = ("", ".gz")) -> Path | None:
     """Return the file `name`, plain or gzipped, in `folder` or in `dataset`/raw under it, as torchvision lays it."""
     places = [folder, folder / dataset / "raw"]
-    candidates = [place / (name + ending) for place in places for ending in ("", ".gz")]
+    candidates = [place / (name + ending) for place in places for ending in endings]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read(path: Path, shape: tuple[int, ...], sha256: str | None, namesakes: Collection[str] = ()) -> Tensor:
+def read(
+    path: Path, shape: tuple[int, ...], sha256: str, packed: bool = False, namesakes: Collection[str] = ()
+) -> Tensor:
     """Return the uint8 array of an IDX file as a tensor of `shape`.
 
-    `sha256` is that of the decompressed bytes; None checks the header and the length alone. `namesakes` are
-    the sums of other data sets' files, which bear the same names and have the same shapes.
+    `sha256` is that of the decompressed bytes, or of the file as it is if it was `packed`. `namesakes` are the sums
+    of other data sets' decompressed files, which bear the same names and have the same shapes.
     Raises `DamagedFile`, naming the file, on anything else than exactly that array.
     """
     advice = f"replace it with the original {path.name}"
@@ -37,10 +39,9 @@ def read(path: Path, shape: tuple[int, ...], sha256: str | None, namesakes: Coll
         raise DamagedFile(f"{path} is truncated or altered ({error}): {advice}") from error
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read ({error.strerror}): {advice}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found in namesakes:
+    if hashlib.sha256(content).hexdigest() in namesakes:
         raise DamagedFile(f"{path} belongs to another data set, whose files bear the same names: {advice}")
-    if sha256 is not None and found != sha256:
+    if hashlib.sha256(raw if packed else content).hexdigest() != sha256:
         raise DamagedFile(f"{path} is truncated or altered (its SHA-256 is not the published one): {advice}")
     # Header: two zero bytes, type 8 (unsigned byte), number of dimensions, then each dimension, big-endian.
     header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)

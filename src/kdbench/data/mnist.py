@@ -24,8 +24,9 @@ class Publication:
     """A data set published as MNIST was: four IDX files, 60,000 training and 10,000 test images."""
 
     torchvision_name: str
-    # Of the decompressed bytes, so that files gzipped again are accepted; None where none is published.
-    sha256: dict[str, str] | None
+    sha256: dict[str, str]
+    # Whether the sums are of the gzipped files, which alone are read then; others may be gzipped or not, and again.
+    packed: bool = False
     namesakes: frozenset[str] = frozenset()  # sums of files of the same names that belong to other data
     train: int = 60_000
     test: int = 10_000
@@ -41,7 +42,18 @@ MNIST = Publication(
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
 )
-FASHION_MNIST = Publication("FashionMNIST", None, frozenset((MNIST.sha256 or {}).values()))
+# Its authors publish MD5 sums of the gzipped files; these are of the same files, as TensorFlow Datasets has them.
+FASHION_MNIST = Publication(
+    "FashionMNIST",
+    {
+        "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+    packed=True,
+    namesakes=frozenset(MNIST.sha256.values()),
+)
 
 
 def load_mnist(root: Path | None, cache: Path) -> Splits:
@@ -81,17 +93,30 @@ def read(publication: Publication, folder: Path) -> Splits | None:
         "t10k-images-idx3-ubyte": (publication.test, 28, 28),
         "t10k-labels-idx1-ubyte": (publication.test,),
     }
-    paths = {name: idx.find(folder, publication.torchvision_name, name) for name in names}
+    paths = {name: find(publication, folder, name) for name in names}
     if None in paths.values():
         return None
-    sha256 = publication.sha256 or {}
-    arrays = [idx.read(paths[name], shape, sha256.get(name), publication.namesakes) for name, shape in names.items()]
+    arrays = [
+        idx.read(paths[name], shape, publication.sha256[name], publication.packed, publication.namesakes)
+        for name, shape in names.items()
+    ]
     try:
         training = Split(arrays[0].unsqueeze(1), arrays[1].long())
         test = Split(arrays[2].unsqueeze(1), arrays[3].long())
     except DamagedFile as error:
         raise DamagedFile(f"the {publication.torchvision_name} files in {folder} are damaged: {error}") from error
     return Splits(training[: -publication.validation], training[-publication.validation :], test)
+
+
+def find(publication: Publication, folder: Path, name: str) -> Path | None:
+    """Return the file under `folder`, or None. Raises `DamagedFile` if it is only there in a form without a sum."""
+    found = idx.find(folder, publication.torchvision_name, name)
+    if found is None or not publication.packed:
+        return found
+    packed = idx.find(folder, publication.torchvision_name, name, (".gz",))
+    if packed is None:
+        raise DamagedFile(f"{found} cannot be checked: put the original {name}.gz, which can be, beside it")
+    return packed
 
 
 def download(publication: Publication, cache: Path) -> None:
