@@ -64,6 +64,21 @@ def test_they_run_together_and_with_what_is_there(mine, capsys):
         assert said in out
 
 
+def test_a_run_of_them_is_verified_with_the_folder_that_holds_their_code(mine, monkeypatch, capsys):
+    own = ["model=logistic", "compress=binarize", "data=stripes"]
+    assert main(["run", "--config-dir", "mine", "train.epochs=1", *own]) == 0
+    [folder] = Path("outputs/runs/stripes").iterdir()
+    monkeypatch.delenv("KDBENCH_TRUST")
+    for name in ("model_logistic", "method_binarize", "data_stripes"):
+        monkeypatch.delitem(sys.modules, name)
+    capsys.readouterr()
+    assert main(["verify", str(folder), "--config-dir", "mine"]) == 1
+    assert "--trust" in capsys.readouterr().err
+    trusted = ["--trust", "model_logistic,method_binarize", "--trust", "data_stripes"]
+    assert main(["verify", str(folder), "--config-dir", "mine", *trusted]) == 0
+    assert capsys.readouterr().out.startswith("verified: ")
+
+
 def test_their_code_is_not_run_unless_it_is_trusted(mine, monkeypatch, capsys):
     assert "export KDBENCH_TRUST=model_logistic,method_binarize,data_stripes\n" in README.read_text()
     monkeypatch.delenv("KDBENCH_TRUST")
@@ -71,7 +86,7 @@ def test_their_code_is_not_run_unless_it_is_trusted(mine, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "model_logistic", raising=False)
     run = ["run", "--config-dir", "mine", "model=logistic", "data=mnist_5k"]
     assert main(run) == 1
-    assert "type trust=[model_logistic] if its code may be run" in capsys.readouterr().err
+    assert "if its code may be run, type trust=[model_logistic]" in capsys.readouterr().err
     assert main(["ls", "--config-dir", "mine"]) == 0
     assert "logistic" in capsys.readouterr().out
     assert main([*run, "trust=[model_logistic]"]) == 1

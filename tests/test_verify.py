@@ -9,7 +9,7 @@ from kdbench.cli import main
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, read, write
 from kdbench.sealed import checksum
-from tests.conftest import mlp
+from tests.conftest import make_row, mlp
 from tests.test_experiment import DISTILL, PRUNE, QUANTIZE, quick  # noqa: F401 - a fixture
 
 
@@ -78,7 +78,10 @@ def test_a_run_folder_alone_is_verified_as_far_as_it_goes(make_config, tmp_path,
     assert main(["verify", str(alone)]) == 0
     out = capsys.readouterr().out
     assert "not compared: agreement (mlp_tiny baseline seed 0 is not in the store: --retrain makes it)" in out
-    assert "verified: 10 figures" in out
+    assert out.splitlines()[-1] == "verified in part: 10 figures are what the row says"
+    assert main(["verify", str(alone), "--retrain"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("verified: ")
 
 
 def test_another_configuration_or_other_data_are_refused(make_config, capsys, monkeypatch):
@@ -101,6 +104,11 @@ def test_another_configuration_or_other_data_are_refused(make_config, capsys, mo
 def test_what_is_no_run_folder_is_refused(tmp_path, capsys):
     assert main(["verify", str(tmp_path)]) == 1
     assert "holds no metrics.csv: give the folder of one run" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "nowhere")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    write(make_row(), tmp_path)
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "holds no config.yaml: give the folder as the run left it" in capsys.readouterr().err
 
 
 def model(node, initializer=(), domain=""):
@@ -137,7 +145,7 @@ def test_a_folder_that_lies_anywhere_and_a_file_that_is_no_classifier(make_confi
     shutil.copytree(folder, alone)
     monkeypatch.chdir(tmp_path)
     assert main(["verify", "alone"]) == 0
-    assert "verified: 10 figures" in capsys.readouterr().out
+    assert "verified in part: 10 figures" in capsys.readouterr().out
     identity = model(helper.make_node("Identity", ["images"], ["logits"])).SerializeToString()
     (alone / "model.onnx").write_bytes(identity)
     rewrite(alone, artifact_sha256=checksum(identity))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from kdbench import trust
@@ -15,17 +14,8 @@ from kdbench.errors import BadSetting
 def main(arguments: Sequence[str]) -> int:
     """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
     parser = Arguments(prog="kdbench ls", description="Models, compressions and data sets.")
-    parser.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="also list the choices in DIR")
-    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="whose code may be run")
-    options_given = parser.parse_args(arguments)
-    given = options_given.config_dir
-    trust.grant(options_given.trust)
-    folders = [config_dir()]
-    if given is not None:
-        if not given.is_dir():
-            raise BadSetting(f"--config-dir {given}: there is no such folder")
-        folders.insert(0, given)
-        trust.serve(str(given.absolute()))
+    trust.add_arguments(parser)
+    folders = [*trust.heed(parser.parse_args(arguments)), config_dir()]
 
     from omegaconf import OmegaConf
 

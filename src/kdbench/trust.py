@@ -5,6 +5,7 @@ A YAML file from elsewhere is data until then: what it names as `_target_` would
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -29,10 +30,11 @@ _typed: set[str] = set()
 
 def grant(packages: object) -> None:
     """Trust `packages`, one name or several, in this process. Raises `BadSetting` for anything else."""
-    names = [packages] if isinstance(packages, str) else packages or []
-    if not isinstance(names, list | tuple) or not all(
-        isinstance(name, str) and name.isidentifier() for name in names
-    ):
+    given = [packages] if isinstance(packages, str) else packages or []
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        given = [""]
+    names = [name.strip() for some in given for name in some.split(",")]
+    if not all(name.isidentifier() for name in names):
         raise BadSetting(f"trust={packages} is not a list of Python packages, such as trust=[my_methods]")
     _typed.clear()
     _typed.update(names)
@@ -50,7 +52,10 @@ def require(path: str) -> None:
         return
     if package == "kdbench":
         raise BadSetting(f"_target_: {path} is not a model, a compression step or a data set of kdbench")
-    raise BadSetting(f"_target_: {path} is not part of kdbench: type trust=[{package}] if its code may be run")
+    raise BadSetting(
+        f"_target_: {path} is not part of kdbench: if its code may be run, type trust=[{package}], "
+        f"of verify and ls --trust {package}"
+    )
 
 
 def require_own(path: str, found: object) -> None:
@@ -88,6 +93,28 @@ def serve(folder: str) -> None:
     _finder.folders.insert(0, folder)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let a command that Hydra does not handle name a folder of the user's own, and packages to trust."""
+    parser.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="also look for choices and code in DIR")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="whose code may be run")
+
+
+def heed(options: argparse.Namespace) -> list[Path]:
+    """Do as those arguments say, and return the folder, if one was given. Raises `BadSetting`."""
+    grant(options.trust)
+    if options.config_dir is None:
+        return []
+    require_folder(options.config_dir)
+    serve(str(options.config_dir.absolute()))
+    return [options.config_dir]
+
+
+def require_folder(given: Path) -> None:
+    """Raise `BadSetting` if there is no folder `given`."""
+    if not given.is_dir():
+        raise BadSetting(f"--config-dir {given}: there is no such folder")
+
+
 def yaml_files(folder: Path) -> Iterator[Path]:
     """Yield every YAML file that Hydra could find under `folder`, through links too."""
     seen = set()
@@ -102,6 +129,7 @@ def require_plain_choices(folder: Path) -> None:
 
     Hydra itself calls whatever its own configuration names, such as callbacks, long before kdbench is asked.
     """
+    require_folder(folder)
     if "hydra" in packages():
         return
     for path in yaml_files(folder):

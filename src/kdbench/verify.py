@@ -22,7 +22,7 @@ from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.evaluation.measure import cpu_name, measure, of_the_file, predictions, versions
 from kdbench.messages import one_line
 from kdbench.results.row import FILE, Row, read
-from kdbench.results.run_folder import ARTIFACT, load_config
+from kdbench.results.run_folder import ARTIFACT, CONFIG, load_config
 from kdbench.sealed import checksum
 from kdbench.trainer import Trained, Trainer
 from kdbench.training.runtime import Runtime
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="such as outputs/runs/mnist/NAME")
     parser.add_argument("--retrain", action="store_true", help="also train it once more, and compare the weights")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the data files lie, if not where they lay")
-    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="whose code may be run")
+    trust.add_arguments(parser)
     options = parser.parse_args(arguments)
-    trust.grant(options.trust)
+    trust.heed(options)
     row, config, content = stored(options.folder.resolve(), options.root)
     config, splits = load(config)
     if splits.fingerprint != row.data_fingerprint:
@@ -76,23 +76,31 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # whatever ONNX Runtime makes of a file that may come from anyone
         raise DamagedFile(f"{ARTIFACT} cannot be measured ({type(error).__name__}: {one_line(error)})") from error
     problems = differing(row, found)
-    for name, why in left_out.items():
-        print(f"not compared: {name} ({why})")
     if options.retrain:
-        problems += retrained(row, config, content)
+        again, compared = retrained(row, config, content)
+        problems += again
+    else:
+        compared = len(found)
+        for name, why in left_out.items():
+            print(f"not compared: {name} ({why})")
     for problem in problems:
         print(f"differs: {problem}")
-    compared = len(found)
     if not problems:
-        print(f"verified: {compared} figures are what the row says" + (", and so are the weights" * options.retrain))
+        extent = "verified in part" if left_out and not options.retrain else "verified"
+        print(f"{extent}: {compared} figures are what the row says" + (", and so are the weights" * options.retrain))
     return 1 if problems else 0
 
 
 def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
     """Return row, configuration and artifact of a run folder. Raises `DamagedFile` if they do not belong together."""
+    if not folder.is_dir():
+        raise BadSetting(f"there is no folder {folder}: give that of one run, such as outputs/runs/mnist/NAME")
     if not (folder / FILE).exists():
         raise BadSetting(f"{folder} holds no {FILE}: give the folder of one run, such as outputs/runs/mnist/NAME")
     row = read(folder / FILE)
+    for name in (CONFIG, ARTIFACT):
+        if not (folder / name).exists():
+            raise BadSetting(f"{folder} holds no {name}: give the folder as the run left it, a row alone is not enough")
     config = load_config(folder)
     if config.hash != row.config_hash:
         raise DamagedFile(f"{folder}: its config.yaml is not that of its row")
@@ -144,8 +152,8 @@ def differing(row: Row, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def retrained(row: Row, config: Config, content: bytes) -> list[str]:
-    """Train from nothing in a folder of its own, and return how figures and weights differ."""
+def retrained(row: Row, config: Config, content: bytes) -> tuple[list[str], int]:
+    """Train from nothing in a folder of its own; return how figures and weights differ, and how many were compared."""
     with tempfile.TemporaryDirectory() as folder:
         result = experiment.run(replace(config, outputs=Path(folder)))
         fresh = (result.folder / ARTIFACT).read_bytes()
@@ -153,7 +161,7 @@ def retrained(row: Row, config: Config, content: bytes) -> list[str]:
     lines = [f"retrained, {line}" for line in differing(row, found)]
     if fresh != content:
         lines.append(weights_apart(ModelProto.FromString(content), ModelProto.FromString(fresh)))
-    return lines
+    return lines, len(found)
 
 
 def weights_apart(stored: ModelProto, fresh: ModelProto) -> str:

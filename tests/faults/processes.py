@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ class Start(Command):
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
                 stdout=out,
                 stderr=err,
+                # Tests started in the background of a script ignore Ctrl-C, and so would what they start.
+                preexec_fn=heed_interrupts,
             )
 
     def wait(self, seconds: float | None = None) -> int | None:
@@ -69,6 +72,11 @@ class Start(Command):
         """End it by SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+
+def heed_interrupts() -> None:
+    """Let SIGINT end this process, whatever its parent does about it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Fork(Command):

@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from kdbench import targets
 from kdbench.config import Config, DataConfig, digest
 from kdbench.data.splits import Splits
-from kdbench.errors import DataUnavailable, KdbenchError
+from kdbench.errors import DamagedFile, DataUnavailable
 
 log = logging.getLogger(__name__)
 
 # Of this process: the jobs of a sweep read the files once, and wait for a dead network once.
-_loaded: dict[str, tuple[DataConfig, Splits] | KdbenchError] = {}
+_loaded: dict[str, tuple[DataConfig, Splits] | DataUnavailable | DamagedFile] = {}
 
 
 def load(config: Config) -> tuple[Config, Splits]:
@@ -26,10 +26,10 @@ def load(config: Config) -> tuple[Config, Splits]:
     if key not in _loaded:
         try:
             _loaded[key] = find(config.data, config.fallback)
-        except KdbenchError as error:
+        except (DataUnavailable, DamagedFile) as error:
             _loaded[key] = error
     outcome = _loaded[key]
-    if isinstance(outcome, KdbenchError):
+    if isinstance(outcome, Exception):
         raise outcome
     data, splits = outcome
     return replace(config, data=data), splits
@@ -40,7 +40,8 @@ def find(data: DataConfig, fallback: DataConfig | None) -> tuple[DataConfig, Spl
     try:
         return data, targets.instantiate(data.loader | {"root": data.root, "cache": data.cache}, "data")
     except DataUnavailable as error:
-        looked = f" (data.root={data.root} does not hold its files)" if data.root else ""
+        lacks = "does not hold its files" if data.root and data.root.is_dir() else "does not exist"
+        looked = f" (data.root={data.root} {lacks})" if data.root else ""
         if fallback is None:
             raise DataUnavailable(
                 f"{error}{looked}; name a folder with its files (data.root=FOLDER) or use data=mnist_5k"

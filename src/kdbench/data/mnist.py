@@ -145,7 +145,7 @@ def download(publication: Publication, cache: Path) -> None:
     except (OSError, RuntimeError, HTTPException) as error:
         if isinstance(error, OSError) and error.errno in durable.DISK:
             raise CannotWrite(durable.reason(cache / publication.torchvision_name, error)) from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else type(error).__name__
         raise DataUnavailable(
             f"{publication.torchvision_name} is not on this machine and could not be downloaded ({reason})"
         ) from error
