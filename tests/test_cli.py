@@ -109,7 +109,22 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["threads=0"], "threads=0 is out of range"),
         (["threads=100000"], "threads=100000 is out of range: it takes a whole number from 1 to "),
         (["compress=quantize", "+compress.teacher=cnn_deep"], "compress=quantize has no teacher"),
-        (["epochs"], "epochs"),
+        (["epochs"], "'epochs' is not SETTING=VALUE"),
+        (["outputs/"], "'outputs/' is not SETTING=VALUE"),
+        (["~model"], "'~model' is not SETTING=VALUE"),
+        (["~seed=0"], "~seed=0 takes away a setting that every run needs"),
+        (["outputs="], "outputs= names no folder"),
+        (["experiment=smoke"], "experiment is not chosen yet: type +experiment=smoke"),
+        (["data=mnist_5k;rm"], "'data=mnist_5k;rm' cannot be read: type SETTING=VALUE, in quotes if need be"),
+        (["seed=0,1"], "seed=0,1 is several values: -m makes a run for each, seed=[0,1] is one list"),
+        (["data.fallback=none"], "data.fallback=none is unknown: choose from null, fashion_mnist"),
+        (
+            ["compress=distill", "compress.teacher=null"],
+            "compress.teacher=null is unknown: choose from auto, cnn_deep",
+        ),
+        (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
+        (["-m", "model=glob(vgg*)"], "no run is asked for: model=glob(vgg*) matches nothing"),
+        (["outputs=/proc/nothing"], "/proc/nothing"),
         (["train.epochs="], "train.epochs"),
         (["model=[a"], "model=[a"),
         (["checkpoint_seconds=-1"], "checkpoint_seconds=-1.0 is out of range"),
@@ -177,12 +192,31 @@ def test_status_names_what_failed_and_the_command_that_finishes_it(capsys):
     out = capsys.readouterr().out
     assert "1 done, 1 failed" in out
     assert "train.lr=1e+30: mlp_simple baseline seed 0 diverged in epoch 1" in out
-    assert out.rstrip().endswith(f"to finish it, type it again: kdbench {' '.join(typed)}")
+    assert "would fail again: change its settings" in out
+    next(Path("outputs/runs/mnist_5k").glob("*/metrics.csv")).unlink()
+    assert main(["status"]) == 1
+    assert f"to finish it, type it again: kdbench {' '.join(typed)}\n" in capsys.readouterr().out
+
+
+def test_status_knows_a_run_by_whatever_command_it_was_made(capsys):
+    assert main(["run", *QUICK]) == 0
+    assert main(["sweep", *QUICK, "compress=baseline", "seed=0"]) == 0
+    [row] = Path("outputs/runs").rglob("metrics.csv")
+    row.unlink()
+    assert main(["run", *QUICK, "device=auto"]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count("1 done") == 3
 
 
 def test_a_slip_of_the_finger_is_no_work_to_come_back_to(capsys):
     assert main(["run", *QUICK, "threads=100000"]) == 1
     capsys.readouterr()
+    assert main(["status"]) == 1
+    assert "nothing was started" in capsys.readouterr().err
+    assert main(["run", "-m", *QUICK, "threads=100000", "seed=0,1"]) == 1
+    assert main(["run", "-m", *QUICK, "model.widths=0", "seed=0,1"]) == 1
+    assert "2 of 2 runs failed" in capsys.readouterr().err
     assert main(["status"]) == 1
     assert "nothing was started" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,22 @@ def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     """Return the choices of `group` by name, sorted; an earlier folder hides the same name in a later one."""
     found = {path.stem: path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")}
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def defaults() -> frozenset[str]:
+    """Return the settings that hold where nothing is typed, as one would type them; a model chooses its `train`."""
+    import yaml
+
+    node = yaml.safe_load((config_dir() / "config.yaml").read_text())
+    chosen = [pair for entry in node.pop("defaults") if isinstance(entry, dict) for pair in entry.items()]
+    chosen += [(name, value) for name, value in node.items() if not isinstance(value, dict)]
+    return frozenset(f"{name}={said(value)}" for name, value in chosen if name != "train" and " " not in name)
+
+
+def said(value: object) -> str:
+    """Return `value` as YAML has it."""
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def about(path: Path) -> str:

@@ -44,7 +44,7 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
         name = compress.pop("teacher")
         if name == "auto":
             name = composed.model.get("teacher") or DEFAULT_TEACHER
-        teacher = _teacher(str(name), network, overrides, folders)
+        teacher = _teacher("null" if name is None else str(name), network, overrides, folders)
     outputs = outputs_of(composed)
     fallback = data.pop("fallback", None)
     return Config(
@@ -93,7 +93,7 @@ def _known(prefix: str, given: Iterable[Any], names: Sequence[str]) -> None:
 
 
 def _teacher(name: str, student: NetworkConfig, overrides: Sequence[str], folders: Sequence[Path]) -> NetworkConfig:
-    _require("compress.teacher", name, "model", folders)
+    _require("compress.teacher", name, "model", folders, "auto")
     composed = _again(["model=" + name], overrides, ("model", "compress"))
     teacher = _network(composed, name)
     if (teacher.model, teacher.train) == (student.model, student.train):
@@ -111,16 +111,16 @@ def _require_free_model(experiment: str | None, folders: Sequence[Path]) -> None
 
 
 def _fallback(name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path) -> DataConfig:
-    _require("data.fallback", name, "data", folders)
+    _require("data.fallback", name, "data", folders, "null")
     node = _plain(_again(["data=" + name], overrides, ("data", "model", "compress")), "data")
     node.pop("fallback", None)
     return _data(name, node, outputs)
 
 
-def _require(setting: str, name: str, group: str, folders: Sequence[Path]) -> None:
+def _require(setting: str, name: str, group: str, folders: Sequence[Path], special: str) -> None:
     known = options(group, folders)
     if name not in known:
-        raise BadSetting(f"{setting}={name} is unknown: {nearest(name, known)}")
+        raise BadSetting(f"{setting}={name} is unknown: {nearest(name, [special, *known])}")
 
 
 def _again(choices: list[str], overrides: Sequence[str], without: tuple[str, ...]) -> DictConfig:

@@ -111,7 +111,7 @@ def reason(path: Path, error: OSError) -> str:
         return f"{path} may not be written: change its permissions, {elsewhere}"
     if error.errno == errno.EROFS:
         return f"{path} lies on a read-only file system: write elsewhere (outputs=FOLDER)"
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not path.parent.exists():
         return f"{path.parent} is gone: it was deleted or moved while kdbench was writing to it"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return f"{path} cannot be a folder, since a file has that name: write elsewhere (outputs=FOLDER)"

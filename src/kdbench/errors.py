@@ -56,7 +56,7 @@ def printable(text: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the closest known name, or the list of names if none is close."""
-    known = sorted(known)
+    known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"

@@ -27,7 +27,7 @@ from kdbench import interruption, locks, trust
 from kdbench.choices import config_dir
 from kdbench.compose import outputs_of, resolve
 from kdbench.config import Config, Schema
-from kdbench.errors import BadSetting, Busy, CannotWrite
+from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
 from kdbench.messages import explain
 from kdbench.results.ledger import Ledger
 
@@ -58,6 +58,8 @@ class Session:
     typed: list[str] = field(default_factory=list)  # after `kdbench`
     rows: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    asked: list[list[str]] = field(default_factory=list)  # the jobs of a multirun
+    slips: int = 0  # of them, those that were refused for their settings, and never did better
     replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
     # Of a multirun's variants that no job has begun yet: the seeds of all their jobs.
     seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
@@ -86,8 +88,13 @@ class SweepBar(Callback):
             seeds = session.seeds.setdefault(but_seed(job), [])
             typed = [text.partition("=")[2] for text in job if text.startswith("seed=")]
             seeds += [int(seed) for seed in typed if seed.isdecimal()]
+        session.asked = jobs
         session.bar = tqdm(total=len(jobs), desc="sweep", unit="run", disable=None, position=0)
         session.bar.refresh()
+        if not jobs:
+            empty = [text for text in as_typed(config.hydra) if "glob(" in text or text.endswith("=")]
+            fail(BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing"), [])
+            return
         try:
             Ledger(outputs_of(config)).command(session.typed, jobs)
         except CannotWrite as error:
@@ -101,6 +108,8 @@ class SweepBar(Callback):
             perform(job, wait=True)
         if session.bar is not None:
             session.bar.close()
+        if session.slips and session.slips == len(session.asked):
+            Ledger(outputs_of(config)).withdraw(session.typed, session.asked)
 
 
 def task(composed: DictConfig) -> None:
@@ -135,6 +144,7 @@ def perform(job: Job, wait: bool, raises: bool = False) -> None:
         with locks.held(ledger.lock(job.typed), str(job), wait):
             from kdbench import experiment  # brings torch, which bad settings need not wait for
 
+            ledger.begun(job.typed)
             result = experiment.run(job.config, seeds)
             ledger.done(job.typed, result.folder)
     except Busy:
@@ -188,16 +198,19 @@ def fail(error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -
     session.stopped |= isinstance(error, CannotWrite)
     if session.tracebacks:
         tqdm.write("".join(traceback.format_exception(error)), file=sys.stderr)
-    several = session.bar is not None or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+    several = bool(session.asked) or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
     prefix = f"error in {job}: " if several else "error: "
     tqdm.write(prefix + message, file=sys.stderr)
     if ledger is None:
         return
+    before = ledger.outcome(typed)
+    slip = isinstance(error, BadSetting) and (before is None or before.run is None)
+    session.slips += slip
     with contextlib.suppress(CannotWrite):
-        if isinstance(error, BadSetting) and not several and ledger.outcome(typed) is None:
+        if slip and not several:
             ledger.withdraw(session.typed, [typed])  # a slip of the finger is not work to come back to
         else:
-            ledger.failed(typed, message)
+            ledger.failed(typed, message, final=isinstance(error, BadSetting | NotFinite | Collapsed))
 
 
 class _Terminal(logging.Handler):
@@ -254,8 +267,12 @@ def ordered(arguments: Sequence[str]) -> list[str]:
     given = parser.parse_intermixed_args(arguments)
     settings = given.overrides
     for text in settings:
-        if not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", text.partition("=")[0]):
-            raise BadSetting(f"'{text}' cannot be read: type SETTING=VALUE, in quotes if need be")
+        if text.startswith("~") and "=" in text:
+            raise BadSetting(f"{text} takes away a setting that every run needs: type SETTING=VALUE instead")
+        if "=" not in text or not re.fullmatch(r"\+{0,2}[\w./@:-]+", text.partition("=")[0]):
+            raise BadSetting(f"'{text}' is not SETTING=VALUE: see kdbench run --help")
+        if text == "outputs=":
+            raise BadSetting("outputs= names no folder: type outputs=FOLDER, or leave it out")
     if given.config_path or given.config_name or given.experimental_rerun:
         raise BadSetting(
             "--config-path, --config-name and --experimental-rerun are refused: --config-dir adds choices"
@@ -276,8 +293,8 @@ def report() -> int:
         print("\n" + text(session.rows))
     for asked, used in sorted(session.replaced):
         print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
-    if session.bar is not None and session.failures:
-        print(f"\n{len(session.failures)} of {session.bar.total} runs failed:", file=sys.stderr)
+    if session.asked and session.failures:
+        print(f"\n{len(session.failures)} of {len(session.asked)} runs failed:", file=sys.stderr)
         for failure in session.failures:
             print(f"  {failure}", file=sys.stderr)
         if session.stopped:

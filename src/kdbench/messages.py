@@ -29,13 +29,13 @@ def explained(error: BaseException) -> str:
         if isinstance(seen, MissingConfigException) and seen.missing_cfg_file:
             return missing_choice(seen)
         if isinstance(seen, OverrideParseException):
-            return f"'{seen.override}' cannot be read ({one_line(seen)}): type SETTING=VALUE, in quotes if need be"
+            return f"'{seen.override}' cannot be read: type SETTING=VALUE, in quotes if need be"
         if isinstance(seen, ValidationError):
             return wrong_type(error, seen)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return f"out of memory ({one_line(error)})"
     if isinstance(error, ConfigCompositionException | HydraException | OmegaConfBaseException):
-        return unknown_setting(error) or one_line(error)
+        return several_values(error) or unknown_setting(error) or one_line(error)
     if isinstance(error, OSError):
         return durable.reason(Path(error.filename), error) if error.filename else one_line(error)
     if raised_in(error).startswith(("hydra.", "omegaconf.", "antlr4.")):
@@ -89,6 +89,19 @@ def wrong_type(outer: BaseException, error: ValidationError) -> str:
     return f"{typed[1] if typed else key}: {one_line(error)}"
 
 
+def several_values(error: BaseException) -> str | None:
+    """Say what to type instead of `seed=0,1` in a single run, or of two choices in one group."""
+    listed = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", str(error))
+    if listed:
+        name, values = listed.groups()
+        return f"{name}={values} is several values: -m makes a run for each, {name}=[{values}] is one list"
+    twice = re.match(r"Multiple values for ([^.]+)\. To override a value use 'override [^:]+: (.*)'", str(error))
+    if twice:
+        group, name = twice.groups()
+        return f"{group} is chosen already: type {group}={name} once, and without +"
+    return None
+
+
 def unknown_setting(error: BaseException) -> str | None:
     """Say which setting there is instead of `train.epoch`, or which choice the setting belongs to."""
     typed = re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^'@]+)", str(error))
@@ -101,6 +114,9 @@ def unknown_setting(error: BaseException) -> str | None:
         owners = ",".join(known[key])
         return f"{key} is not a setting of every {group} here, only of {owners}: type {group}={owners} beside it"
     if key in known:
+        added = re.search(rf"use (\+{key}=.*)", str(error))
+        if added:
+            return f"{key} is not chosen yet: type {added[1]}"
         return f"{key} cannot be given like this: type {key}=..."
     return f"{key} is not a setting: {nearest(key, known)}"
 

@@ -100,7 +100,9 @@ def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
     row = read(folder / FILE)
     for name in (CONFIG, ARTIFACT):
         if not (folder / name).exists():
-            raise BadSetting(f"{folder} holds no {name}: give the folder as the run left it, a row alone is not enough")
+            raise BadSetting(
+                f"{folder} holds no {name}: give the folder as the run left it, a row alone is not enough"
+            )
     config = load_config(folder)
     if config.hash != row.config_hash:
         raise DamagedFile(f"{folder}: its config.yaml is not that of its row")
@@ -153,7 +155,7 @@ def differing(row: Row, found: dict[str, Any]) -> list[str]:
 
 
 def retrained(row: Row, config: Config, content: bytes) -> tuple[list[str], int]:
-    """Train from nothing in a folder of its own; return how figures and weights differ, and how many were compared."""
+    """Train from nothing in a folder of its own; return how it differs, and how many figures were compared."""
     with tempfile.TemporaryDirectory() as folder:
         result = experiment.run(replace(config, outputs=Path(folder)))
         fresh = (result.folder / ARTIFACT).read_bytes()

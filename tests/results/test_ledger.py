@@ -3,9 +3,10 @@ from tests.conftest import make_row
 
 from kdbench.cli import main
 from kdbench.errors import printable
-from kdbench.results.ledger import Ledger
+from kdbench.results.ledger import Ledger, Outcome
 from kdbench.results.row import write
-from kdbench.sealed import seal_record
+from kdbench.results.run_folder import ARTIFACT
+from kdbench.sealed import checksum, seal_record
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def ledger(tmp_path):
 def test_commands_and_outcomes_come_back(ledger, tmp_path):
     ledger.command(["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]])
     ledger.done(["seed=0"], tmp_path / "runs" / "a")
-    ledger.failed(["seed=1"], "it diverged")
+    ledger.failed(["seed=1"], "it diverged", final=True)
     [command], damaged = ledger.commands()
     assert (command.arguments, command.jobs, damaged) == (["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]], [])
     assert ledger.outcome(["seed=0"]).run == "runs/a"
@@ -37,7 +38,25 @@ def test_jobs_that_come_to_the_same_are_one(ledger):
         ["seed=1", "model=a", "outputs=there", "again=true", "data.root=/x", "+trust=[a]", "hydra/launcher=b"],
     ]
     assert len({ledger.key(job) for job in same}) == 1
-    assert len({ledger.key(job) for job in (["model=a"], ["model=b"], ["model=a", "seed=0"], ["data=a"])}) == 4
+    assert (
+        len({ledger.key(job) for job in (["seed=0", "compress=baseline", "threads=null"], ["data=mnist"], [])}) == 1
+    )
+    assert len({ledger.key(job) for job in (["model=a"], ["model=b"], ["model=a", "seed=2"], ["data=a"])}) == 4
+
+
+def test_a_default_that_an_experiment_may_change_is_told_apart(ledger):
+    assert ledger.key(["+experiment=a", "data=mnist"]) != ledger.key(["+experiment=a"])
+
+
+def test_a_job_that_was_begun_and_one_that_would_fail_again_are_told(ledger, tmp_path):
+    ledger.begun(["a=1"])
+    assert ledger.outcome(["a=1"]) == Outcome(run=None, error=None)
+    ledger.failed(["a=1"], "it diverged", final=True)
+    ledger.begun(["a=1"])
+    assert ledger.outcome(["a=1"]).error is None
+    ledger.done(["a=1"], tmp_path / "runs" / "a")
+    ledger.begun(["a=1"])
+    assert ledger.outcome(["a=1"]).run == "runs/a"
 
 
 def test_a_folder_outside_is_no_outcome(ledger, tmp_path):
@@ -75,11 +94,9 @@ def test_a_command_of_anyone_is_read_or_named(ledger, tmp_path, record):
 def test_status_tells_done_failed_running_and_missing(ledger, tmp_path, capsys):
     jobs = [["model=a"], ["model=b"], ["model=c"], ["model=d"], ["model=e"]]
     ledger.command(["sweep", "model=a,b,c,d,e"], jobs)
-    folder = tmp_path / "runs" / "mnist" / "a"
-    folder.mkdir(parents=True)
-    write(make_row(), folder)
+    folder = finished(tmp_path / "runs" / "mnist" / "a")
     ledger.done(jobs[0], folder)
-    ledger.failed(jobs[1], "b diverged in epoch 1")
+    ledger.failed(jobs[1], "the disk was full", final=False)
     ledger.done(jobs[4], tmp_path / "runs" / "mnist" / "e")
     from kdbench import locks
 
@@ -87,20 +104,82 @@ def test_status_tells_done_failed_running_and_missing(ledger, tmp_path, capsys):
         assert main(["status", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "1 done, 1 running, 1 failed, 2 missing" in out
-    assert "failed   model=b: b diverged in epoch 1" in out
+    assert "failed   model=b: the disk was full" in out
     assert "running  model=c" in out
     assert "missing  model=d" in out
-    assert "missing  model=e: its row in runs/mnist/e is gone" in out
+    assert f"missing  model=e: its row in {tmp_path}/runs/mnist/e is gone" in out
     assert out.rstrip().endswith("to finish it, type it again: kdbench sweep model=a,b,c,d,e")
     assert "model=a:" not in out
     assert main(["status", str(tmp_path), "--all"]) == 1
-    assert "done     model=a: 99.61%, runs/mnist/a" in capsys.readouterr().out
+    assert f"done     model=a: 99.61%, {folder}" in capsys.readouterr().out
+    ledger.begun(jobs[3])
+    assert main(["status", str(tmp_path)]) == 1
+    assert "missing  model=d: begun, and cut off" in capsys.readouterr().out
+
+
+def finished(folder):
+    """A run folder as far as status looks at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ARTIFACT).write_bytes(b"artifact")
+    write(make_row(artifact_sha256=checksum(b"artifact")), folder)
+    return folder
+
+
+def test_what_would_fail_again_is_not_to_be_typed_again_and_can_be_forgotten(ledger, tmp_path, capsys):
+    ledger.command(["run", "train.lr=1e9"], [["train.lr=1e9"]])
+    ledger.failed(["train.lr=1e9"], "it diverged", final=True)
+    ledger.command(["run"], [[]])
+    ledger.done([], finished(tmp_path / "runs" / "a"))
+    assert main(["status", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "to finish it" not in out
+    [line] = [line for line in out.splitlines() if "--forget" in line]
+    assert line.startswith("what failed would fail again: change its settings, or take the command off this list: ")
+    assert main(["status", *line.rpartition("kdbench status ")[2].split()]) == 0
+    out = capsys.readouterr().out
+    assert "1 done" in out
+    assert "train.lr" not in out
+
+
+def test_what_cannot_be_forgotten_is_named(ledger, tmp_path, capsys):
+    ledger.command(["run"], [[]])
+    assert main(["status", str(tmp_path), "--forget", "../x"]) == 1
+    assert "no command is called ../x" in capsys.readouterr().err
+    assert len(ledger.commands()[0]) == 1
+
+
+def test_a_folder_below_outputs_is_led_back(ledger, tmp_path, capsys):
+    ledger.command(["run"], [[]])
+    finished(tmp_path / "runs" / "a")
+    assert main(["status", str(tmp_path / "runs")]) == 1
+    assert f"give the folder above it: kdbench status {tmp_path}" in capsys.readouterr().err
+
+
+def test_what_was_typed_elsewhere_is_to_be_typed_there(ledger, tmp_path, capsys, monkeypatch):
+    here = tmp_path / "a b"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    ledger.command(["run"], [[]])
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.rstrip().endswith(f"to finish it, type it again: cd '{here}' && kdbench run")
+
+
+def test_a_run_whose_file_is_not_its_own_any_more_is_missing(ledger, tmp_path, capsys):
+    ledger.command(["run"], [[]])
+    folder = finished(tmp_path / "runs" / "a")
+    ledger.done([], folder)
+    (folder / ARTIFACT).write_bytes(b"another")
+    assert main(["status", str(tmp_path)]) == 1
+    assert f"{folder / ARTIFACT} is not the file that its row describes" in capsys.readouterr().out
+    (folder / ARTIFACT).unlink()
+    assert main(["status", str(tmp_path)]) == 1
+    assert f"{folder}: {ARTIFACT} is missing" in capsys.readouterr().out
 
 
 def test_status_of_what_is_all_done_is_0(ledger, tmp_path, capsys):
     ledger.command(["run"], [[]])
-    write(make_row(), tmp_path)
-    ledger.done([], tmp_path)
+    ledger.done([], finished(tmp_path))
     assert main(["status", str(tmp_path)]) == 0
     assert "to finish it" not in capsys.readouterr().out
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbench import durable, locks
+from kdbench.choices import defaults
 from kdbench.config import digest
-from kdbench.errors import DamagedFile
+from kdbench.errors import BadSetting, DamagedFile
 from kdbench.sealed import seal_record, unseal_record
 
 # Settings that decide neither what a job makes nor where it is found.
@@ -23,17 +24,20 @@ Job = Sequence[str]
 class Command:
     """A command line, without `kdbench` in front, and the jobs that it consists of."""
 
+    name: str  # of its record
     arguments: list[str]
     jobs: list[list[str]]
     when: float  # it was typed last, in seconds since 1970
+    where: str  # the folder in which it was
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: in the folder of a run (its path below `outputs`), or with a reason."""
+    """How a job ended: in the folder of a run (its path below `outputs`) or with a reason; or it was cut off."""
 
     run: str | None
     error: str | None
+    final: bool = False  # whether another try would fail alike
 
 
 class Ledger:
@@ -45,8 +49,9 @@ class Ledger:
 
     def command(self, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
         """Remember that a command was given."""
-        record = {"arguments": list(arguments), "jobs": [list(job) for job in jobs], "when": time.time()}
-        self._write("commands", digest([list(arguments), record["jobs"]])[:16], record)
+        record: dict[str, object] = {"arguments": list(arguments), "jobs": [list(job) for job in jobs]}
+        record |= {"when": time.time(), "where": str(Path.cwd())}
+        self._write("commands", command_name(arguments, jobs), record)
 
     def commands(self) -> tuple[list[Command], list[str]]:
         """Return the commands in the order in which they were given, and a line for each damaged record."""
@@ -55,34 +60,52 @@ class Ledger:
             try:
                 record = unseal_record(path.stem, path.read_bytes())
                 jobs = [list(map(text, job)) for job in record["jobs"]]
-                found.append(Command(list(map(text, record["arguments"])), jobs, float(record["when"])))
+                arguments, where = list(map(text, record["arguments"])), text(record["where"])
+                found.append(Command(path.stem, arguments, jobs, float(record["when"]), where))
             except (OSError, KeyError, TypeError, ValueError, DamagedFile) as error:
-                damaged.append(f"{path}: {error}")
+                damaged.append(f"{path}: not the record of a command ({error}); --forget {path.stem} removes it")
         return sorted(found, key=lambda command: command.when), sorted(damaged)
 
+    def forget(self, name: str) -> None:
+        """Forget the command whose record has this name, damaged or not. Raises `BadSetting` if there is none."""
+        records = {path.stem: path for path in (self.folder / "commands").glob("*.json")}
+        if name not in records:
+            raise BadSetting(f"no command is called {name}: kdbench status {self.outputs} names those that failed")
+        with durable.told(records[name]):
+            records[name].unlink(missing_ok=True)
+
     def withdraw(self, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
-        """Forget a command."""
-        name = digest([list(arguments), [list(job) for job in jobs]])[:16]
-        (self.folder / "commands" / f"{name}.json").unlink(missing_ok=True)
+        """Forget a command that came to nothing, and how its jobs ended."""
+        (self.folder / "commands" / f"{command_name(arguments, jobs)}.json").unlink(missing_ok=True)
+        for job in jobs:
+            self._path(job).unlink(missing_ok=True)
+
+    def begun(self, job: Job) -> None:
+        """Remember that a job was begun, until it ends; of one that ended well before, nothing changes."""
+        outcome = self.outcome(job)
+        if outcome is None or outcome.run is None:
+            self._write("jobs", self.key(job), {"run": None, "error": None, "final": False})
 
     def done(self, job: Job, folder: Path) -> None:
         """Remember the folder of a job's run."""
-        self._write("jobs", self.key(job), {"run": str(folder.relative_to(self.outputs)), "error": None})
+        self._write(
+            "jobs", self.key(job), {"run": str(folder.relative_to(self.outputs)), "error": None, "final": True}
+        )
 
-    def failed(self, job: Job, reason: str) -> None:
-        """Remember why a job failed."""
-        self._write("jobs", self.key(job), {"run": None, "error": reason})
+    def failed(self, job: Job, reason: str, final: bool) -> None:
+        """Remember why a job failed; `final`: another try would fail alike."""
+        self._write("jobs", self.key(job), {"run": None, "error": reason, "final": final})
 
     def outcome(self, job: Job) -> Outcome | None:
         """Return how a job ended last, or None if nothing readable is known of it."""
-        path = self.folder / "jobs" / f"{self.key(job)}.json"
+        path = self._path(job)
         try:
             record = unseal_record(path.stem, path.read_bytes())
             run, error = (None if record[name] is None else text(record[name]) for name in ("run", "error"))
             inside = (self.outputs / (run or "")).resolve().is_relative_to(self.outputs.resolve())
         except (OSError, KeyError, TypeError, ValueError, DamagedFile):
             return None  # it is done, if it is, at once when it is asked for again
-        return Outcome(run, error) if inside else None
+        return Outcome(run, error, record.get("final") is True) if inside else None
 
     def lock(self, job: Job) -> Path:
         """Return the lock that who does the job holds."""
@@ -91,15 +114,25 @@ class Ledger:
     @staticmethod
     def key(job: Job) -> str:
         """Return 16 hex digits that are equal for settings that come to the same."""
-        names = {text: text.lstrip("+~").partition("=")[0] for text in job}
-        kept = [text for text, name in names.items() if name not in ASIDE and not name.startswith("hydra")]
+        last = {text.lstrip("+~").partition("=")[0]: text for text in job}
+        kept = {text for name, text in last.items() if name not in ASIDE and not name.startswith("hydra")}
+        if "experiment" not in last:  # which could change what holds where nothing is typed
+            kept -= defaults()
         return digest(sorted(kept))[:16]
+
+    def _path(self, job: Job) -> Path:
+        return self.folder / "jobs" / f"{self.key(job)}.json"
 
     def _write(self, kind: str, name: str, record: dict[str, object]) -> None:
         path = durable.folder(self.folder / kind) / f"{name}.json"
         with locks.held(self.outputs / "locks" / "ledger", "the ledger", quiet=True):
             durable.sweep(path.parent, path.name)
             durable.write(path, seal_record(name, record))
+
+
+def command_name(arguments: Sequence[str], jobs: Sequence[Job]) -> str:
+    """Return what the record of a command is called."""
+    return digest([list(arguments), [list(job) for job in jobs]])[:8]
 
 
 def text(value: object) -> str:

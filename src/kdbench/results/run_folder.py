@@ -68,7 +68,9 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            log.info("interrupted")
+        elif error is not None:
             log.debug("the run failed", exc_info=error)
         self.entered.close()
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbench import locks
+from kdbench import durable, locks
 from kdbench.arguments import Arguments
-from kdbench.errors import BadSetting, DamagedFile, printable
+from kdbench.errors import BadSetting, DamagedFile, KdbenchError, printable
 from kdbench.results.ledger import Command, Job, Ledger
 from kdbench.results.row import FILE, read
+from kdbench.results.run_folder import ARTIFACT
+from kdbench.sealed import checksum
 
 STATES = ("done", "running", "failed", "missing")
 
@@ -23,6 +25,7 @@ class State:
 
     name: str
     detail: str = ""
+    final: bool = False  # another try would fail alike
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,22 +33,32 @@ def main(arguments: Sequence[str]) -> int:
     parser = Arguments(prog="kdbench status", description="What is done, running, failed and missing under FOLDER.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
     parser.add_argument("--all", action="store_true", help="also list what is done")
+    parser.add_argument("--forget", metavar="NAME", help="take a command off the list; what it made stays")
     options = parser.parse_args(arguments)
 
     if not options.folder.is_dir():
         raise BadSetting(f"there is no folder {options.folder}: give the one that runs write to, such as outputs/")
     ledger = Ledger(options.folder)
+    if options.forget is not None:
+        ledger.forget(options.forget)
     commands, damaged = ledger.commands()
     for message in damaged:
         print(f"skipped {message}", file=sys.stderr)
+    if not commands and options.forget is not None:
+        return 0
     if not commands:
+        above = [folder for folder in options.folder.absolute().parents if Ledger(folder).folder.is_dir()]
+        if above:
+            raise BadSetting(
+                f"nothing was started under {options.folder}: give the folder above it: kdbench status {above[0]}"
+            )
         raise BadSetting(f"nothing was started under {options.folder}: kdbench sweep outputs={options.folder}")
     known: dict[str, State] = {}
     unfinished = False
     for command in commands:
         states = [known.setdefault(ledger.key(job), state(ledger, job)) for job in command.jobs]
         unfinished |= any(one.name in ("failed", "missing") for one in states)
-        print("\n".join(map(printable, told(command, states, options.all))) + "\n")
+        print("\n".join(map(printable, told(command, states, options.folder, options.all))) + "\n")
     return 1 if unfinished or damaged else 0
 
 
@@ -57,19 +70,27 @@ def state(ledger: Ledger, job: Job) -> State:
     if outcome is None:
         return State("missing")
     if outcome.run is None:
-        return State("failed", outcome.error or "")
+        if outcome.error is None:
+            return State("missing", "begun, and cut off")
+        return State("failed", outcome.error, outcome.final)
     folder = ledger.outputs / outcome.run
     if not (folder / FILE).exists():
-        return State("missing", f"its row in {outcome.run} is gone")
+        return State("missing", f"its row in {folder} is gone")
     try:
         row = read(folder / FILE)
     except DamagedFile as error:
         return State("missing", str(error))
-    return State("done", f"{row.accuracy:.2%}, {outcome.run}")
+    try:
+        artifact = durable.read(folder / ARTIFACT)
+    except KdbenchError as error:
+        return State("missing", f"{folder}: {error}")
+    if checksum(artifact) != row.artifact_sha256:
+        return State("missing", f"{folder / ARTIFACT} is not the file that its row describes")
+    return State("done", f"{row.accuracy:.2%}, {folder}")
 
 
-def told(command: Command, states: Sequence[State], everything: bool) -> list[str]:
-    """Return the lines that say where a command stands, and how to finish it."""
+def told(command: Command, states: Sequence[State], outputs: Path, everything: bool) -> list[str]:
+    """Return the lines that say where a command stands, and how to finish it or be rid of it."""
     counts = {name: sum(one.name == name for one in states) for name in STATES}
     again = "kdbench " + shlex.join(command.arguments)
     lines = [again, "  " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)]
@@ -77,6 +98,12 @@ def told(command: Command, states: Sequence[State], everything: bool) -> list[st
         if everything or one.name != "done":
             detail = f": {one.detail}" if one.detail else ""
             lines.append(f"  {one.name:8} {' '.join(job) or 'the default run'}{detail}")
-    if counts["failed"] or counts["missing"]:
-        lines.append(f"to finish it, type it again: {again}")
+    if any(one.name == "missing" or (one.name == "failed" and not one.final) for one in states):
+        there = "" if Path(command.where) == Path.cwd() else f"cd {shlex.quote(command.where)} && "
+        lines.append(f"to finish it, type it again: {there}{again}")
+    if any(one.final for one in states):
+        forget = shlex.join(["kdbench", "status", str(outputs), "--forget", command.name])
+        lines.append(
+            f"what failed would fail again: change its settings, or take the command off this list: {forget}"
+        )
     return lines
