@@ -4,7 +4,7 @@ import os
 import pytest
 
 from kdbench import durable
-from kdbench.errors import CannotWrite
+from kdbench.errors import CannotWrite, DamagedFile
 from tests.faults.shim import failing
 
 
@@ -38,7 +38,24 @@ def test_every_failure_says_what_it_is_and_that_nothing_is_lost(tmp_path, number
     path = tmp_path / "nowhere" / "a" if number == errno.ENOENT else tmp_path / "a"
     with pytest.raises(CannotWrite, match=said) as error, durable.told(path):
         raise OSError(number, os.strerror(number))
-    assert str(error.value).endswith("what was done before is kept")
+    # Not so if it is gone.
+    assert str(error.value).endswith("what was done before is kept") is (number != errno.ENOENT)
+
+
+def test_the_disk_that_is_full_is_not_named_by_a_draft(tmp_path):
+    draft = tmp_path / "store" / ".draft-key-abc"
+    assert f"the disk of {tmp_path / 'store'} is full" in durable.reason(draft / "a", OSError(errno.ENOSPC, ""))
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_in_the_way(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(DamagedFile, match=f"{name} is not a file"):
+            durable.read(tmp_path / name)
+        durable.write(tmp_path / name, b"now it is")
+        assert durable.read(tmp_path / name) == b"now it is"
+    assert (tmp_path / "folder.damaged-1").is_dir()
 
 
 def test_drafts_of_killed_processes_are_swept_and_nothing_else(tmp_path):

@@ -56,7 +56,7 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
     row = result.row
 
     files = {path.name for path in result.folder.iterdir()}
-    assert files == {"metrics.csv", "model.onnx", "config.yaml", "history.csv", "run.log"}
+    assert files == {"metrics.csv", "model.onnx", "config.yaml", "history.csv", "SHA256SUMS", "run.log"}
     assert read(result.folder / FILE) == row
     assert OmegaConf.load(result.folder / "config.yaml").compress.name == name
     with (result.folder / "history.csv").open() as file:
@@ -109,14 +109,18 @@ def test_what_is_done_is_not_done_again(make_config, monkeypatch):
     assert (again.row, again.was_done, first.was_done) == (first.row, True, False)
 
 
-@pytest.mark.parametrize("name", [FILE, "model.onnx"])
+@pytest.mark.parametrize("name", [FILE, "model.onnx", "history.csv", "SHA256SUMS", "config.yaml"])
 @pytest.mark.parametrize(
-    "damage", [lambda content: b"", lambda content: content[:-9], lambda content: content + b" x"]
+    "damage", [lambda content: b"", lambda content: content[:-9], lambda content: content + b" x", None]
 )
 def test_what_is_damaged_is_set_aside_and_done_again(make_config, name, damage, caplog):
     first = experiment.run(make_config())
     path = first.folder / name
-    path.write_bytes(damage(path.read_bytes()))
+    if damage is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
     again = experiment.run(make_config())
     assert not again.was_done
     assert {column: value for column, value in vars(again.row).items() if column not in TIMINGS} == {

@@ -52,6 +52,31 @@ def test_who_will_not_wait_is_told(tmp_path, holder):
         pass
 
 
+def test_what_should_take_no_time_is_said_if_it_does(tmp_path, holder, caplog):
+    holder(2.0)
+    with locks.held(tmp_path / "lock", "the ledger", quiet=True):
+        assert "the ledger: another process is at it" in caplog.text
+    caplog.clear()
+    holder(0.3)
+    with locks.held(tmp_path / "lock", "the ledger", quiet=True):
+        assert caplog.text == ""
+
+
+def test_two_who_ask_do_not_take_each_other_for_the_owner(tmp_path):
+    (tmp_path / "lock").touch()
+    found = []
+
+    def ask():
+        found.extend([locks.taken(tmp_path / "lock") for _ in range(2000)])
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert found == [False] * 4000
+
+
 def test_a_dead_owner_does_not_block(tmp_path, holder):
     process = holder(30)
     process.send_signal(signal.SIGKILL)

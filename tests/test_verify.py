@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 
 import onnx
 import pytest
@@ -8,6 +9,7 @@ from kdbench import artifact, experiment
 from kdbench.cli import main
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, read, write
+from kdbench.results.run_folder import SUMMED, SUMS, sums
 from kdbench.sealed import checksum
 from tests.conftest import make_row, mlp
 from tests.test_experiment import DISTILL, PRUNE, QUANTIZE, quick  # noqa: F401 - a fixture
@@ -32,10 +34,20 @@ def test_a_run_is_verified_by_training_it_again(make_config, name, capsys):
 
 
 def rewrite(folder, **changes):
-    """Write another row, whose seal is in order."""
+    """Write another row, whose seal is in order, and the checksums of what lies beside it."""
     from dataclasses import replace
 
     write(replace(read(folder / FILE), **changes), folder)
+    (folder / SUMS).write_bytes(sums({name: (folder / name).read_bytes() for name in SUMMED}))
+
+
+def test_the_checksums_are_those_of_the_usual_tool(make_config, capsys):
+    folder = run(make_config, "baseline")
+    told = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True, check=True)
+    assert told.stdout == "model.onnx: OK\nhistory.csv: OK\nconfig.yaml: OK\n"
+    (folder / "history.csv").write_text("epoch\n")
+    assert main(["verify", str(folder)]) == 1
+    assert "history.csv is damaged: its checksum is not the one in SHA256SUMS" in capsys.readouterr().err
 
 
 def test_a_row_that_says_anything_else_is_found_out(make_config, capsys):
@@ -65,7 +77,7 @@ def test_a_file_that_is_not_what_was_trained_is_found_out(make_config, capsys):
     content = artifact.Artifact(file).content
     (folder / "model.onnx").write_bytes(content)
     assert main(["verify", str(folder)]) == 1
-    assert "model.onnx is not the file that its row describes" in capsys.readouterr().err
+    assert "model.onnx is damaged: it is not the file that its row describes" in capsys.readouterr().err
     rewrite(folder, artifact_sha256=checksum(content))
     assert main(["verify", str(folder), "--retrain"]) == 1
     assert "retrained, 1 of " in capsys.readouterr().out
@@ -108,7 +120,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path, capsys):
     assert "there is no folder" in capsys.readouterr().err
     write(make_row(), tmp_path)
     assert main(["verify", str(tmp_path)]) == 1
-    assert "holds no config.yaml: give the folder as the run left it" in capsys.readouterr().err
+    assert "holds no model.onnx: give the folder as the run left it" in capsys.readouterr().err
 
 
 def model(node, initializer=(), domain=""):

@@ -62,7 +62,7 @@ def inert(text: str) -> bool:
     No formula in a spreadsheet (which takes = + - @ at the beginning for one, CWE-1236), no control of a terminal, no
     markup of a page or a chart.
     """
-    return text.isprintable() and not text.startswith(("=", "+", "-", "@")) and not MARKUP & set(text)
+    return text.isprintable() and not text.lstrip().startswith(("=", "+", "-", "@")) and not MARKUP & set(text)
 
 
 def widths(field: str, value: Any) -> None:

@@ -38,6 +38,8 @@ def write(path: Path, content: bytes) -> None:
             finally:
                 os.close(handle)
             draft.chmod(0o644)  # mkstemp's own mode would shut out everyone else
+            if path.is_dir():
+                set_aside(path, "it is a folder")
             os.replace(draft, path)  # noqa: PTH105 - Path.replace has no different meaning here
         except BaseException:
             with contextlib.suppress(OSError):
@@ -52,8 +54,10 @@ def read(path: Path) -> bytes:
     else may read, a share that does not answer.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DamagedFile(f"{path.name} is not a file")
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedFile(f"{path.name} is missing") from error
     except OSError as error:
         raise CannotRead(f"{path} cannot be read ({error.strerror or error}); nothing was changed") from error
@@ -99,14 +103,16 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite(f"{reason(path, error)}; what was done before is kept") from error
+        kept = "" if error.errno == errno.ENOENT else "; what was done before is kept"
+        raise CannotWrite(reason(path, error) + kept) from error
 
 
 def reason(path: Path, error: OSError) -> str:
     """Return in words why `path` could not be written, and what to do."""
     elsewhere = "or write elsewhere (outputs=FOLDER)"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk of {path.parent} is full: free some space, {elsewhere}"
+        home = next(folder for folder in path.parents if not folder.name.startswith(DRAFT))
+        return f"the disk of {home} is full: free some space, {elsewhere}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{path} may not be written: change its permissions, {elsewhere}"
     if error.errno == errno.EROFS:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +17,14 @@ from kdbench.errors import Busy
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+QUIET_SECONDS = 1.0
 
 
 @contextlib.contextmanager
 def held(path: Path, what: str, wait: bool = True, quiet: bool = False) -> Iterator[None]:
     """Hold the lock `path`. If another process has it, say that it is at `what` and wait, or raise `Busy`.
 
-    `quiet`: of what takes no time, nothing is said.
+    `quiet`: of what should take no time, nothing is said for `QUIET_SECONDS`.
     """
     durable.folder(path.parent)
     # Not of a thread: jobs that train together lock and let go in threads of their own.
@@ -32,9 +35,11 @@ def held(path: Path, what: str, wait: bool = True, quiet: bool = False) -> Itera
         except Timeout:
             if not wait:
                 raise Busy(f"{what}: another process is at it") from None
-            if not quiet:
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=QUIET_SECONDS if quiet else 0, poll_interval=POLL_SECONDS)
+            if not lock.is_locked:
                 log.warning("%s: another process is at it; waiting for it", what)
-            lock.acquire(poll_interval=POLL_SECONDS)
+                lock.acquire(poll_interval=POLL_SECONDS)
     try:
         yield
     finally:
@@ -44,14 +49,17 @@ def held(path: Path, what: str, wait: bool = True, quiet: bool = False) -> Itera
 
 def taken(path: Path) -> bool:
     """Whether a living process holds the lock `path`. Changes nothing that lasts."""
-    if not path.exists():
-        return False
-    lock = FileLock(path, thread_local=False)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read: nobody here can hold it
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
         return False
-    lock.release()
+    try:
+        # Shared, so that two who ask do not take each other for an owner.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
     return False

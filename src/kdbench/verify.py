@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
-from kdbench import artifact, experiment, trust
+from kdbench import artifact, durable, experiment, trust
 from kdbench.arguments import Arguments
 from kdbench.artifact import Artifact
 from kdbench.config import Config
@@ -22,7 +22,7 @@ from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.evaluation.measure import cpu_name, measure, of_the_file, predictions, versions
 from kdbench.messages import one_line
 from kdbench.results.row import FILE, Row, read
-from kdbench.results.run_folder import ARTIFACT, CONFIG, load_config
+from kdbench.results.run_folder import ARTIFACT, SUMMED, SUMS, damage, load_config
 from kdbench.sealed import checksum
 from kdbench.trainer import Trained, Trainer
 from kdbench.training.runtime import Runtime
@@ -98,24 +98,23 @@ def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
     if not (folder / FILE).exists():
         raise BadSetting(f"{folder} holds no {FILE}: give the folder of one run, such as outputs/runs/mnist/NAME")
     row = read(folder / FILE)
-    for name in (CONFIG, ARTIFACT):
+    for name in (*SUMMED, SUMS):
         if not (folder / name).exists():
             raise BadSetting(
                 f"{folder} holds no {name}: give the folder as the run left it, a row alone is not enough"
             )
+    files = {name: durable.read(folder / name) for name in (*SUMMED, SUMS)}
     config = load_config(folder)
     if config.hash != row.config_hash:
         raise DamagedFile(f"{folder}: its config.yaml is not that of its row")
+    found = damage(row, files)
+    if found:
+        name, why = found
+        raise DamagedFile(f"{folder / name} is damaged: {why}")
     # Of the folders above, the one that holds runs/; a folder alone has none, and its store is empty.
     outputs = folder.parents[2] if len(folder.parents) > 2 else folder
     data = replace(config.data, root=root.absolute() if root else config.data.root, cache=outputs / "data")
-    try:
-        content = (folder / ARTIFACT).read_bytes()
-    except OSError as error:
-        raise DamagedFile(f"{folder / ARTIFACT} cannot be read ({error.strerror})") from error
-    if checksum(content) != row.artifact_sha256:
-        raise DamagedFile(f"{folder / ARTIFACT} is not the file that its row describes")
-    return row, replace(config, data=data, outputs=outputs), content
+    return row, replace(config, data=data, outputs=outputs), files[ARTIFACT]
 
 
 def measured(row: Row, config: Config, content: bytes, splits: Splits) -> tuple[dict[str, Any], dict[str, str]]:

@@ -63,7 +63,13 @@ def test_damage_is_named(tmp_path, damage, message):
     ("changes", "message"),
     [
         ({"accuracy": "high"}, "accuracy is 'high'"),
-        ({"accuracy": "nan"}, "accuracy is nan"),
+        ({"accuracy": "nan"}, "accuracy is 'nan'"),
+        ({"accuracy": "7.5"}, "accuracy is '7.5', which no row of kdbench holds"),
+        ({"agreement": "-0.1"}, "agreement is '-0.1'"),
+        ({"size_bytes": "0"}, "size_bytes is '0'"),
+        ({"errors": "-1"}, "errors is '-1'"),
+        ({"macs": "9" * 400}, "macs is '9"),
+        ({"cpu": " =1+1"}, "no row of kdbench holds"),
         ({"errors": "1.5"}, "errors is '1.5'"),
         ({"settings": "=HYPERLINK(1)"}, "settings is '=HYPERLINK"),
         ({"settings": "@SUM(1)"}, "no row of kdbench holds"),
@@ -92,9 +98,15 @@ text = st.text().filter(lambda value: allowed("settings", value))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(settings=text, cpu=text, accuracy=st.floats(allow_nan=False, allow_infinity=False), seed=st.integers(0))
-def test_any_row_comes_back_exactly(tmp_path, settings, cpu, accuracy, seed):
-    row = make_row(settings=settings, cpu=cpu, accuracy=accuracy, seed=seed)
+@given(
+    settings=text,
+    cpu=text,
+    accuracy=st.floats(0, 1),
+    nll=st.floats(allow_nan=False, allow_infinity=False),
+    seed=st.integers(0, 2**53),
+)
+def test_any_row_comes_back_exactly(tmp_path, settings, cpu, accuracy, nll, seed):
+    row = make_row(settings=settings, cpu=cpu, accuracy=accuracy, nll=nll, seed=seed)
     write(row, tmp_path)
     assert read(tmp_path / FILE) == row
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 from kdbench import durable
 from kdbench.checks import NAME, inert
-from kdbench.errors import DamagedFile, NotFinite
+from kdbench.errors import CannotRead, DamagedFile, NotFinite
 from kdbench.sealed import checksum
 
 FILE = "metrics.csv"
@@ -76,6 +77,9 @@ IDENTIFIERS = {
     *("dataset", "model", "compress", "teacher", "device", "precision"),
     *("config_hash", "variant_hash", "network_hash", "teacher_hash", "data_fingerprint", "artifact_sha256"),
 }
+FRACTIONS = {"accuracy", "ece", "agreement", "teacher_accuracy", "val_accuracy"}
+DIVISORS = {"test_images", "size_bytes", "baseline_size_bytes"}  # which are never 0
+HASH = re.compile(r"-seed\d+-([0-9a-f]{8})$")  # the `config_hash` at the end of the name of a run's folder
 NAMES = [field.name for field in fields(Row)]
 NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not in get_args(kind)]
 
@@ -89,7 +93,7 @@ def write(row: Row, folder: Path) -> None:
     for name, value in asdict(row).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise NotFinite(f"{name} is {value}: the network has broken down, so there is no row")
-        if isinstance(value, str) and not allowed(name, value):
+        if value is not None and not allowed(name, value):
             raise ValueError(f"{name} is {value!r}, which a row may not hold")
     values = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
     text = io.StringIO()
@@ -104,17 +108,25 @@ def seal(values: Mapping[str, str]) -> str:
     return checksum(json.dumps(values, sort_keys=True))
 
 
-def allowed(name: str, text: str) -> bool:
-    """Whether `text` may stand in the column `name`: a name in an identifier, what is `checks.inert` elsewhere."""
-    return NAME.fullmatch(text) is not None if name in IDENTIFIERS else inert(text)
+def allowed(name: str, value: str | int | float) -> bool:
+    """Whether `value` may stand in the column `name`.
+
+    Texts are names in an identifier, and `checks.inert` elsewhere; numbers are finite, counts are such that a float
+    can hold them, and fractions lie in [0, 1].
+    """
+    if isinstance(value, str):
+        return NAME.fullmatch(value) is not None if name in IDENTIFIERS else inert(value)
+    if isinstance(value, int):
+        return (name in DIVISORS) <= value <= 2**53
+    return math.isfinite(value) and (name not in FRACTIONS or 0 <= value <= 1)
 
 
 def read(path: Path) -> Row:
     """Read one metrics.csv. Raises `DamagedFile`, with what is wrong, if it is not exactly what was written."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = durable.read(path).decode()
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (DamagedFile, CannotRead, UnicodeDecodeError, csv.Error) as error:
         raise DamagedFile(f"{path}: cannot be read ({error})") from error
     if len(lines) != 2:
         raise DamagedFile(f"{path}: {max(len(lines) - 1, 0)} rows instead of one")
@@ -129,7 +141,11 @@ def read(path: Path) -> Row:
         raise DamagedFile(f"{path}: two columns of one name")
     if named.pop(SEAL) != seal(named):
         raise DamagedFile(f"{path}: altered since it was written (its checksum differs)")
-    return Row(**{name: _parse(path, name, named[name]) for name in NAMES})
+    row = Row(**{name: _parse(path, name, named[name]) for name in NAMES})
+    told = HASH.search(path.parent.name)
+    if told and told[1] != row.config_hash:
+        raise DamagedFile(f"{path}: it is the row of another run")
+    return row
 
 
 def _parse(path: Path, name: str, text: str) -> Any:
@@ -142,8 +158,6 @@ def _parse(path: Path, name: str, text: str) -> Any:
         value = kind(text)
     except ValueError as error:
         raise DamagedFile(f"{path}: {name} is '{text}', not a number") from error
-    if kind is str and not allowed(name, value):
-        raise DamagedFile(f"{path}: {name} is {value!r}, which no row of kdbench holds")
-    if kind is float and not math.isfinite(value):
-        raise DamagedFile(f"{path}: {name} is {text}")
+    if not allowed(name, value):
+        raise DamagedFile(f"{path}: {name} is {text!r}, which no row of kdbench holds")
     return value

@@ -6,7 +6,9 @@ import contextlib
 import csv
 import io
 import logging
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,10 @@ log = logging.getLogger(__name__)
 
 ARTIFACT = "model.onnx"
 CONFIG = "config.yaml"
+HISTORY = "history.csv"
+SUMMED = (ARTIFACT, HISTORY, CONFIG)
+SUMS = "SHA256SUMS"  # of these
+SUM = re.compile(r"[0-9a-f]{64}  [\w.]+\n")
 
 
 class RunFolder:
@@ -54,7 +60,7 @@ class RunFolder:
         return self
 
     def begin(self) -> None:
-        """Go on with the log, and write down the configuration. The row of an earlier run stays until `write`."""
+        """Go on with the log, and write down the configuration. An earlier row and its files stay until `write`."""
         with durable.told(self.path / "run.log"):
             handler = _LogFile(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -63,7 +69,8 @@ class RunFolder:
         everything.addHandler(handler)
         self.entered.callback(handler.close)
         self.entered.callback(everything.removeHandler, handler)
-        durable.write(self.path / CONFIG, OmegaConf.to_yaml(_plain(asdict(self.config))).encode())
+        if not (self.path / FILE).exists():
+            durable.write(self.path / CONFIG, self._configuration())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,53 +82,67 @@ class RunFolder:
         self.entered.close()
 
     def finished(self, versions: dict[str, str]) -> Row | None:
-        """Return the row, if it was written by this code and these `versions`, and its artifact is what it describes.
+        """Return the row, if it was written by this code and these `versions`, and all beside it is what it was then.
 
         Damaged files are set aside.
         """
-        if not (self.path / FILE).exists():
+        if not os.path.lexists(self.path / FILE) or self._kept(FILE) is None:
             return None
-        durable.read(self.path / FILE)  # what cannot be read for now is not damaged
         try:
             row = read(self.path / FILE)
         except DamagedFile as error:
             durable.set_aside(self.path / FILE, str(error).removeprefix(f"{self.path / FILE}: "))
             return None
-        if row.config_hash != self.config.hash:
-            durable.set_aside(self.path / FILE, "it is the row of another run")
-            return None
         if row.variant_hash != self.config.variant or any(
             getattr(row, name) != told for name, told in versions.items()
         ):
             return None
-        artifact = self.path / ARTIFACT
-        try:
-            content = durable.read(artifact)
-        except DamagedFile as error:
-            log.warning("%s: %s, and is made again", self.path, error)
+        files = {name: self._kept(name) for name in (*SUMMED, SUMS)}
+        whole = {name: content for name, content in files.items() if content is not None}
+        if len(whole) < len(files):
             return None
-        if checksum(content) != row.artifact_sha256:
-            durable.set_aside(artifact, "it is not the file that its row describes")
+        found = damage(row, whole)
+        if found:
+            name, why = found
+            durable.set_aside(self.path / name, why)
             return None
         return row
 
     def write(self, row: Row, artifact: bytes, history: Sequence[Epoch]) -> None:
-        """Write artifact and history, and the row last: where there is a row, the rest is whole."""
+        """Write the files of the run, and the row last: where there is a row, the rest is whole."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"])
         writer.writerows(asdict(epoch).values() for epoch in history)
-        if not self._holds(artifact):
+        files = {ARTIFACT: artifact, HISTORY: text.getvalue().encode(), CONFIG: self._configuration()}
+        files[SUMS] = sums(files)
+        fresh = {name: content for name, content in files.items() if not self._holds(name, content)}
+        if fresh:
             with durable.told(self.path / FILE):
                 # An old row must not stand beside a new artifact, not even for a moment.
                 (self.path / FILE).unlink(missing_ok=True)
-            durable.write(self.path / ARTIFACT, artifact)
-        durable.write(self.path / "history.csv", text.getvalue().encode())
+        for name, content in fresh.items():
+            durable.write(self.path / name, content)
         write(row, self.path)
 
-    def _holds(self, artifact: bytes) -> bool:
-        path = self.path / ARTIFACT
-        return path.exists() and path.read_bytes() == artifact
+    def _configuration(self) -> bytes:
+        return OmegaConf.to_yaml(_plain(asdict(self.config))).encode()
+
+    def _kept(self, name: str) -> bytes | None:
+        """Return what a file of a finished run holds, or, once that is reported, None if there is no such file."""
+        try:
+            return durable.read(self.path / name)
+        except DamagedFile as error:
+            if os.path.lexists(self.path / name):
+                durable.set_aside(self.path / name, error)
+            else:
+                log.warning("%s: %s, and is made again", self.path, error)
+            return None
+
+    def _holds(self, name: str, content: bytes) -> bool:
+        with contextlib.suppress(DamagedFile):
+            return durable.read(self.path / name) == content
+        return False
 
 
 class _LogFile(logging.FileHandler):
@@ -134,6 +155,24 @@ class _LogFile(logging.FileHandler):
         """Lose what cannot be written any more."""
         with contextlib.suppress(OSError):
             super().close()
+
+
+def sums(files: Mapping[str, bytes]) -> bytes:
+    """Return the checksums of files by their names, as `sha256sum --check` reads them."""
+    return "".join(f"{checksum(content)}  {name}\n" for name, content in files.items()).encode()
+
+
+def damage(row: Row, files: Mapping[str, bytes]) -> tuple[str, str] | None:
+    """Return which of the files beside `row` is not what was written with it, and why; `files` are all of them."""
+    if checksum(files[ARTIFACT]) != row.artifact_sha256:
+        return ARTIFACT, "it is not the file that its row describes"
+    told = files[SUMS].decode("ascii", "replace").splitlines(keepends=True)
+    for line, name in zip(told, SUMMED, strict=False):
+        if SUM.fullmatch(line) and line.encode() != sums({name: files[name]}) and name != ARTIFACT:
+            return name, f"its checksum is not the one in {SUMS}"
+    if files[SUMS] != sums({name: files[name] for name in SUMMED}):
+        return SUMS, "it does not hold the checksums of the files beside it"
+    return None
 
 
 def load_config(folder: Path) -> Config:

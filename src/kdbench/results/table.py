@@ -41,9 +41,16 @@ def markdown(rows: Sequence[Row]) -> str:
     parts = []
     for caption, lines in tables(rows):
         rule = ["---"] * TEXT_COLUMNS + ["---:"] * (len(HEADER) - TEXT_COLUMNS)
-        body = ["| " + " | ".join(cells) + " |" for cells in [HEADER, rule, *lines]]
-        parts.append(f"{caption}\n\n" + "\n".join(body))
+        body = [
+            "| " + " | ".join(cells) + " |" for cells in [HEADER, rule, *([*map(plain, cells)] for cells in lines)]
+        ]
+        parts.append(f"{plain(caption)}\n\n" + "\n".join(body))
     return "\n\n".join(parts)
+
+
+def plain(text: str) -> str:
+    """Return Markdown that shows `text`: a link or an image in a row of somebody else stays a text."""
+    return text.replace("[", "\\[").replace("]", "\\]")
 
 
 def tables(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:

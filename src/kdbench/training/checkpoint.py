@@ -118,7 +118,7 @@ def decode(content: bytes) -> tuple[Account, list[Saved]]:
         for number, record in enumerate(told["fits"]):
             prefix = f"{number}/"
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            fits.append(Saved(own, record))
+            fits.append(Saved(own, record | {"step": int(record["step"])}))
         return Account(**told["account"]), fits
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedFile(f"it is not a checkpoint: {error}") from error

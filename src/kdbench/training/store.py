@@ -70,7 +70,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether there is an entry, damaged or not."""
-        return (self.folder / key).exists()
+        return os.path.lexists(self.folder / key)
 
     def checkpoint(self, key: str) -> Checkpoint:
         """Return the progress of the training `key`, for who has its lock."""
