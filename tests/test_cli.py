@@ -40,6 +40,14 @@ def test_outputs_moves_everything(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere"}
 
 
+def test_the_home_of_the_user_may_be_abbreviated(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for number, typed in enumerate(["outputs=~/a", "outputs='~/a'"]):
+        assert main(["run", *QUICK, typed, f"seed={number}"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+    assert len(list(tmp_path.glob("home/a/runs/mnist_5k/*"))) == 2
+
+
 def test_a_sweep_is_narrowed_by_what_is_typed_and_ends_with_the_table(capsys):
     assert main(["sweep", *QUICK, "compress=baseline,quantize", "seed=0,1"]) == 0
     out = capsys.readouterr().out

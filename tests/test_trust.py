@@ -1,6 +1,7 @@
 """Nothing foreign is executed."""
 
 import importlib
+import os
 import sys
 
 import pytest
@@ -55,6 +56,7 @@ def run(capsys, *arguments):
     return err
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
 EVIL = "{_target_: pathlib.Path.touch, self: %s}"
 
 
@@ -83,6 +85,11 @@ EVIL = "{_target_: pathlib.Path.touch, self: %s}"
             ["+experiment=evil"],
         ),
         ("train/evil.yaml", f"hydra: {{callbacks: {{evil: {EVIL}}}}}\n", ["train=evil"]),
+        ("model/evil.yaml", "[_target_, %s]\n", ["model=evil"]),
+        ("model/evil.yaml", "_target_: %s\x01\n", ["model=evil"]),
+        ("model/evil.yaml", "_target_: ''\n", ["model=evil"]),
+        ("model/evil.yaml", "&a [*a]\n", ["model=evil"]),
+        ("model/evil.yaml", BOMB, ["model=evil"]),
     ],
 )
 def test_yaml_from_elsewhere_runs_nothing(tmp_path, monkeypatch, capsys, path, text, arguments):
@@ -95,6 +102,31 @@ def test_yaml_from_elsewhere_runs_nothing(tmp_path, monkeypatch, capsys, path, t
         err = run(capsys, *flag, *arguments)
         assert not touched.exists()
         assert "_target_" in err or "configures Hydra" in err or "it can only be typed" in err
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    os.mkfifo(tmp_path / "mine" / "model" / "evil.yaml")
+    assert "evil.yaml is not a file" in run(capsys, "--config-dir", "mine", "model=evil")
+
+
+def test_aliases_that_stand_for_little_may_be_used():
+    assert not trust.inflated("a: &a [1, 2]\nb: *a\nc: *a\n")
+    assert not trust.inflated("")
+
+
+def test_what_others_list_is_listed_or_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine" / "model" / "odd.yaml"
+    file.parent.mkdir(parents=True)
+    for text in ("[1]", BOMB, "a: \x01", "3"):
+        file.write_text(text)
+        assert main(["ls", "--config-dir", "mine"]) == 1
+        assert capsys.readouterr().err.startswith("error: mine/model/odd.yaml is not plain YAML")
+    file.write_text("_target_: kdbench.models.mlp.MLP\nwidths: [9999999, 9999999]\n")  # 400 TB, if they were made
+    assert main(["ls", "--config-dir", "mine"]) == 0
+    assert "100,007,939,999,215" in capsys.readouterr().out
 
 
 def test_a_link_hides_nothing(tmp_path, monkeypatch, capsys):

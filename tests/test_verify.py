@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -13,6 +14,7 @@ from kdbench.results.run_folder import SUMMED, SUMS, sums
 from kdbench.sealed import checksum
 from tests.conftest import make_row, mlp
 from tests.test_experiment import DISTILL, PRUNE, QUANTIZE, quick  # noqa: F401 - a fixture
+from tests.test_trust import BOMB
 
 
 def run(make_config, name):
@@ -41,6 +43,7 @@ def rewrite(folder, **changes):
     (folder / SUMS).write_bytes(sums({name: (folder / name).read_bytes() for name in SUMMED}))
 
 
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum here")
 def test_the_checksums_are_those_of_the_usual_tool(make_config, capsys):
     folder = run(make_config, "baseline")
     told = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True, check=True)
@@ -136,6 +139,27 @@ def test_operators_of_others_are_refused():
     foreign = helper.make_node("Evil", ["images"], ["logits"], domain="evil.example")
     with pytest.raises(DamagedFile, match=r"not ONNX's own"):
         artifact.load(model(foreign, domain="evil.example").SerializeToString())
+
+
+def test_what_may_never_end_is_refused():
+    count = numpy_helper.from_array(np.array(2**62), "count")
+    truth = numpy_helper.from_array(np.array(True), "truth")
+    passed = helper.make_node("Identity", ["truth"], ["on"])
+    value = helper.make_tensor_value_info("on", TensorProto.BOOL, [])
+    body = helper.make_graph([passed], "body", [], [value])
+    body.input.extend([helper.make_tensor_value_info("i", TensorProto.INT64, []), value])
+    loop = helper.make_node("Loop", ["count", "truth"], ["logits"], body=body)
+    with pytest.raises(DamagedFile, match="loops or branches"):
+        artifact.load(model(loop, [count, truth]).SerializeToString())
+
+
+def test_a_configuration_of_anyone_is_read_or_refused(make_config, capsys):
+    folder = run(make_config, "baseline")
+    config = folder / "config.yaml"
+    for text in (BOMB, "&a [*a]", "[" * 3000):
+        config.write_text(text)
+        assert main(["verify", str(folder)]) == 1
+        assert "is not the configuration of a run" in capsys.readouterr().err
 
 
 def test_weights_in_other_files_are_refused(tmp_path, monkeypatch):

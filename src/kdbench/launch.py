@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from kdbench import interruption, locks, trust
+from kdbench import interruption, locks, terminal, trust
 from kdbench.choices import config_dir
 from kdbench.compose import outputs_of, resolve
 from kdbench.config import Config, Schema
@@ -213,13 +213,6 @@ def fail(error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -
             ledger.failed(typed, message, final=isinstance(error, BadSetting | NotFinite | Collapsed))
 
 
-class _Terminal(logging.Handler):
-    """Messages above and not across the progress bars."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
 def launch(arguments: Sequence[str], typed: Sequence[str]) -> int:
     """Hand `arguments` to Hydra and return the exit status: 0 only if every job wrote its row.
 
@@ -229,15 +222,13 @@ def launch(arguments: Sequence[str], typed: Sequence[str]) -> int:
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     session = Session(list(typed), tracebacks=full_error)
     ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
-    terminal = _Terminal(logging.WARNING)
-    log.propagate = False
-    log.addHandler(terminal)
     try:
         sys.argv = ["kdbench run", *ordered(arguments)]
         # Hydra prints errors in several lines and exits; with this it hands them over, and we say them in one.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
-        main()
+        with terminal.warnings_shown():
+            main()
     except SystemExit as stop:  # from Hydra's own argument parser
         return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
@@ -248,8 +239,6 @@ def launch(arguments: Sequence[str], typed: Sequence[str]) -> int:
     finally:
         if not session.tracebacks:
             os.environ.pop("HYDRA_FULL_ERROR", None)
-        log.removeHandler(terminal)
-        log.propagate = True
     return report()
 
 
@@ -265,7 +254,7 @@ def ordered(arguments: Sequence[str]) -> list[str]:
 
     parser.error = error  # type: ignore[method-assign]
     given = parser.parse_intermixed_args(arguments)
-    settings = given.overrides
+    settings = [expanded(text) for text in given.overrides]
     for text in settings:
         if text.startswith("~") and "=" in text:
             raise BadSetting(f"{text} takes away a setting that every run needs: type SETTING=VALUE instead")
@@ -282,7 +271,13 @@ def ordered(arguments: Sequence[str]) -> list[str]:
     if given.config_dir:
         trust.grant(trust.from_arguments(settings))
         trust.require_plain_choices(Path(given.config_dir))
-    return [*settings, *(argument for argument in arguments if argument not in settings)]
+    return [*settings, *(argument for argument in arguments if argument not in given.overrides)]
+
+
+def expanded(text: str) -> str:
+    """Return a setting with the user's home for the `~` of a folder, which the shell leaves and Hydra refuses."""
+    folder = re.fullmatch(r"(outputs|data\.root|data\.cache)=(['\"]?)(~.*?)\2", text)
+    return text if folder is None else f"{folder[1]}='{Path(folder[3]).expanduser()}'"
 
 
 def report() -> int:

@@ -9,6 +9,7 @@ from kdbench import trust
 from kdbench.arguments import Arguments
 from kdbench.choices import about, config_dir, options
 from kdbench.errors import BadSetting
+from kdbench.messages import one_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +44,10 @@ def sizes_if_trusted(model: dict[str, Any]) -> tuple[str, str]:
             trust.require(str(model["_target_"]))
         except BadSetting:
             return "", ""
-    return sizes(model)
+    try:
+        return sizes(model)
+    except RuntimeError as error:
+        raise BadSetting(f"{model['_target_']} cannot be built as its YAML says ({one_line(error)})") from error
 
 
 def sizes(model: dict[str, Any]) -> tuple[str, str]:
@@ -55,8 +59,9 @@ def sizes(model: dict[str, Any]) -> tuple[str, str]:
 
     model.pop("teacher", None)
     model.pop("defaults", None)
-    network = build(model, 0, (0.0, 1.0)).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # Shapes alone: whoever lists sizes need not have the memory for them.
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network = build(model, 0, (0.0, 1.0)).eval()
         network(torch.zeros(1, 1, 28, 28))
     # It counts a multiply-add as two operations.
     return f"{parameters(network):,}", f"{counter.get_total_flops() // 2:,}"
@@ -66,7 +71,8 @@ def _node(loaded: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     node = OmegaConf.to_container(loaded, resolve=False)
-    assert isinstance(node, dict)
+    if not isinstance(node, dict):
+        raise BadSetting(f"{loaded} is not a choice: its YAML needs settings with names")
     return {str(key): value for key, value in node.items()}
 
 

@@ -32,7 +32,7 @@ def explained(error: BaseException) -> str:
             return f"'{seen.override}' cannot be read: type SETTING=VALUE, in quotes if need be"
         if isinstance(seen, ValidationError):
             return wrong_type(error, seen)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error), re.I):
         return f"out of memory ({one_line(error)})"
     if isinstance(error, ConfigCompositionException | HydraException | OmegaConfBaseException):
         return several_values(error) or unknown_setting(error) or one_line(error)

@@ -6,6 +6,7 @@ A YAML file from elsewhere is data until then: what it names as `_target_` would
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -18,12 +19,15 @@ from typing import Any
 
 import yaml
 
+from kdbench import durable
 from kdbench.choices import GROUPS
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, DamagedFile
 
 VARIABLE = "KDBENCH_TRUST"  # packages trusted in every command, with commas between them
 # The parts of kdbench that hold what YAML may name; its other functions write files and the like.
 OWN = ("kdbench.models.", "kdbench.compress.", "kdbench.data.")
+
+LARGEST = 100_000  # nodes of a YAML file, aliases written out; a few lines can stand for billions
 
 _typed: set[str] = set()
 
@@ -48,6 +52,8 @@ def packages() -> set[str]:
 def require(path: str) -> None:
     """Raise `BadSetting` if the dotted `path` of a `_target_` names code that nobody said to trust."""
     package = path.partition(".")[0]
+    if not package.isidentifier():
+        raise BadSetting(f"_target_: '{path}' is not the name of a class or function, such as my_methods.Mine")
     if path.startswith(OWN) or package in packages():
         return
     if package == "kdbench":
@@ -104,7 +110,7 @@ def heed(options: argparse.Namespace) -> list[Path]:
     grant(options.trust)
     if options.config_dir is None:
         return []
-    require_folder(options.config_dir)
+    require_plain_choices(options.config_dir)
     serve(str(options.config_dir.absolute()))
     return [options.config_dir]
 
@@ -133,7 +139,11 @@ def require_plain_choices(folder: Path) -> None:
     if "hydra" in packages():
         return
     for path in yaml_files(folder):
-        if meddles(path.relative_to(folder).parts[0], path.read_text(errors="replace")):
+        try:
+            text = durable.read(path).decode(errors="replace")
+        except DamagedFile as error:
+            raise BadSetting(f"{path} is not plain YAML ({error})") from error
+        if meddles(path.relative_to(folder).parts[0], text):
             raise BadSetting(
                 f"{path} is not plain YAML for one of {', '.join(GROUPS)}, or configures Hydra, which could run any "
                 "code: type trust=[hydra] if it may"
@@ -147,12 +157,30 @@ def meddles(group: str, text: str) -> bool:
     if any("hydra" in package for package in re.findall(r"@package\s+(\S+)", text)):
         return True
     try:
+        if inflated(text):
+            return True
         node: Any = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):
         return True  # Hydra's loader reads more than this one
     if not isinstance(node, dict):
-        return False
+        return node is not None
     return "hydra" in str(node.get("defaults", "")) or any(str(key).startswith("hydra") for key in node)
+
+
+def inflated(text: str) -> bool:
+    """Whether aliases in a YAML text stand for more than `LARGEST` nodes, or for what they are part of."""
+    sizes: dict[int, float] = {}
+
+    def size(node: yaml.Node) -> float:
+        if id(node) not in sizes:
+            sizes[id(node)] = math.inf  # until it is known: a node within itself has no end
+            inner = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else []
+            parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return root is not None and size(root) > LARGEST
 
 
 def granted(overrides: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
-from kdbench import artifact, durable, experiment, trust
+from kdbench import artifact, durable, experiment, terminal, trust
 from kdbench.arguments import Arguments
 from kdbench.artifact import Artifact
 from kdbench.config import Config
@@ -62,7 +62,13 @@ def main(arguments: Sequence[str]) -> int:
     trust.add_arguments(parser)
     options = parser.parse_args(arguments)
     trust.heed(options)
-    row, config, content = stored(options.folder.resolve(), options.root)
+    with terminal.warnings_shown():
+        return compare(options.folder.resolve(), options.root, options.retrain)
+
+
+def compare(folder: Path, root: Path | None, retrain: bool) -> int:
+    """Compare the run in `folder`, and return 1 if something differs."""
+    row, config, content = stored(folder, root)
     config, splits = load(config)
     if splits.fingerprint != row.data_fingerprint:
         raise DamagedFile(
@@ -76,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # whatever ONNX Runtime makes of a file that may come from anyone
         raise DamagedFile(f"{ARTIFACT} cannot be measured ({type(error).__name__}: {one_line(error)})") from error
     problems = differing(row, found)
-    if options.retrain:
+    if retrain:
         again, compared = retrained(row, config, content)
         problems += again
     else:
@@ -86,8 +92,8 @@ def main(arguments: Sequence[str]) -> int:
     for problem in problems:
         print(f"differs: {problem}")
     if not problems:
-        extent = "verified in part" if left_out and not options.retrain else "verified"
-        print(f"{extent}: {compared} figures are what the row says" + (", and so are the weights" * options.retrain))
+        extent = "verified in part" if left_out and not retrain else "verified"
+        print(f"{extent}: {compared} figures are what the row says" + (", and so are the weights" * retrain))
     return 1 if problems else 0
 
 

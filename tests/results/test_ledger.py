@@ -1,10 +1,11 @@
 import pytest
 from tests.conftest import make_row
 
+from kdbench import durable
 from kdbench.cli import main
 from kdbench.errors import printable
 from kdbench.results.ledger import Ledger, Outcome
-from kdbench.results.row import write
+from kdbench.results.row import FILE, write
 from kdbench.results.run_folder import ARTIFACT
 from kdbench.sealed import checksum, seal_record
 
@@ -59,6 +60,23 @@ def test_a_job_that_was_begun_and_one_that_would_fail_again_are_told(ledger, tmp
     assert ledger.outcome(["a=1"]).run == "runs/a"
 
 
+def test_a_failure_does_not_hide_a_row_that_stands(ledger, tmp_path):
+    folder = finished(tmp_path / "runs" / "a")
+    ledger.done(["a=1"], folder)
+    ledger.failed(["a=1", "data.root=/nowhere"], "it has no data", final=True)
+    assert ledger.outcome(["a=1"]).run == "runs/a"
+    (folder / FILE).unlink()
+    ledger.failed(["a=1"], "it diverged", final=True)
+    assert ledger.outcome(["a=1"]).error == "it diverged"
+
+
+def test_a_run_of_a_name_that_no_system_takes_is_missing(ledger, tmp_path, capsys):
+    ledger.command(["run"], [[]])
+    ledger.done([], tmp_path / "runs" / ("a" * 300))
+    assert main(["status", str(tmp_path)]) == 1
+    assert "1 missing" in capsys.readouterr().out
+
+
 def test_a_folder_outside_is_no_outcome(ledger, tmp_path):
     place = tmp_path / "ledger" / "jobs"
     place.mkdir(parents=True)
@@ -80,12 +98,20 @@ def test_a_record_of_anyone_is_an_outcome_or_none(ledger, tmp_path, record):
 
 
 @pytest.mark.parametrize(
-    "record", [{"arguments": [1], "jobs": [], "when": 0}, {"arguments": [], "jobs": [3], "when": 0}, {"when": "x"}]
+    "record",
+    [
+        {"arguments": [1], "jobs": []},
+        {"arguments": [], "jobs": [3]},
+        {"arguments": [], "jobs": [], "when": "x"},
+        {"arguments": [], "jobs": [], "when": 10**400},
+        {"arguments": [], "jobs": [], "where": 3},
+        {},
+    ],
 )
 def test_a_command_of_anyone_is_read_or_named(ledger, tmp_path, record):
     place = tmp_path / "ledger" / "commands"
     place.mkdir(parents=True)
-    (place / "a.json").write_bytes(seal_record("a", record))
+    (place / "a.json").write_bytes(seal_record("a", {"when": 0, "where": "", "outputs": ""} | record))
     commands, damaged = ledger.commands()
     assert commands == []
     assert len(damaged) == 1
@@ -163,6 +189,10 @@ def test_what_was_typed_elsewhere_is_to_be_typed_there(ledger, tmp_path, capsys,
     monkeypatch.chdir(tmp_path)
     assert main(["status", str(tmp_path)]) == 1
     assert capsys.readouterr().out.rstrip().endswith(f"to finish it, type it again: cd '{here}' && kdbench run")
+    moved = tmp_path / "moved"
+    (tmp_path / "ledger").rename(durable.folder(moved) / "ledger")
+    assert main(["status", "moved"]) == 1
+    assert capsys.readouterr().out.rstrip().endswith(f"cd '{here}' && kdbench run outputs={moved}")
 
 
 def test_a_run_whose_file_is_not_its_own_any_more_is_missing(ledger, tmp_path, capsys):

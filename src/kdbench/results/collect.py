@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from kdbench.errors import BadSetting, DamagedFile
@@ -17,7 +19,12 @@ def collect(folder: Path) -> tuple[list[Row], list[str]]:
     if not folder.is_dir():
         raise BadSetting(f"there is no folder {folder}: give the one that runs wrote to, such as outputs/")
     rows, damaged = [], []
-    for path in sorted(folder.rglob(FILE)):
+
+    def unreadable(error: OSError) -> None:
+        damaged.append(f"{error.filename}: cannot be read ({error.strerror})")
+
+    paths = [Path(place) / FILE for place, *names in os.walk(folder, onerror=unreadable) if FILE in chain(*names)]
+    for path in sorted(paths):
         try:
             rows.append(read(path))
         except DamagedFile as error:

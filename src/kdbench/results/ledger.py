@@ -10,7 +10,8 @@ from pathlib import Path
 from kdbench import durable, locks
 from kdbench.choices import defaults
 from kdbench.config import digest
-from kdbench.errors import BadSetting, DamagedFile
+from kdbench.errors import BadSetting, CannotRead, DamagedFile
+from kdbench.results.row import FILE
 from kdbench.sealed import seal_record, unseal_record
 
 # Settings that decide neither what a job makes nor where it is found.
@@ -29,6 +30,7 @@ class Command:
     jobs: list[list[str]]
     when: float  # it was typed last, in seconds since 1970
     where: str  # the folder in which it was
+    outputs: str  # the folder that it wrote to
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Ledger:
     def command(self, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
         """Remember that a command was given."""
         record: dict[str, object] = {"arguments": list(arguments), "jobs": [list(job) for job in jobs]}
-        record |= {"when": time.time(), "where": str(Path.cwd())}
+        record |= {"when": time.time(), "where": str(Path.cwd()), "outputs": str(self.outputs.absolute())}
         self._write("commands", command_name(arguments, jobs), record)
 
     def commands(self) -> tuple[list[Command], list[str]]:
@@ -58,11 +60,12 @@ class Ledger:
         found, damaged = [], []
         for path in (self.folder / "commands").glob("*.json"):
             try:
-                record = unseal_record(path.stem, path.read_bytes())
+                record = unseal_record(path.stem, durable.read(path))
                 jobs = [list(map(text, job)) for job in record["jobs"]]
-                arguments, where = list(map(text, record["arguments"])), text(record["where"])
-                found.append(Command(path.stem, arguments, jobs, float(record["when"]), where))
-            except (OSError, KeyError, TypeError, ValueError, DamagedFile) as error:
+                arguments = list(map(text, record["arguments"]))
+                places = text(record["where"]), text(record["outputs"])
+                found.append(Command(path.stem, arguments, jobs, float(record["when"]), *places))
+            except (OSError, KeyError, TypeError, ValueError, OverflowError, DamagedFile, CannotRead) as error:
                 damaged.append(f"{path}: not the record of a command ({error}); --forget {path.stem} removes it")
         return sorted(found, key=lambda command: command.when), sorted(damaged)
 
@@ -93,17 +96,20 @@ class Ledger:
         )
 
     def failed(self, job: Job, reason: str, final: bool) -> None:
-        """Remember why a job failed; `final`: another try would fail alike."""
+        """Remember why a job failed; `final`: another try would fail alike. A row that stands is not forgotten."""
+        before = self.outcome(job)
+        if before is not None and before.run is not None and (self.outputs / before.run / FILE).exists():
+            return
         self._write("jobs", self.key(job), {"run": None, "error": reason, "final": final})
 
     def outcome(self, job: Job) -> Outcome | None:
         """Return how a job ended last, or None if nothing readable is known of it."""
         path = self._path(job)
         try:
-            record = unseal_record(path.stem, path.read_bytes())
+            record = unseal_record(path.stem, durable.read(path))
             run, error = (None if record[name] is None else text(record[name]) for name in ("run", "error"))
             inside = (self.outputs / (run or "")).resolve().is_relative_to(self.outputs.resolve())
-        except (OSError, KeyError, TypeError, ValueError, DamagedFile):
+        except (OSError, KeyError, TypeError, ValueError, DamagedFile, CannotRead):
             return None  # it is done, if it is, at once when it is asked for again
         return Outcome(run, error, record.get("final") is True) if inside else None
 

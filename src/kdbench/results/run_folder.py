@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kdbench import durable, locks
+from kdbench import durable, locks, trust
 from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, read, write
@@ -34,6 +34,11 @@ CONFIG = "config.yaml"
 HISTORY = "history.csv"
 SUMMED = (ARTIFACT, HISTORY, CONFIG)
 SUMS = "SHA256SUMS"  # of these
+# What comes of reading a configuration that is none.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    *(DamagedFile, OmegaConfBaseException, YAMLError),
+)
 SUM = re.compile(r"[0-9a-f]{64}  [\w.]+\n")
 
 
@@ -182,7 +187,10 @@ def load_config(folder: Path) -> Config:
     """
     path = folder / CONFIG
     try:
-        node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        text = durable.read(path).decode()
+        if trust.inflated(text):
+            raise ValueError("its aliases stand for more than it holds")
+        node: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         data = DataConfig(**_paths(node["data"], "root", "cache"))
         network, teacher = (
             NetworkConfig(**one | {"train": TrainConfig(**one["train"])}) if one else None
@@ -191,7 +199,7 @@ def load_config(folder: Path) -> Config:
         compress = CompressConfig(**node["compress"] | {"steps": tuple(node["compress"]["steps"])})
         made = {"data": data, "fallback": None, "network": network, "teacher": teacher, "compress": compress}
         return Config(**_paths(node, "outputs") | made)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException, YAMLError) as error:
+    except UNREADABLE as error:
         raise DamagedFile(f"{path} is not the configuration of a run ({error})") from error
 
 

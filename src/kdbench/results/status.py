@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def state(ledger: Ledger, job: Job) -> State:
             return State("missing", "begun, and cut off")
         return State("failed", outcome.error, outcome.final)
     folder = ledger.outputs / outcome.run
-    if not (folder / FILE).exists():
+    if not os.path.exists(folder / FILE):  # noqa: PTH110 - Path.exists raises for names that are too long
         return State("missing", f"its row in {folder} is gone")
     try:
         row = read(folder / FILE)
@@ -93,14 +94,19 @@ def told(command: Command, states: Sequence[State], outputs: Path, everything: b
     """Return the lines that say where a command stands, and how to finish it or be rid of it."""
     counts = {name: sum(one.name == name for one in states) for name in STATES}
     again = "kdbench " + shlex.join(command.arguments)
+    to_go_on = again
+    if Path(command.outputs).resolve() != outputs.resolve():  # moved or copied since
+        kept = [text for text in command.arguments if not text.startswith("outputs=")]
+        to_go_on = "kdbench " + shlex.join([*kept, f"outputs={outputs.absolute()}"])
+    if Path(command.where) != Path.cwd():
+        to_go_on = f"cd {shlex.quote(command.where)} && {to_go_on}"
     lines = [again, "  " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)]
     for job, one in zip(command.jobs, states, strict=True):
         if everything or one.name != "done":
             detail = f": {one.detail}" if one.detail else ""
             lines.append(f"  {one.name:8} {' '.join(job) or 'the default run'}{detail}")
     if any(one.name == "missing" or (one.name == "failed" and not one.final) for one in states):
-        there = "" if Path(command.where) == Path.cwd() else f"cd {shlex.quote(command.where)} && "
-        lines.append(f"to finish it, type it again: {there}{again}")
+        lines.append(f"to finish it, type it again: {to_go_on}")
     if any(one.final for one in states):
         forget = shlex.join(["kdbench", "status", str(outputs), "--forget", command.name])
         lines.append(
