@@ -1,14 +1,13 @@
 """Nothing foreign is executed."""
 
 import importlib
-import os
 import sys
 
 import pytest
 
 from kdbench import targets, trust
-from kdbench.cli import main
 from kdbench.errors import BadSetting
+from tests.test_foreign_yaml import BOMB, refused
 
 
 @pytest.fixture(autouse=True)
@@ -48,15 +47,6 @@ def test_a_package_can_be_trusted_by_name(monkeypatch):
     assert targets.locate("collections.OrderedDict")
 
 
-def run(capsys, *arguments):
-    status = main(["run", "data=mnist_5k", *arguments])
-    err = capsys.readouterr().err
-    assert status == 1
-    assert len(err.strip().splitlines()) == 1, err
-    return err
-
-
-BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
 EVIL = "{_target_: pathlib.Path.touch, self: %s}"
 
 
@@ -99,44 +89,9 @@ def test_yaml_from_elsewhere_runs_nothing(tmp_path, monkeypatch, capsys, path, t
     file.parent.mkdir(parents=True)
     file.write_text(text.replace("%s", str(touched)))
     for flag in (["--config-dir", "mine"], ["--config-dir=mine"], ["-cd=mine"], ["--config-d", "mine"]):
-        err = run(capsys, *flag, *arguments)
+        err = refused(capsys, *flag, *arguments)
         assert not touched.exists()
         assert "_target_" in err or "configures Hydra" in err or "it can only be typed" in err
-
-
-def test_a_pipe_is_not_waited_for(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine" / "model").mkdir(parents=True)
-    os.mkfifo(tmp_path / "mine" / "model" / "evil.yaml")
-    assert "evil.yaml is not a file" in run(capsys, "--config-dir", "mine", "model=evil")
-
-
-def test_aliases_that_stand_for_little_may_be_used():
-    assert not trust.inflated("a: &a [1, 2]\nb: *a\nc: *a\n")
-    assert not trust.inflated("")
-
-
-def test_what_others_list_is_listed_or_refused_in_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "mine" / "model" / "odd.yaml"
-    file.parent.mkdir(parents=True)
-    for text in ("[1]", BOMB, "a: \x01", "3"):
-        file.write_text(text)
-        assert main(["ls", "--config-dir", "mine"]) == 1
-        assert capsys.readouterr().err.startswith("error: mine/model/odd.yaml is not plain YAML")
-    file.write_text("_target_: kdbench.models.mlp.MLP\nwidths: [9999999, 9999999]\n")  # 400 TB, if they were made
-    assert main(["ls", "--config-dir", "mine"]) == 0
-    assert "100,007,939,999,215" in capsys.readouterr().out
-
-
-def test_a_link_hides_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "elsewhere" / "evil.yaml").write_text("# @package hydra.callbacks.evil\n_target_: os.abort\n")
-    (tmp_path / "mine" / "experiment").symlink_to("../elsewhere")
-    (tmp_path / "elsewhere" / "round").symlink_to(".")
-    assert "configures Hydra" in run(capsys, "--config-dir", "mine", "+experiment=evil")
 
 
 def test_a_folder_of_choices_serves_no_code_that_was_not_named(tmp_path, monkeypatch, capsys):
@@ -157,8 +112,8 @@ def test_a_folder_of_choices_serves_no_code_that_was_not_named(tmp_path, monkeyp
 def test_another_primary_configuration_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for typed in (["--config-path", "mine"], ["--config-name=mine"], ["--experimental-rerun", "a.pickle"]):
-        assert "--config-dir adds choices" in run(capsys, *typed)
-    assert "--config-dir adds choices" in run(capsys, "hydra.searchpath=[file://mine]")
+        assert "--config-dir adds choices" in refused(capsys, *typed)
+    assert "--config-dir adds choices" in refused(capsys, "hydra.searchpath=[file://mine]")
 
 
 @pytest.mark.parametrize("name", ["../../escape", "a/b", ".hidden", "-dash", "=formula", "a b", "a\nb"])
@@ -173,4 +128,4 @@ def test_names_of_choices_stay_names(tmp_path, monkeypatch, capsys, name, make_c
 @pytest.mark.parametrize("typed", ["trust=1", "trust=[a-b]", "trust=[[a]]", "trust={a:1}", "trust=os.path"])
 def test_what_is_no_package_cannot_be_trusted(tmp_path, monkeypatch, capsys, typed):
     monkeypatch.chdir(tmp_path)
-    assert "is not a list of Python packages" in run(capsys, typed)
+    assert "is not a list of Python packages" in refused(capsys, typed)

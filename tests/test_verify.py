@@ -14,7 +14,7 @@ from kdbench.results.run_folder import SUMMED, SUMS, sums
 from kdbench.sealed import checksum
 from tests.conftest import make_row, mlp
 from tests.test_experiment import DISTILL, PRUNE, QUANTIZE, quick  # noqa: F401 - a fixture
-from tests.test_trust import BOMB
+from tests.test_foreign_yaml import BOMB
 
 
 def run(make_config, name):

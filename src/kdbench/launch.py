@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from kdbench import interruption, locks, terminal, trust
+from kdbench import foreign_yaml, interruption, locks, terminal, trust
 from kdbench.choices import config_dir
 from kdbench.compose import outputs_of, resolve
 from kdbench.config import Config, Schema
@@ -270,7 +270,7 @@ def ordered(arguments: Sequence[str]) -> list[str]:
         raise BadSetting("hydra.searchpath is refused: --config-dir adds choices")
     if given.config_dir:
         trust.grant(trust.from_arguments(settings))
-        trust.require_plain_choices(Path(given.config_dir))
+        foreign_yaml.require_plain_choices(Path(given.config_dir))
     return [*settings, *(argument for argument in arguments if argument not in given.overrides)]
 
 

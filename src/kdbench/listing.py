@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdbench import trust
-from kdbench.arguments import Arguments
+from kdbench.arguments import Arguments, add_own_folder, own_folder
 from kdbench.choices import about, config_dir, options
 from kdbench.errors import BadSetting
 from kdbench.messages import one_line
@@ -15,8 +15,8 @@ from kdbench.messages import one_line
 def main(arguments: Sequence[str]) -> int:
     """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
     parser = Arguments(prog="kdbench ls", description="Models, compressions and data sets.")
-    trust.add_arguments(parser)
-    folders = [*trust.heed(parser.parse_args(arguments)), config_dir()]
+    add_own_folder(parser)
+    folders = [*own_folder(parser.parse_args(arguments)), config_dir()]
 
     from omegaconf import OmegaConf
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, numpy_helper
 
-from kdbench import artifact, durable, experiment, terminal, trust
-from kdbench.arguments import Arguments
+from kdbench import artifact, durable, experiment, terminal
+from kdbench.arguments import Arguments, add_own_folder, own_folder
 from kdbench.artifact import Artifact
 from kdbench.config import Config
 from kdbench.data.load import load
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="such as outputs/runs/mnist/NAME")
     parser.add_argument("--retrain", action="store_true", help="also train it once more, and compare the weights")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the data files lie, if not where they lay")
-    trust.add_arguments(parser)
+    add_own_folder(parser)
     options = parser.parse_args(arguments)
-    trust.heed(options)
+    own_folder(options)
     with terminal.warnings_shown():
         return compare(options.folder.resolve(), options.root, options.retrain)
 

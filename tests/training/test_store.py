@@ -69,6 +69,14 @@ def test_what_is_damaged_is_set_aside_reported_and_made_again(store, name, damag
     assert {entry.name for entry in store.folder.iterdir()} == {"key", "key.damaged-1"}
 
 
+def test_a_link_to_nowhere_is_damage_too(store):
+    store.folder.mkdir(exist_ok=True)
+    (store.folder / "key").symlink_to("nowhere")
+    assert store.get("key", nn.Linear(2, 2)) is None
+    store.put("key", nn.Linear(2, 2), TRAINING, {})
+    assert store.get("key", nn.Linear(2, 2)) == TRAINING
+
+
 def test_parallel_writers_leave_one_whole_entry_and_nothing_else(store):
     networks = [nn.Linear(50, 50) for _ in range(8)]
     threads = [threading.Thread(target=store.put, args=("key", network, TRAINING, {})) for network in networks]

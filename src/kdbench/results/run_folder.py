@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kdbench import durable, locks, trust
+from kdbench import durable, foreign_yaml, locks
 from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, read, write
@@ -188,7 +188,7 @@ def load_config(folder: Path) -> Config:
     path = folder / CONFIG
     try:
         text = durable.read(path).decode()
-        if trust.inflated(text):
+        if foreign_yaml.inflated(text):
             raise ValueError("its aliases stand for more than it holds")
         node: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         data = DataConfig(**_paths(node["data"], "root", "cache"))
