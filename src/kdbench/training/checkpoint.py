@@ -90,6 +90,7 @@ class Checkpoint:
         except CannotWrite as error:
             log.warning("no checkpoint could be written: %s", error)
         cost = time.monotonic() - began
+        log.debug("checkpoint at step %s, in %.1f ms", saved.record["step"], 1000 * cost)
         self.due_at = time.monotonic() + max(self.every, cost / SHARE)
 
     def end(self, saved: Saved) -> None:
