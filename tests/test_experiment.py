@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import itertools
 import sys
 from dataclasses import dataclass, replace
 
@@ -109,26 +110,26 @@ def test_what_is_done_is_not_done_again(make_config, monkeypatch):
     assert (again.row, again.was_done, first.was_done) == (first.row, True, False)
 
 
-@pytest.mark.parametrize("name", [FILE, "model.onnx", "history.csv", "SHA256SUMS", "config.yaml"])
-@pytest.mark.parametrize(
-    "damage", [lambda content: b"", lambda content: content[:-9], lambda content: content + b" x", None]
-)
-def test_what_is_damaged_is_set_aside_and_done_again(make_config, name, damage, caplog):
+def test_what_is_damaged_is_set_aside_and_done_again(make_config, caplog):
     first = experiment.run(make_config())
-    path = first.folder / name
-    if damage is None:
-        path.unlink()
-        path.mkdir()
-    else:
-        path.write_bytes(damage(path.read_bytes()))
-    again = experiment.run(make_config())
-    assert not again.was_done
-    assert {column: value for column, value in vars(again.row).items() if column not in TIMINGS} == {
-        column: value for column, value in vars(first.row).items() if column not in TIMINGS
-    }
-    assert f"{name}.damaged-1" in caplog.text
-    assert (first.folder / f"{name}.damaged-1").exists()
-    assert experiment.run(make_config()).was_done
+    damages = [lambda content: b"", lambda content: content[:-9], lambda content: content + b" x", None]
+    for name, damage in itertools.product([FILE, "model.onnx", "history.csv", "SHA256SUMS", "config.yaml"], damages):
+        caplog.clear()
+        path = first.folder / name
+        if damage is None:
+            path.unlink()
+            path.mkdir()
+        else:
+            path.write_bytes(damage(path.read_bytes()))
+        again = experiment.run(make_config())
+        assert not again.was_done, name
+        assert {column: value for column, value in vars(again.row).items() if column not in TIMINGS} == {
+            column: value for column, value in vars(first.row).items() if column not in TIMINGS
+        }
+        aside = f"{name}.damaged-{damages.index(damage) + 1}"
+        assert aside in caplog.text
+        assert (first.folder / aside).exists()
+        assert experiment.run(make_config()).was_done
 
 
 def test_the_row_of_another_run_is_no_row_of_this_one(make_config, caplog):
