@@ -130,6 +130,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
             ["compress=distill", "compress.teacher=null"],
             "compress.teacher=null is unknown: choose from auto, cnn_deep",
         ),
+        (["-m", "compress=distill,distill_quantize", "compress.teacher=mlp_simple"], "type ++compress.teacher=..."),
         (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
         (["-m", "model=glob(vgg*)"], "no run is asked for: model=glob(vgg*) matches nothing"),
         (["outputs=/proc/nothing"], "/proc/nothing"),

@@ -112,6 +112,10 @@ def unknown_setting(error: BaseException) -> str | None:
     if key in known and key not in GROUPS:
         group = key.partition(".")[0]
         owners = ",".join(known[key])
+        chosen = {name for text in sys.argv if text.startswith(f"{group}=") for name in text.split("=")[1].split(",")}
+        if chosen and chosen <= set(known[key]):
+            # In a multirun over choices, Hydra asks the default one for the setting.
+            return f"{key} is not a setting of the default {group}: in a multirun over {group}, type ++{key}=..."
         return f"{key} is not a setting of every {group} here, only of {owners}: type {group}={owners} beside it"
     if key in known:
         added = re.search(rf"use (\+{key}=.*)", str(error))
