@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from kdbench.errors import CannotRead, CannotWrite, DamagedFile
@@ -26,25 +26,43 @@ def write(path: Path, content: bytes) -> None:
 
     After a kill at any moment `path` holds the old content or the new. Raises `CannotWrite`.
     """
-    with told(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{DRAFT}{path.name}-")
-        draft = Path(name)
-        try:
-            try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[os.write(handle, rest) :]
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            draft.chmod(0o644)  # mkstemp's own mode would shut out everyone else
-            if path.is_dir():
-                set_aside(path, "it is a folder")
-            os.replace(draft, path)  # noqa: PTH105 - Path.replace has no different meaning here
-        except BaseException:
+    with drafted({path: content}) as place:
+        place()
+
+
+@contextlib.contextmanager
+def drafted(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
+    """A context in which all of `files` are drafts on the disk, until its value is called to put them in place.
+
+    A disk that is full says so before any place is touched. Raises `CannotWrite`.
+    """
+    drafts: dict[Path, Path] = {}
+
+    def put() -> None:
+        for path, draft in drafts.items():
+            with told(path):
+                if path.is_dir():
+                    set_aside(path, "it is a folder")
+                os.replace(draft, path)  # noqa: PTH105 - Path.replace has no different meaning here
+
+    try:
+        for path, content in files.items():
+            with told(path):
+                handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{DRAFT}{path.name}-")
+                drafts[path] = Path(name)
+                try:
+                    rest = memoryview(content)
+                    while rest:
+                        rest = rest[os.write(handle, rest) :]
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+                drafts[path].chmod(0o644)  # mkstemp's own mode would shut out everyone else
+        yield put
+    finally:
+        for draft in drafts.values():
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-            raise
 
 
 def read(path: Path) -> bytes:

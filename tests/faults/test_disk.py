@@ -64,6 +64,23 @@ def test_a_failing_disk_is_one_clear_line_and_the_same_command_goes_on(
     assert drafts(outputs) == []
 
 
+@pytest.mark.parametrize("call", ["write", "fsync"])
+@pytest.mark.parametrize("typed", ["again=true", "again=true data.root=/elsewhere"])
+def test_a_run_made_once_more_on_a_failing_disk_keeps_its_row(tmp_path, call, typed):
+    outputs = tmp_path / "outputs"
+    assert main([*SWEEP, "compress=quantize"]) == 0
+    before = contents(outputs)
+    for after in range(12):
+        with failing(call, errno.ENOSPC, outputs, after) as failed:
+            status = main([*SWEEP, "compress=quantize", *typed.split()])
+        assert contents(outputs) == before, after
+        assert drafts(outputs) == []
+        if not failed:
+            assert status == 0
+            break
+    assert after > 2  # something failed before, and more than the record of the command
+
+
 def test_a_full_disk_stops_a_sweep_and_says_what_to_type(tmp_path, capsys):
     with failing("write", errno.ENOSPC, tmp_path / "outputs", 12):
         assert main([*SWEEP, VARIANTS]) == 1

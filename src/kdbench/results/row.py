@@ -85,7 +85,12 @@ NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not 
 
 
 def write(row: Row, folder: Path) -> None:
-    """Write `row` to `folder`/metrics.csv, under its own checksum; the file is there whole or not at all.
+    """Write `row` to `folder`/metrics.csv; the file is there whole or not at all."""
+    durable.write(folder / FILE, as_csv(row))
+
+
+def as_csv(row: Row) -> bytes:
+    """Return `row` as a CSV file, under its own checksum.
 
     Raises `NotFinite` if a number is infinite or NaN, and `ValueError` for text that is not `allowed`:
     `read` would refuse both.
@@ -100,7 +105,7 @@ def write(row: Row, folder: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*values, SEAL])
     writer.writerow([*values.values(), seal(values)])
-    durable.write(folder / FILE, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def seal(values: Mapping[str, str]) -> str:

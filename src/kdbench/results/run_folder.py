@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +21,7 @@ from yaml import YAMLError
 from kdbench import durable, foreign_yaml, locks
 from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
 from kdbench.errors import DamagedFile
-from kdbench.results.row import FILE, Row, read, write
+from kdbench.results.row import FILE, Row, as_csv, read
 from kdbench.sealed import checksum
 
 if TYPE_CHECKING:
@@ -122,16 +122,17 @@ class RunFolder:
         files = {ARTIFACT: artifact, HISTORY: text.getvalue().encode(), CONFIG: self._configuration()}
         files[SUMS] = sums(files)
         fresh = {name: content for name, content in files.items() if not self._holds(name, content)}
-        if fresh:
-            with durable.told(self.path / FILE):
-                # An old row must not stand beside a new artifact, not even for a moment.
-                (self.path / FILE).unlink(missing_ok=True)
-        for name, content in fresh.items():
-            durable.write(self.path / name, content)
-        write(row, self.path)
+        whole = {self.path / name: content for name, content in (fresh | {FILE: as_csv(row)}).items()}
+        with durable.drafted(whole) as place:
+            if fresh:
+                with durable.told(self.path / FILE):
+                    # An old row must not stand beside a new artifact, not even for a moment.
+                    (self.path / FILE).unlink(missing_ok=True)
+            place()
 
     def _configuration(self) -> bytes:
-        return OmegaConf.to_yaml(_plain(asdict(self.config))).encode()
+        # Whether it was asked for once more is nothing that a run is: the same settings are the same bytes.
+        return OmegaConf.to_yaml(_plain(asdict(replace(self.config, again=False)))).encode()
 
     def _kept(self, name: str) -> bytes | None:
         """Return what a file of a finished run holds, or, once that is reported, None if there is no such file."""
