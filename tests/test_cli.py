@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.cli import main
+from kdbench.errors import BadSetting
 from kdbench.results.collect import collect
 from kdbench.results.row import write
 from tests.conftest import make_row
@@ -124,7 +125,8 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["outputs="], "outputs= names no folder"),
         (["experiment=smoke"], "experiment is not chosen yet: type +experiment=smoke"),
         (["data=mnist_5k;rm"], "'data=mnist_5k;rm' cannot be read: type SETTING=VALUE, in quotes if need be"),
-        (["seed=0,1"], "seed=0,1 is several values: -m makes a run for each, seed=[0,1] is one list"),
+        (["seed=0,1"], "seed=0,1 is several values: -m makes a run for each"),
+        (["model.widths=8,9"], "-m makes a run for each, model.widths=[8,9] is one list"),
         (["data.fallback=none"], "data.fallback=none is unknown: choose from null, fashion_mnist"),
         (
             ["compress=distill", "compress.teacher=null"],
@@ -201,7 +203,7 @@ def test_status_names_what_failed_and_the_command_that_finishes_it(capsys):
     out = capsys.readouterr().out
     assert "1 done, 1 failed" in out
     assert "train.lr=1e+30: mlp_simple baseline seed 0 diverged in epoch 1" in out
-    assert "would fail again: change its settings" in out
+    assert "would fail again as it is: change its settings" in out
     next(Path("outputs/runs/mnist_5k").glob("*/metrics.csv")).unlink()
     assert main(["status"]) == 1
     assert f"to finish it, type it again: kdbench {' '.join(typed)}\n" in capsys.readouterr().out
@@ -228,6 +230,22 @@ def test_a_slip_of_the_finger_is_no_work_to_come_back_to(capsys):
     assert "2 of 2 runs failed" in capsys.readouterr().err
     assert main(["status"]) == 1
     assert "nothing was started" in capsys.readouterr().err
+
+
+def test_work_that_was_cut_off_and_is_refused_now_is_still_to_be_done(capsys, monkeypatch):
+    for typed in (["run", *QUICK], ["run", "-m", *QUICK, "seed=0,1"]):
+        with monkeypatch.context() as cut:
+            cut.setattr("kdbench.experiment.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                main(typed)
+        with monkeypatch.context() as refusing:
+            refusing.setattr("kdbench.experiment.steps", lambda *_: (_ for _ in ()).throw(BadSetting("not now")))
+            assert main(typed) == 1
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "1 failed" in out
+    assert "2 failed" in out
 
 
 def test_the_seeds_of_each_variant_of_a_sweep_are_trained_at_once_if_asked(monkeypatch):

@@ -123,7 +123,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path, capsys):
     assert "there is no folder" in capsys.readouterr().err
     write(make_row(), tmp_path)
     assert main(["verify", str(tmp_path)]) == 1
-    assert "holds no model.onnx: give the folder as the run left it" in capsys.readouterr().err
+    assert "holds no model.onnx: give the folder as this version" in capsys.readouterr().err
 
 
 def model(node, initializer=(), domain=""):

@@ -118,7 +118,7 @@ def load(content: bytes) -> ModelProto:
     if file.functions or domains - {"", "ai.onnx"}:
         raise DamagedFile("it uses operators that are not ONNX's own")
     if any(a.HasField("g") or a.graphs for node in inside for a in node.attribute):
-        raise DamagedFile("it holds loops or branches, which kdbench never writes, and which might never end")
+        raise DamagedFile("it holds loops or branches, which might never end")
     if file.graph.sparse_initializer or any(a.HasField("sparse_tensor") for node in inside for a in node.attribute):
         raise DamagedFile("it holds sparse tensors, which kdbench never writes")
     tensors = [*file.graph.initializer, *attribute_tensors(file.graph)]

@@ -102,7 +102,7 @@ def sweep(place: Path, name: str, older_than: float = 0.0) -> None:
 def set_aside(path: Path, why: object) -> Path:
     """Rename something damaged to a name that says so, report it, and return that name. Raises `CannotWrite`."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
     with told(path):
         try:

@@ -59,7 +59,9 @@ class Session:
     rows: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)  # the jobs of a multirun
-    slips: int = 0  # of them, those that were refused for their settings, and never did better
+    new: bool = False  # the command was never given before
+    begun: set[str] = field(default_factory=set)  # the jobs that never were before, by their keys
+    slips: int = 0  # jobs that were refused for their settings, and never got further
     replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
     # Of a multirun's variants that no job has begun yet: the seeds of all their jobs.
     seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class SweepBar(Callback):
             fail(BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing"), [])
             return
         try:
-            Ledger(outputs_of(config)).command(session.typed, jobs)
+            session.new = Ledger(outputs_of(config)).command(session.typed, jobs)
         except CannotWrite as error:
             fail(error, ["the sweep"])
 
@@ -108,7 +110,7 @@ class SweepBar(Callback):
             perform(job, wait=True)
         if session.bar is not None:
             session.bar.close()
-        if session.slips and session.slips == len(session.asked):
+        if session.new and session.slips and session.slips == len(session.asked):
             Ledger(outputs_of(config)).withdraw(session.typed, session.asked)
 
 
@@ -123,7 +125,7 @@ def task(composed: DictConfig) -> None:
         job = Job(typed, config, told.runtime.choices["data"])
         alone = told.mode == RunMode.RUN
         if alone:
-            Ledger(config.outputs).command(session.typed, [typed])
+            session.new = Ledger(config.outputs).command(session.typed, [typed])
     except Exception as error:
         fail(error, typed, Ledger(outputs_of(composed)) if told.mode == RunMode.MULTIRUN else None)
         if elsewhere:
@@ -144,7 +146,8 @@ def perform(job: Job, wait: bool, raises: bool = False) -> None:
         with locks.held(ledger.lock(job.typed), str(job), wait):
             from kdbench import experiment  # brings torch, which bad settings need not wait for
 
-            ledger.begun(job.typed)
+            if ledger.begun(job.typed):
+                session.begun.add(ledger.key(job.typed))
             result = experiment.run(job.config, seeds)
             ledger.done(job.typed, result.folder)
     except Busy:
@@ -203,12 +206,12 @@ def fail(error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -
     tqdm.write(prefix + message, file=sys.stderr)
     if ledger is None:
         return
-    before = ledger.outcome(typed)
-    slip = isinstance(error, BadSetting) and (before is None or before.run is None)
+    # A slip of the finger is not work to come back to; what was cut off before is, though it may be refused now.
+    slip = isinstance(error, BadSetting) and (ledger.outcome(typed) is None or ledger.key(typed) in session.begun)
     session.slips += slip
     with contextlib.suppress(CannotWrite):
-        if slip and not several:
-            ledger.withdraw(session.typed, [typed])  # a slip of the finger is not work to come back to
+        if slip and session.new and not several:
+            ledger.withdraw(session.typed, [typed])
         else:
             ledger.failed(typed, message, final=isinstance(error, BadSetting | NotFinite | Collapsed))
 
@@ -276,7 +279,7 @@ def ordered(arguments: Sequence[str]) -> list[str]:
 
 def expanded(text: str) -> str:
     """Return a setting with the user's home for the `~` of a folder, which the shell leaves and Hydra refuses."""
-    folder = re.fullmatch(r"(outputs|data\.root|data\.cache)=(['\"]?)(~.*?)\2", text)
+    folder = re.fullmatch(r"(outputs|data\.root|data\.cache)=(['\"]?)(~(?:/[^,]*?)?)\2", text)
     return text if folder is None else f"{folder[1]}='{Path(folder[3]).expanduser()}'"
 
 

@@ -53,15 +53,26 @@ def sizes_if_trusted(model: dict[str, Any]) -> tuple[str, str]:
 def sizes(model: dict[str, Any]) -> tuple[str, str]:
     """Return trainable parameters and multiply-adds for one image, with thousands separated."""
     import torch
+
+    try:
+        # Shapes alone: whoever lists sizes need not have the memory for them.
+        with torch.device("meta"):
+            return counted(model)
+    except RuntimeError:  # of a model that looks at values, too
+        return counted(model)
+
+
+def counted(model: dict[str, Any]) -> tuple[str, str]:
+    """Build the model on the device of the context, and count."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from kdbench.models.network import build, parameters
 
     model.pop("teacher", None)
     model.pop("defaults", None)
-    # Shapes alone: whoever lists sizes need not have the memory for them.
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        network = build(model, 0, (0.0, 1.0)).eval()
+    network = build(model, 0, (0.0, 1.0)).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 1, 28, 28))
     # It counts a multiply-add as two operations.
     return f"{parameters(network):,}", f"{counter.get_total_flops() // 2:,}"

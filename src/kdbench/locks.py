@@ -35,8 +35,9 @@ def held(path: Path, what: str, wait: bool = True, quiet: bool = False) -> Itera
         except Timeout:
             if not wait:
                 raise Busy(f"{what}: another process is at it") from None
-            with contextlib.suppress(Timeout):
-                lock.acquire(timeout=QUIET_SECONDS if quiet else 0, poll_interval=POLL_SECONDS)
+            if quiet:
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=QUIET_SECONDS, poll_interval=POLL_SECONDS)
             if not lock.is_locked:
                 log.warning("%s: another process is at it; waiting for it", what)
                 lock.acquire(poll_interval=POLL_SECONDS)
@@ -56,7 +57,7 @@ def taken(path: Path) -> bool:
     try:
         # Shared, so that two who ask do not take each other for an owner.
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # the latter is what some file systems answer
         return True
     except OSError:  # a file system without locks
         return False

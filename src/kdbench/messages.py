@@ -94,7 +94,8 @@ def several_values(error: BaseException) -> str | None:
     listed = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", str(error))
     if listed:
         name, values = listed.groups()
-        return f"{name}={values} is several values: -m makes a run for each, {name}=[{values}] is one list"
+        one = f", {name}=[{values}] is one list" if "." in name else ""
+        return f"{name}={values} is several values: -m makes a run for each{one}"
     twice = re.match(r"Multiple values for ([^.]+)\. To override a value use 'override [^:]+: (.*)'", str(error))
     if twice:
         group, name = twice.groups()

@@ -106,9 +106,7 @@ def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
     row = read(folder / FILE)
     for name in (*SUMMED, SUMS):
         if not (folder / name).exists():
-            raise BadSetting(
-                f"{folder} holds no {name}: give the folder as the run left it, a row alone is not enough"
-            )
+            raise BadSetting(f"{folder} holds no {name}: give the folder as this version of kdbench leaves it")
     files = {name: durable.read(folder / name) for name in (*SUMMED, SUMS)}
     config = load_config(folder)
     if config.hash != row.config_hash:

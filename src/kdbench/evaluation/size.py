@@ -28,7 +28,7 @@ def gzip_bytes(content: bytes) -> int:
 def zero_weights(file: ModelProto) -> int:
     """Count the weights that are zero: stored as 0, or, in an int8 layer, as the layer's zero point."""
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in file.graph.initializer}
-    zeros = 0
+    zeros = {}
     for node in weighted(file):
         weight = arrays[node.input[WEIGHT_INPUT[node.op_type]]]
         zero: np.ndarray | int = 0
@@ -36,8 +36,9 @@ def zero_weights(file: ModelProto) -> int:
             zero = arrays[node.input[WEIGHT_ZERO_POINT]]
             if zero.ndim and node.op_type == "ConvInteger":
                 zero = zero.reshape(-1, *[1] * (weight.ndim - 1))
-        zeros += int((weight == zero).sum())
-    return zeros
+        # By its name: a weight that several layers share is stored once.
+        zeros[node.input[WEIGHT_INPUT[node.op_type]]] = int((weight == zero).sum())
+    return sum(zeros.values())
 
 
 def macs(file: ModelProto) -> int:

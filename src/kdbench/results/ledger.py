@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdbench import durable, locks
-from kdbench.choices import defaults
+from kdbench.choices import GROUPS, config_dir, defaults, options
 from kdbench.config import digest
 from kdbench.errors import BadSetting, CannotRead, DamagedFile
 from kdbench.results.row import FILE
@@ -49,11 +50,13 @@ class Ledger:
         self.outputs = outputs
         self.folder = outputs / "ledger"
 
-    def command(self, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
-        """Remember that a command was given."""
+    def command(self, arguments: Sequence[str], jobs: Sequence[Job]) -> bool:
+        """Remember that a command was given, and return whether it never was before."""
+        new = not (self.folder / "commands" / f"{command_name(arguments, jobs)}.json").exists()
         record: dict[str, object] = {"arguments": list(arguments), "jobs": [list(job) for job in jobs]}
         record |= {"when": time.time(), "where": str(Path.cwd()), "outputs": str(self.outputs.absolute())}
         self._write("commands", command_name(arguments, jobs), record)
+        return new
 
     def commands(self) -> tuple[list[Command], list[str]]:
         """Return the commands in the order in which they were given, and a line for each damaged record."""
@@ -66,7 +69,8 @@ class Ledger:
                 places = text(record["where"]), text(record["outputs"])
                 found.append(Command(path.stem, arguments, jobs, float(record["when"]), *places))
             except (OSError, KeyError, TypeError, ValueError, OverflowError, DamagedFile, CannotRead) as error:
-                damaged.append(f"{path}: not the record of a command ({error}); --forget {path.stem} removes it")
+                forget = shlex.join(["kdbench", "status", str(self.outputs), "--forget", path.stem])
+                damaged.append(f"{path}: not the record of a command ({error}); to remove it: {forget}")
         return sorted(found, key=lambda command: command.when), sorted(damaged)
 
     def forget(self, name: str) -> None:
@@ -83,11 +87,15 @@ class Ledger:
         for job in jobs:
             self._path(job).unlink(missing_ok=True)
 
-    def begun(self, job: Job) -> None:
-        """Remember that a job was begun, until it ends; of one that ended well before, nothing changes."""
+    def begun(self, job: Job) -> bool:
+        """Remember that a job was begun, until it ends; of one that ended well before, nothing changes.
+
+        Return whether it never was before.
+        """
         outcome = self.outcome(job)
         if outcome is None or outcome.run is None:
             self._write("jobs", self.key(job), {"run": None, "error": None, "final": False})
+        return outcome is None
 
     def done(self, job: Job, folder: Path) -> None:
         """Remember the folder of a job's run."""
@@ -98,9 +106,9 @@ class Ledger:
     def failed(self, job: Job, reason: str, final: bool) -> None:
         """Remember why a job failed; `final`: another try would fail alike. A row that stands is not forgotten."""
         before = self.outcome(job)
-        if before is not None and before.run is not None and (self.outputs / before.run / FILE).exists():
-            return
-        self._write("jobs", self.key(job), {"run": None, "error": reason, "final": final})
+        stands = before is not None and before.run is not None and (self.outputs / before.run / FILE).exists()
+        run = before.run if before is not None and stands else None
+        self._write("jobs", self.key(job), {"run": run, "error": reason, "final": final})
 
     def outcome(self, job: Job) -> Outcome | None:
         """Return how a job ended last, or None if nothing readable is known of it."""
@@ -122,8 +130,8 @@ class Ledger:
         """Return 16 hex digits that are equal for settings that come to the same."""
         last = {text.lstrip("+~").partition("=")[0]: text for text in job}
         kept = {text for name, text in last.items() if name not in ASIDE and not name.startswith("hydra")}
-        if "experiment" not in last:  # which could change what holds where nothing is typed
-            kept -= defaults()
+        if not any(name.startswith("experiment") for name in last) and ships_all(last):
+            kept -= defaults()  # which an experiment or a YAML of one's own could change
         return digest(sorted(kept))[:16]
 
     def _path(self, job: Job) -> Path:
@@ -134,6 +142,12 @@ class Ledger:
         with locks.held(self.outputs / "locks" / "ledger", "the ledger", quiet=True):
             durable.sweep(path.parent, path.name)
             durable.write(path, seal_record(name, record))
+
+
+def ships_all(settings: Mapping[str, str]) -> bool:
+    """Whether the choices among `settings`, as typed, by their names, are all kdbench's own."""
+    chosen = {group: settings[group].partition("=")[2] for group in GROUPS if group in settings}
+    return all(name in options(group, [config_dir()]) for group, name in chosen.items())
 
 
 def command_name(arguments: Sequence[str], jobs: Sequence[Job]) -> str:

@@ -79,7 +79,7 @@ IDENTIFIERS = {
 }
 FRACTIONS = {"accuracy", "ece", "agreement", "teacher_accuracy", "val_accuracy"}
 DIVISORS = {"test_images", "size_bytes", "baseline_size_bytes"}  # which are never 0
-HASH = re.compile(r"-seed\d+-([0-9a-f]{8})$")  # the `config_hash` at the end of the name of a run's folder
+RUN = re.compile(r".+-.+-seed\d+-([0-9a-f]{8})")  # the name of a run's folder ends in the `config_hash`
 NAMES = [field.name for field in fields(Row)]
 NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not in get_args(kind)]
 
@@ -147,7 +147,7 @@ def read(path: Path) -> Row:
     if named.pop(SEAL) != seal(named):
         raise DamagedFile(f"{path}: altered since it was written (its checksum differs)")
     row = Row(**{name: _parse(path, name, named[name]) for name in NAMES})
-    told = HASH.search(path.parent.name)
+    told = RUN.fullmatch(path.parent.name)
     if told and told[1] != row.config_hash:
         raise DamagedFile(f"{path}: it is the row of another run")
     return row

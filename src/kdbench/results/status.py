@@ -14,8 +14,7 @@ from kdbench.arguments import Arguments
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError, printable
 from kdbench.results.ledger import Command, Job, Ledger
 from kdbench.results.row import FILE, read
-from kdbench.results.run_folder import ARTIFACT
-from kdbench.sealed import checksum
+from kdbench.results.run_folder import SUMMED, SUMS, damage
 
 STATES = ("done", "running", "failed", "missing")
 
@@ -44,11 +43,13 @@ def main(arguments: Sequence[str]) -> int:
         ledger.forget(options.forget)
     commands, damaged = ledger.commands()
     for message in damaged:
-        print(f"skipped {message}", file=sys.stderr)
+        print(f"skipped {printable(message)}", file=sys.stderr)
     if not commands and options.forget is not None:
         return 0
     if not commands:
-        above = [folder for folder in options.folder.absolute().parents if Ledger(folder).folder.is_dir()]
+        above = [
+            folder for folder in options.folder.absolute().parents if (Ledger(folder).folder / "commands").is_dir()
+        ]
         if above:
             raise BadSetting(
                 f"nothing was started under {options.folder}: give the folder above it: kdbench status {above[0]}"
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     known: dict[str, State] = {}
     unfinished = False
     for command in commands:
-        states = [known.setdefault(ledger.key(job), state(ledger, job)) for job in command.jobs]
+        jobs = {ledger.key(job): job for job in command.jobs}
+        known |= {key: state(ledger, job) for key, job in jobs.items() if key not in known}
+        states = [known[ledger.key(job)] for job in command.jobs]
         unfinished |= any(one.name in ("failed", "missing") for one in states)
         print("\n".join(map(printable, told(command, states, options.folder, options.all))) + "\n")
     return 1 if unfinished or damaged else 0
@@ -82,12 +85,14 @@ def state(ledger: Ledger, job: Job) -> State:
     except DamagedFile as error:
         return State("missing", str(error))
     try:
-        artifact = durable.read(folder / ARTIFACT)
+        found = damage(row, {name: durable.read(folder / name) for name in (*SUMMED, SUMS)})
     except KdbenchError as error:
         return State("missing", f"{folder}: {error}")
-    if checksum(artifact) != row.artifact_sha256:
-        return State("missing", f"{folder / ARTIFACT} is not the file that its row describes")
-    return State("done", f"{row.accuracy:.2%}, {folder}")
+    if found:
+        name, why = found
+        return State("missing", f"{folder / name} is damaged: {why}")
+    later = f"; a later try failed: {outcome.error}" if outcome.error else ""
+    return State("done", f"{row.accuracy:.2%}, {folder}{later}")
 
 
 def told(command: Command, states: Sequence[State], outputs: Path, everything: bool) -> list[str]:
@@ -98,7 +103,7 @@ def told(command: Command, states: Sequence[State], outputs: Path, everything: b
     if Path(command.outputs).resolve() != outputs.resolve():  # moved or copied since
         kept = [text for text in command.arguments if not text.startswith("outputs=")]
         to_go_on = "kdbench " + shlex.join([*kept, f"outputs={outputs.absolute()}"])
-    if Path(command.where) != Path.cwd():
+    if Path(command.where) != Path.cwd() and Path(command.where).is_dir():
         to_go_on = f"cd {shlex.quote(command.where)} && {to_go_on}"
     lines = [again, "  " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)]
     for job, one in zip(command.jobs, states, strict=True):
@@ -110,6 +115,7 @@ def told(command: Command, states: Sequence[State], outputs: Path, everything: b
     if any(one.final for one in states):
         forget = shlex.join(["kdbench", "status", str(outputs), "--forget", command.name])
         lines.append(
-            f"what failed would fail again: change its settings, or take the command off this list: {forget}"
+            "what failed would fail again as it is: change its settings, or what they name, or take it off the list: "
+            + forget
         )
     return lines

@@ -49,7 +49,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return Markdown that shows `text`: a link or an image in a row of somebody else stays a text."""
+    """Return Markdown that shows `text`: brackets of somebody else make no link and no image."""
     return text.replace("[", "\\[").replace("]", "\\]")
 
 

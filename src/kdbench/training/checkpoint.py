@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class Checkpoint:
         self.begun = 0  # fits of this process
         self.due_at = time.monotonic() + self.every
         durable.sweep(self.path.parent, self.path.name)
-        if self.path.exists():
+        if os.path.lexists(self.path):
             try:
                 self.account, self.fits = decode(unseal(self.path.name, durable.read(self.path)))
             except DamagedFile as error:
@@ -121,5 +122,5 @@ def decode(content: bytes) -> tuple[Account, list[Saved]]:
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             fits.append(Saved(own, record | {"step": int(record["step"])}))
         return Account(**told["account"]), fits
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedFile(f"it is not a checkpoint: {error}") from error
