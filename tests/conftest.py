@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
-from kdbench.data import embedded
+from kdbench.data import mnist_5k as embedded
 from kdbench.data.splits import Split, Splits
 from kdbench.results.row import Row
+from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
 from kdbench.training.runtime import Runtime
 
 
@@ -58,7 +58,7 @@ def make_config(tmp_path: Path):
 
     def make(compress: str = "baseline", *steps: dict[str, Any], **changes: Any) -> Config:
         config = Config(
-            data=DataConfig("mnist_5k", {"_target_": "kdbench.data.embedded.load"}, None, tmp_path),
+            data=DataConfig("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path),
             fallback=None,
             network=mlp(),
             compress=CompressConfig(compress, steps, ""),

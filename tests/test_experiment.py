@@ -13,7 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 from onnx.reference import ReferenceEvaluator
 
-from kdbench import artifact, experiment
+from kdbench import experiment
+from kdbench.artifact import export as exporting
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed, NotFinite
@@ -23,14 +24,14 @@ from kdbench.training import runtime
 from tests.conftest import mlp
 from tests.models.test_models import shipped
 
-QUANTIZE = {"_target_": "kdbench.compress.quantize.DynamicInt8"}
+QUANTIZE = {"_target_": "kdbench.compress.quantize.dynamic_int8.DynamicInt8"}
 PRUNE = {
-    "_target_": "kdbench.compress.prune.GlobalMagnitude",
+    "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
     "sparsity": 0.9,
     "finetune_epochs": 1,
     "finetune_lr_scale": 0.3,
 }
-DISTILL = {"_target_": "kdbench.compress.distill.Distill", "temperature": 4, "alpha": 0.1}
+DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
 
 TIMINGS = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"}
 
@@ -98,7 +99,7 @@ def test_the_same_run_gives_the_same_row_but_for_timings(make_config, tmp_path):
 
 def test_the_same_configuration_finds_its_folder_again_and_trains_nothing(make_config, monkeypatch):
     first = experiment.run(make_config())
-    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained again"))
     again = experiment.run(make_config(again=True))
     assert again.folder == first.folder
     assert again.row.train_seconds == first.row.train_seconds
@@ -169,10 +170,10 @@ def test_the_test_split_is_read_once_by_each_file_and_a_network_is_exported_once
     from kdbench.evaluation import measure, predictions
 
     read_splits, exports = [], []
-    predict, export = predictions.predict, artifact.export
+    predict, export = predictions.predict, exporting.export
     monkeypatch.setattr(measure, "predictions", predictions.Predictions())
     monkeypatch.setattr(predictions, "predict", lambda *given: read_splits.append(len(given[1])) or predict(*given))
-    monkeypatch.setattr(artifact, "export", lambda network: exports.append(network) or export(network))
+    monkeypatch.setattr(exporting, "export", lambda network: exports.append(network) or export(network))
     experiment.run(make_config())
     assert (read_splits, len(exports)) == ([1000], 1)
     experiment.run(make_config("quantize", QUANTIZE))
@@ -206,7 +207,7 @@ def test_a_row_says_what_auto_came_to_and_belongs_with_runs_that_asked_for_it_by
 
 def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them(make_config, monkeypatch):
     before = experiment.run(make_config())
-    monkeypatch.setattr("kdbench.targets._code", lambda file: "edited")
+    monkeypatch.setattr("kdbench.settings.targets._code", lambda file: "edited")
     after = experiment.run(make_config())
     assert after.folder == before.folder
     assert after.row.variant_hash != before.row.variant_hash
@@ -255,7 +256,7 @@ def test_a_method_from_scratch_without_a_teacher_is_compared_with_its_trained_ba
 
 
 def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, monkeypatch):
-    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(BadSetting, match=r"model\.widths"):
         experiment.run(make_config("distill", DISTILL, network=mlp(widths=[0]), teacher=mlp(seed=1)))
 
@@ -272,8 +273,8 @@ def test_a_new_model_never_stands_beside_an_old_row(make_config, monkeypatch):
     first = experiment.run(make_config())
     replace_file = os.replace
     monkeypatch.setattr(os, "replace", lambda draft, path: 1 / 0 if path.name == FILE else replace_file(draft, path))
-    monkeypatch.setattr("kdbench.targets._code", lambda file: "edited")
-    monkeypatch.setattr("kdbench.artifact.bare", lambda file: file)  # another file
+    monkeypatch.setattr("kdbench.settings.targets._code", lambda file: "edited")
+    monkeypatch.setattr("kdbench.artifact.export.bare", lambda file: file)  # another file
     with pytest.raises(ZeroDivisionError):
         experiment.run(make_config())
     assert not (first.folder / FILE).exists()
@@ -330,7 +331,7 @@ def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(
 
     alone = [experiment.run(config(seed, outputs=tmp_path / "alone")).row for seed in (0, 3)]
     first = experiment.run(config(0, seeds_together="always"), seeds=[0, 3]).row
-    monkeypatch.setattr("kdbench.trainer.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained again"))
     second = experiment.run(config(3, seeds_together="always")).row
     for own, together in zip(alone, [first, second], strict=True):
         assert together.config_hash == own.config_hash
@@ -347,7 +348,7 @@ def test_seeds_are_trained_at_once_only_where_it_pays_or_is_asked_for(make_confi
 
 
 def test_what_cannot_be_trained_at_once_is_trained_alone_and_said(make_config, monkeypatch, caplog):
-    monkeypatch.setattr("kdbench.training.meeting.fit_all", lambda *_: 1 / 0)
+    monkeypatch.setattr("kdbench.training.together.fit_all", lambda *_: 1 / 0)
     caplog.set_level("WARNING", logger="kdbench")
     row = experiment.run(make_config(seeds_together="always"), seeds=[0, 1]).row
     assert row.accuracy > 0.2

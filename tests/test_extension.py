@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import targets
-from kdbench.cli import main
+from kdbench.cli.main import main
 from kdbench.results.collect import collect
+from kdbench.settings import targets
 
 README = Path(__file__).parents[1] / "README.md"
 

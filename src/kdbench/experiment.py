@@ -10,21 +10,22 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from kdbench import artifact, targets
-from kdbench.artifact import Artifact, Artifacts
+from kdbench.artifact import export as exporting
+from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.compress.step import FileStep, NetworkStep
-from kdbench.config import Config, digest
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
 from kdbench.evaluation.measure import measure, versions
+from kdbench.networks import Networks, Trained, Trainer
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
-from kdbench.trainer import Networks, Trained, Trainer
+from kdbench.settings import targets
+from kdbench.settings.config import Config, digest
+from kdbench.storage.store import Store
 from kdbench.training import runtime
-from kdbench.training.meeting import Job, meet
 from kdbench.training.runtime import Runtime
-from kdbench.training.store import Store
+from kdbench.training.together import Job, meet
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def export(networks: Networks, file_steps: list[FileStep], store: Store) -> Arti
 def exported(trained: Trained, store: Store) -> ModelProto:
     """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
     exporters = {package: version(package) for package in ("onnx", "onnxscript")}
-    identity = {"export of": trained.key, "format": artifact.FORMAT, **exporters}
+    identity = {"export of": trained.key, "format": exporting.FORMAT, **exporters}
     key = digest(identity)[:32]
     content = store.file(key)
     if content is not None:
@@ -142,6 +143,6 @@ def exported(trained: Trained, store: Store) -> ModelProto:
         content = store.file(key)  # another process may have been at it
         if content is not None:
             return ModelProto.FromString(content)
-        file = artifact.export(trained.network)
+        file = exporting.export(trained.network)
         store.put_file(key, file.SerializeToString(deterministic=True), identity)
     return file

@@ -1,6 +1,6 @@
 import torch
 
-from kdbench.benchmark import ceiling
+from benchmark import ceiling
 from kdbench.models.cnn import CNN
 from kdbench.models.resnet import ResNet
 

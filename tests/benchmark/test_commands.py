@@ -1,6 +1,6 @@
 import pytest
 
-from kdbench.benchmark import commands
+from benchmark import commands
 
 
 def test_memory_is_that_of_the_command_and_not_of_who_started_it():

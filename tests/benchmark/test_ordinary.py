@@ -1,7 +1,7 @@
 import torch
+from benchmark.ordinary import DEVIATION, MEAN, Images, Ordinary, Tutorial
 from torch import nn
 
-from kdbench.benchmark.ordinary import DEVIATION, MEAN, Images, Ordinary, Tutorial
 from kdbench.models.network import parameters
 
 

@@ -1,6 +1,5 @@
 import pytest
-
-from kdbench.benchmark.race import Race, race, spread
+from benchmark.race import Race, race, spread
 
 
 def test_the_two_run_in_turn_and_the_ratio_is_of_medians():

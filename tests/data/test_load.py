@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from kdbench.config import DataConfig
 from kdbench.data import load as loading
 from kdbench.errors import DataUnavailable
+from kdbench.settings.config import DataConfig
 
 
 def unavailable(root, cache):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdbench import artifact
-from kdbench.artifact import Artifact
-from kdbench.compress.quantize import DynamicInt8
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact
+from kdbench.artifact.session import session
+from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.evaluation import predictions
 from kdbench.evaluation.predictions import Predictions, pixels, predict
 from kdbench.models.cnn import CNN
@@ -32,8 +33,8 @@ def test_pixels_lie_between_zero_and_one(digits):
 
 def test_workers_give_the_logits_of_one_to_the_last_bit(digits):
     torch.manual_seed(0)
-    file = Artifact(DynamicInt8()(artifact.export(CNN([4], 1, "average").eval())))
-    run = artifact.session(file.content, 1)
+    file = Artifact(DynamicInt8()(export(CNN([4], 1, "average").eval())))
+    run = session(file.content, 1)
     assert np.array_equal(predict(run, digits.test, 2), predict(run, digits.test))
 
 
@@ -43,7 +44,7 @@ def test_a_file_runs_once_for_each_data_set(digits, monkeypatch):
         predictions, "session", lambda content, threads: lambda images: runs.append(1) or images[:, 0, 0]
     )
     network = CNN([2], 1, "average").eval()
-    file, twin = Artifact(artifact.export(network)), Artifact(artifact.export(copy.deepcopy(network)))
+    file, twin = Artifact(export(network)), Artifact(export(copy.deepcopy(network)))
     known = Predictions()
     first = known.of(file, digits.test, "digits", 1)
     once = len(runs)

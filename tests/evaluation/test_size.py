@@ -5,9 +5,9 @@ import torch
 from tests.models.test_models import shipped
 from torch import nn
 
-from kdbench import artifact
-from kdbench.compress.prune import GlobalMagnitude, prunable
-from kdbench.compress.quantize import DynamicInt8
+from kdbench.artifact.export import export
+from kdbench.compress.prune.global_magnitude import GlobalMagnitude, prunable
+from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.compress.step import Task
 from kdbench.evaluation import size
 from kdbench.models.mlp import MLP
@@ -22,13 +22,13 @@ def network():
 def test_zeros_in_the_file_are_those_of_the_network(network):
     pruned = GlobalMagnitude(0.9, 0, 1)(network, Task(lambda *_, **__: None))
     expected = round(0.9 * sum(weight.numel() for weight in prunable(network)))
-    assert size.zero_weights(artifact.export(network)) == 0
-    assert size.zero_weights(artifact.export(pruned)) == expected
+    assert size.zero_weights(export(network)) == 0
+    assert size.zero_weights(export(pruned)) == expected
 
 
 def test_quantization_keeps_zeros_and_rounds_small_weights_to_more(network):
     pruned = GlobalMagnitude(0.5, 0, 1)(network, Task(lambda *_, **__: None))
-    file = artifact.export(pruned)
+    file = export(pruned)
     assert size.zero_weights(DynamicInt8()(file)) >= size.zero_weights(file)
 
 
@@ -40,23 +40,23 @@ def test_zeros_in_an_int8_layer_are_its_zero_point():
             if isinstance(module, nn.Linear):
                 module.weight.copy_(torch.where(torch.rand_like(module.weight) < 0.5, 1.0, 0.0))
     expected = sum(int((weight == 0).sum()) for weight in prunable(layer))
-    assert size.zero_weights(DynamicInt8()(artifact.export(layer.eval()))) == expected
+    assert size.zero_weights(DynamicInt8()(export(layer.eval()))) == expected
 
 
 def test_weight_bytes_of_a_plain_network_are_four_a_number():
-    file = artifact.export(MLP([5]).eval())
+    file = export(MLP([5]).eval())
     weights = 784 * 5 + 5 + 5 * 10 + 10
     # Beside weights and biases the file holds only the two-number shape of the flattening.
     assert weights * 4 <= size.weight_bytes(file) <= weights * 4 + 16
 
 
 def test_multiply_adds_of_an_mlp_are_its_weights():
-    assert size.macs(artifact.export(MLP([5, 7]).eval())) == 784 * 5 + 5 * 7 + 7 * 10
+    assert size.macs(export(MLP([5, 7]).eval())) == 784 * 5 + 5 * 7 + 7 * 10
 
 
 def test_multiply_adds_of_a_convolution_are_kernel_times_positions():
     network = nn.Sequential(nn.Conv2d(1, 3, 5, stride=2), nn.Flatten(), nn.Linear(3 * 144, 10))
-    assert size.macs(artifact.export(network.eval())) == 3 * 25 * 12 * 12 + 3 * 144 * 10
+    assert size.macs(export(network.eval())) == 3 * 25 * 12 * 12 + 3 * 144 * 10
 
 
 def test_gzip_bytes_are_those_of_a_gzipped_file():

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tests.faults.processes import Fork, Start
 
-from kdbench import durable
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import ARTIFACT
-from kdbench.sealed import checksum
+from kdbench.storage import durable
+from kdbench.storage.checksums import checksum
 
 # Network and file steps, and a teacher that both students share, on data that come with a package; small networks,
 # but enough epochs for checkpoints, which are written as often as a hundredth of the time allows.

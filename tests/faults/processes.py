@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdbench import cli
+from kdbench.cli.main import main as cli
 
 # With what these import: all that a run, a table and charts need.
-IMPORTED = ["kdbench.experiment", "kdbench.launch", "kdbench.results.table", "kdbench.plots.command"]
+IMPORTED = ["kdbench.experiment", "kdbench.cli.launch", "kdbench.results.table", "kdbench.cli.plot"]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(IMPORTED)
 

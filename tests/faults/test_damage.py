@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from tests.conftest import make_row
 from torch import nn
 
-from kdbench import artifact
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact, load
+from kdbench.artifact.session import session
 from kdbench.data import idx
 from kdbench.errors import DamagedFile
 from kdbench.results.ledger import Ledger
 from kdbench.results.row import FILE, read, write
-from kdbench.sealed import seal, unseal
+from kdbench.storage.checksums import seal, unseal
+from kdbench.storage.store import RECORD, TENSORS, Store, Training
 from kdbench.training.checkpoint import Account, Saved, decode, encode
-from kdbench.training.store import RECORD, TENSORS, Store, Training
 
 many = settings(
     max_examples=400, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -115,7 +117,7 @@ def test_the_ledger(tmp_path, damage):
 @pytest.fixture(scope="module")
 def onnx_file():
     torch.manual_seed(0)
-    return artifact.Artifact(artifact.export(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval())).content
+    return Artifact(export(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval())).content
 
 
 @settings(many, max_examples=500)
@@ -123,11 +125,11 @@ def onnx_file():
 def test_onnx_files_are_refused_or_run(onnx_file, damage):
     """A run folder's file is checked by its sum first; this is what happens to a file whose sum nobody knows."""
     try:
-        file = artifact.load(damage(onnx_file))
+        file = load(damage(onnx_file))
     except DamagedFile:
         return
     assert {opset.domain for opset in file.opset_import} <= {"", "ai.onnx"}
     # What ONNX Runtime makes of it is an exception of Python's or ten numbers; verify says the former in one line.
     with contextlib.suppress(Exception):
-        logits = artifact.session(file.SerializeToString(), 1)(np.zeros((2, 1, 28, 28), np.float32))
+        logits = session(file.SerializeToString(), 1)(np.zeros((2, 1, 28, 28), np.float32))
         assert isinstance(logits, np.ndarray)

@@ -11,7 +11,7 @@ from tests.faults.harness import COMMAND, contents, drafts
 from tests.faults.processes import Fork
 from tests.faults.shim import failing
 
-from kdbench.cli import main
+from kdbench.cli.main import main
 from kdbench.results.collect import collect
 
 SWEEP = ["run", "-m", "data=mnist_5k", "model=mlp_simple", "model.widths=[8]", "train.epochs=1"]

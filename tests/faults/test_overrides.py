@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kdbench.cli import main
+from kdbench.cli.main import main
 from kdbench.results.ledger import Ledger
 
 NAMES = [
@@ -25,7 +25,20 @@ VALUES = [
     *("cnn_deep", "mlp_simple", "resnet_medium", "prune", "distill", "quantize", "distill_quantize", "mnist_5k"),
     *("mnist", "mlp", "conv", "0", "1", "2", "-1", "0.5", "1e-3", "1e400", "nan", "inf", "null", "true", "[]", "[8]"),
     *("[8,16]", "{a:1}", "auto", "cpu", "cuda", "bf16", "fp32", "${seed}", "${nothing}", "os.system", "../x", ""),
-    *("99999999999999999999", "smoke", "speedrun", "'", '"', "[", "a b", "é", "\\", "=", "[[1]]", "kdbench.cli.main"),
+    *(
+        "99999999999999999999",
+        "smoke",
+        "speedrun",
+        "'",
+        '"',
+        "[",
+        "a b",
+        "é",
+        "\\",
+        "=",
+        "[[1]]",
+        "kdbench.cli.main.main",
+    ),
 ]
 typed = st.one_of(st.sampled_from(VALUES), st.text(max_size=8), st.integers().map(str), st.floats().map(str))
 override = st.builds(

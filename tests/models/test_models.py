@@ -5,12 +5,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from kdbench.choices import config_dir, options
 from kdbench.errors import BadSetting
 from kdbench.models.cnn import CNN
 from kdbench.models.mlp import MLP
 from kdbench.models.network import Normalise, build, parameters
 from kdbench.models.resnet import ResNet
+from kdbench.settings.choices import config_dir, options
 
 NAMES = list(options("model", [config_dir()]))
 

@@ -8,9 +8,9 @@ from matplotlib.text import Text
 from tests.conftest import make_row
 from tests.plots.rows import study
 
+from kdbench.cli import plot
 from kdbench.plots import (
     accuracy_vs_size,
-    command,
     distillation_impact,
     pruning_impact,
     quantization_impact,
@@ -132,11 +132,11 @@ def outputs(tmp_path):
 
 
 def test_the_command_draws_every_chart_as_png_and_svg_and_can_be_repeated(outputs):
-    assert command.main([str(outputs)]) == 0
+    assert plot.main([str(outputs)]) == 0
     files = sorted((outputs / "plots").iterdir())
     assert [path.name for path in files] == sorted(f"{name}.{kind}" for name in NAMES for kind in ("png", "svg"))
     assert all(path.stat().st_size > 10_000 for path in files)
-    assert command.main([str(outputs)]) == 0
+    assert plot.main([str(outputs)]) == 0
     assert sorted((outputs / "plots").iterdir()) == files
 
 
@@ -144,21 +144,21 @@ def test_data_sets_get_charts_of_their_own(outputs):
     folder = outputs / "runs" / "other"
     folder.mkdir()
     write(make_row(dataset="fashion_mnist", data_fingerprint="f1"), folder)
-    assert command.main([str(outputs), "--to", str(outputs / "charts")]) == 0
+    assert plot.main([str(outputs), "--to", str(outputs / "charts")]) == 0
     assert sorted(path.name for path in (outputs / "charts").iterdir()) == ["fashion_mnist", "mnist"]
 
 
 def test_charts_of_earlier_rows_do_not_stay(outputs, capsys):
-    assert command.main([str(outputs)]) == 0
+    assert plot.main([str(outputs)]) == 0
     folder = outputs / "runs" / "other"
     folder.mkdir()
     write(make_row(dataset="mnist_5k", data_fingerprint="f1"), folder)
-    assert command.main([str(outputs)]) == 0
+    assert plot.main([str(outputs)]) == 0
     assert [path.name for path in (outputs / "plots").iterdir() if path.is_file()] == []
     assert len(list((outputs / "plots" / "mnist").iterdir())) == 10
     for path in (outputs / "runs").glob("*-prune-0/metrics.csv"):
         path.unlink()
-    assert command.main([str(outputs)]) == 0
+    assert plot.main([str(outputs)]) == 0
     assert {path.stem for path in (outputs / "plots" / "mnist").iterdir()} == set(NAMES) - {"pruning_impact"}
 
 
@@ -166,7 +166,7 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
     write(make_row(), tmp_path)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "metrics.csv").write_text("nonsense")
-    assert command.main([str(tmp_path)]) == 1
+    assert plot.main([str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "bad/metrics.csv" in said
     assert "skipped quantization_impact: its rows are missing; run kdbench sweep" in said
@@ -174,7 +174,7 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
 
 def test_plotting_imports_no_torch(outputs):
     code = (
-        "import sys; from kdbench.cli import main; status = main(['plot', sys.argv[1]]);"
+        "import sys; from kdbench.cli.main import main; status = main(['plot', sys.argv[1]]);"
         "sys.exit(status or 'torch' in sys.modules)"
     )
     assert (

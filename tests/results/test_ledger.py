@@ -1,14 +1,14 @@
 import pytest
 from tests.conftest import make_row
 
-from kdbench import durable
-from kdbench.cli import main
+from kdbench.cli import status
+from kdbench.cli.main import main
 from kdbench.errors import printable
-from kdbench.results import status
 from kdbench.results.ledger import Ledger, Outcome
 from kdbench.results.row import FILE, write
 from kdbench.results.run_folder import ARTIFACT, SUMMED, SUMS, sums
-from kdbench.sealed import checksum, seal_record
+from kdbench.storage import durable
+from kdbench.storage.checksums import checksum, seal_record
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_status_tells_done_failed_running_and_missing(ledger, tmp_path, capsys):
     ledger.done(jobs[0], folder)
     ledger.failed(jobs[1], "the disk was full", final=False)
     ledger.done(jobs[4], tmp_path / "runs" / "mnist" / "e")
-    from kdbench import locks
+    from kdbench.storage import locks
 
     with locks.held(ledger.lock(jobs[2]), "c"):
         assert main(["status", str(tmp_path)]) == 1

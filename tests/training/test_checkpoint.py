@@ -9,18 +9,18 @@ import torch
 from tests.conftest import mlp
 from torch import nn
 
-from kdbench import durable
-from kdbench.compress.distill import Distill
-from kdbench.compress.prune import GlobalMagnitude, prunable
+from kdbench.compress.distill.soft_targets import Distill
+from kdbench.compress.prune.global_magnitude import GlobalMagnitude, prunable
 from kdbench.compress.step import NetworkStep
 from kdbench.errors import CannotWrite, NotFinite
-from kdbench.sealed import seal
-from kdbench.trainer import Trainer
+from kdbench.networks import Trainer
+from kdbench.storage import durable
+from kdbench.storage.checksums import seal
+from kdbench.storage.store import Store
 from kdbench.training import checkpoint as checkpoints
-from kdbench.training import meeting
+from kdbench.training import together as meeting
 from kdbench.training.checkpoint import Account, Checkpoint, Saved, decode, encode
 from kdbench.training.fit import Learner, fit, fit_all
-from kdbench.training.store import Store
 
 
 class CutOff(BaseException):
@@ -150,13 +150,13 @@ class Twice(NetworkStep):
         return GlobalMagnitude(0.5, 1, 0.3)(made, task)
 
 
-PRUNE = {"_target_": "kdbench.compress.prune.GlobalMagnitude", "sparsity": 0.5, "finetune_epochs": 2}
+PRUNE = {"_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude", "sparsity": 0.5, "finetune_epochs": 2}
 METHODS = {
     "baseline": None,
     "prune": (GlobalMagnitude(0.5, 2, 0.3), PRUNE | {"finetune_lr_scale": 0.3}),
     "distill": (
         Distill(2.0, 0.5),
-        {"_target_": "kdbench.compress.distill.Distill", "temperature": 2.0, "alpha": 0.5},
+        {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 2.0, "alpha": 0.5},
     ),
     "twice": (Twice(), {"_target_": "tests.training.test_checkpoint.Twice"}),
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, replace
 
-from kdbench import targets
-from kdbench.config import Config, DataConfig, digest
 from kdbench.data.splits import Splits
 from kdbench.errors import DamagedFile, DataUnavailable
+from kdbench.settings import targets
+from kdbench.settings.config import Config, DataConfig, digest
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from kdbench import durable
 from kdbench.data import idx
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import CannotWrite, DamagedFile, DataUnavailable
+from kdbench.storage import durable
 
 CONNECT_SECONDS = 10
 

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 
 import kdbench
-from kdbench.artifact import Artifact, Artifacts
-from kdbench.checks import MARKUP
-from kdbench.config import Config
+from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.data.splits import Splits
 from kdbench.errors import Collapsed
 from kdbench.evaluation import accuracy, fidelity, size, speed
 from kdbench.evaluation.predictions import Predictions, pixels
 from kdbench.models.network import parameters
+from kdbench.networks import Networks
 from kdbench.results.row import Row
-from kdbench.sealed import checksum
-from kdbench.trainer import Networks
+from kdbench.settings.checks import MARKUP
+from kdbench.settings.config import Config
+from kdbench.storage.checksums import checksum
 from kdbench.training.runtime import Runtime
 
 predictions = Predictions()  # of this process

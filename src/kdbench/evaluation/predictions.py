@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kdbench.artifact import Artifact, Session, session
+from kdbench.artifact.file import Artifact
+from kdbench.artifact.session import Session, session
 from kdbench.data.splits import Split
 
 BATCH = 256

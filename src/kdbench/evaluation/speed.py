@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdbench.artifact import session
+from kdbench.artifact.session import session
 
 WARM_UP_SECONDS = 0.1
 SECONDS = 0.5  # of timing, for each of the two figures

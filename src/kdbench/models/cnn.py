@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from kdbench import checks
+from kdbench.settings import checks
 
 
 class CNN(nn.Sequential):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdbench.targets import instantiate
+from kdbench.settings.targets import instantiate
 
 
 class Normalise(nn.Module):

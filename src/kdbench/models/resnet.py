@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench import checks
 from kdbench.errors import BadSetting
+from kdbench.settings import checks
 
 
 class Block(nn.Module):

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbench import durable, locks
-from kdbench.choices import GROUPS, config_dir, defaults, options
-from kdbench.config import digest
 from kdbench.errors import BadSetting, CannotRead, DamagedFile
 from kdbench.results.row import FILE
-from kdbench.sealed import seal_record, unseal_record
+from kdbench.settings.choices import GROUPS, config_dir, defaults, options
+from kdbench.settings.config import digest
+from kdbench.storage import durable, locks
+from kdbench.storage.checksums import seal_record, unseal_record
 
 # Settings that decide neither what a job makes nor where it is found.
 ASIDE = ("outputs", "again", "trust", "checkpoint_seconds", "seeds_together", "data.root", "data.cache")

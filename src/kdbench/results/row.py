@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from kdbench import durable
-from kdbench.checks import NAME, inert
 from kdbench.errors import CannotRead, DamagedFile, NotFinite
-from kdbench.sealed import checksum
+from kdbench.settings.checks import NAME, inert
+from kdbench.storage import durable
+from kdbench.storage.checksums import checksum
 
 FILE = "metrics.csv"
 SEAL = "row_sha256"  # the last column: the checksum of all others

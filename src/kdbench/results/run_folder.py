@@ -18,11 +18,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kdbench import durable, foreign_yaml, locks
-from kdbench.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, as_csv, read
-from kdbench.sealed import checksum
+from kdbench.settings import foreign_yaml
+from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
+from kdbench.storage import durable, locks
+from kdbench.storage.checksums import checksum
 
 if TYPE_CHECKING:
     from kdbench.training.fit import Epoch

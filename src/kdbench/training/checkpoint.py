@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from kdbench import durable
 from kdbench.errors import CannotWrite, DamagedFile
-from kdbench.sealed import seal, unseal
+from kdbench.storage import durable
+from kdbench.storage.checksums import seal, unseal
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kdbench.config import TrainConfig
 from kdbench.data.splits import Split
 from kdbench.errors import Collapsed, NotFinite, OutOfMemory
+from kdbench.settings.config import TrainConfig
 from kdbench.training.batches import Batch, Batches, plain
 from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.losses import cross_entropy

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from kdbench import checks
 from kdbench.errors import BadSetting
+from kdbench.settings import checks
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from kdbench.storage.store import Speech
 from kdbench.training.batches import Batch, Batches
 from kdbench.training.runtime import Runtime
-from kdbench.training.store import Speech
 
 
 def say(view: int, speak: Callable[[int], Speech]) -> tuple[Speech, bool]:

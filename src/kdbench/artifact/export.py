@@ -1,0 +1,66 @@
+"""From a network to the ONNX file that ships: images in [0, 1] in, logits out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+
+import numpy as np
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import nn
+
+INPUT, OUTPUT = "images", "logits"
+
+# Part of the key of stored exports. To be raised whenever the same network gives another file than before.
+FORMAT = 1
+
+
+def export(network: nn.Module) -> ModelProto:
+    """Return `network` (on the CPU, in eval mode) as an ONNX model with a free batch size.
+
+    Batch norm is folded into the convolution before it. Names of source files and other traces of the
+    export are removed: they are not part of what ships and would count as bytes.
+    """
+    example = torch.rand(2, 1, 28, 28)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    finally:
+        logging.disable(level)
+    assert program is not None
+    return bare(program.model_proto)
+
+
+def bare(file: ModelProto) -> ModelProto:
+    """Return a copy without documentation, metadata, inferred shapes and negative zeros.
+
+    What it computes is the same. Weights that were pruned while negative are -0.0, whose sign bit gzip would
+    have to store.
+    """
+    stripped = ModelProto()
+    stripped.CopyFrom(file)
+    graph = stripped.graph
+    del stripped.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    stripped.doc_string = graph.doc_string = ""
+    for part in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(values + np.float32(0), tensor.name))
+    return stripped

@@ -1,0 +1,74 @@
+"""`kdbench plot`: every chart of the rows under a folder, as PNG and SVG. Imports no torch."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdbench.cli.arguments import Arguments
+from kdbench.results.collect import by_dataset, collect
+from kdbench.results.lines import shown
+from kdbench.results.row import Row
+from kdbench.storage import durable
+
+KINDS = ("png", "svg")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the charts; name charts whose rows are missing on stderr, and damaged rows, for which 1 is returned."""
+    parser = Arguments(prog="kdbench plot", description="Comparison charts (PNG and SVG) from the rows under FOLDER.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where the charts go (default: FOLDER/plots)")
+    options = parser.parse_args(arguments)
+
+    rows, damaged = collect(options.folder)
+    for message in damaged:
+        print(f"skipped {message}", file=sys.stderr)
+    target = options.to or options.folder / "plots"
+    datasets = by_dataset(rows)
+    for dataset, members in datasets.items():
+        # Rows of different data never share a chart; with one data set there is no need for a folder each.
+        alone = len(datasets) == 1
+        draw_all(members, target if alone else target / dataset, target / dataset if alone else target)
+    return 1 if damaged else 0
+
+
+def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
+    """Draw every chart of the rows of one data set into `folder`, and say what was drawn.
+
+    Charts of earlier rows do not stay: neither those that cannot be drawn any more, nor those in `other`, where
+    they were put when there were more or fewer data sets.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from kdbench.plots import (
+        accuracy_vs_size,
+        distillation_impact,
+        pruning_impact,
+        quantization_impact,
+        teacher_vs_student,
+    )
+    from kdbench.results.summary import frame
+
+    runs = frame(rows)
+    durable.folder(folder)
+    durable.sweep(folder, "*", older_than=durable.ABANDONED_SECONDS)
+    for chart in (accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact):
+        name = chart.__name__.rpartition(".")[2]
+        figure = chart.draw(runs)
+        for place in (folder, other) if figure is None else (other,):
+            for kind in KINDS:
+                (place / f"{name}.{kind}").unlink(missing_ok=True)
+        if figure is None:
+            print(f"skipped {name}: its rows are missing; run {chart.NEEDS} data={rows[0].dataset}", file=sys.stderr)
+            continue
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for each file
+        for kind in KINDS:
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, dpi=160)
+            durable.write(folder / f"{name}.{kind}", drawn.getvalue())
+        print(f"{shown((folder / name).absolute())}.png .svg")

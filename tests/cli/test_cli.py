@@ -1,0 +1,361 @@
+"""What a person at the terminal sees: commands, messages, exit statuses."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import make_row
+
+from kdbench.cli.main import main
+from kdbench.errors import BadSetting
+from kdbench.results.collect import collect
+from kdbench.results.row import write
+
+QUICK = ["data=mnist_5k", "train.epochs=1", "model=mlp_simple"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
+    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_prints_one_line_and_writes_below_where_it_was_typed(capsys, tmp_path):
+    assert main(["run", *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert "mnist_5k  mlp_simple  baseline  seed 0" in out
+    assert "outputs/runs/mnist_5k/mlp_simple-baseline-seed0-" in out
+    assert err == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    assert {path.name for path in Path("outputs").iterdir()} == {"runs", "store", "ledger", "locks"}
+
+
+def test_outputs_moves_everything(tmp_path):
+    assert main(["run", *QUICK, "outputs=elsewhere/deep"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere"}
+
+
+def test_the_home_of_the_user_may_be_abbreviated(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for number, typed in enumerate(["outputs=~/a", "outputs='~/a'"]):
+        assert main(["run", *QUICK, typed, f"seed={number}"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+    assert len(list(tmp_path.glob("home/a/runs/mnist_5k/*"))) == 2
+
+
+def test_a_sweep_is_narrowed_by_what_is_typed_and_ends_with_the_table(capsys):
+    assert main(["sweep", *QUICK, "compress=baseline,quantize", "seed=0,1"]) == 0
+    out = capsys.readouterr().out
+    rows, _ = collect(Path("outputs"))
+    assert {(row.compress, row.seed) for row in rows} == {(c, s) for c in ("baseline", "quantize") for s in (0, 1)}
+    table = out[out.index("mnist_5k, 1000 test images, 2 seeds") :]
+    assert "mlp_simple  quantize" in table
+    assert "±" in table
+
+
+def test_a_sweep_without_narrowing_is_all_36_variants(monkeypatch):
+    from kdbench.cli import launch
+
+    seen = []
+    monkeypatch.setattr(launch, "launch", lambda arguments, typed: seen.append((arguments, typed)) or 0)
+    assert main(["sweep", "seed=1"]) == 0
+    every = ["--multirun", "model=glob(*)", "compress=baseline,quantize,prune,distill", "seed=1"]
+    assert seen == [(every, ["sweep", "seed=1"])]
+
+
+def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys):
+    # Flags may stand anywhere.
+    arguments = ["run", *QUICK, "compress=prune", "compress.finetune_epochs=0", "-m", "compress.sparsity=0.5,2,0.9"]
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert len(collect(Path("outputs"))[0]) == 2
+    assert "compress.sparsity=2 is out of range" in err
+    assert "1 of 3 runs failed" in err
+    assert "Traceback" not in err + out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model=cnn_dep"], "model=cnn_dep is unknown: did you mean 'cnn_deep'?"),
+        (["compress=quantise"], "compress=quantise is unknown: did you mean 'quantize'?"),
+        (["data=minst"], "data=minst is unknown: did you mean 'mnist'?"),
+        (["modle=cnn_deep"], "modle is not a setting: did you mean 'model'?"),
+        (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
+        (["compress.sparsity=0.5"], "only of prune: type compress=prune beside it"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate: see kdbench run --help"),
+        (["--cfg", "everything"], "see kdbench run --help"),
+        (["+compress.sparsity=0.5"], "compress.sparsity is not a setting"),
+        (["outputs=a_file"], "a_file"),
+        (["+train.foo=1"], "train.foo is not a setting"),
+        (["+outputz=there"], "outputz is not a setting: did you mean 'outputs'?"),
+        (["+model.depth=3"], "unexpected keyword argument 'depth'"),
+        (["train.epochs=many"], "train.epochs=many is not a whole number"),
+        (["train.lr=fast"], "train.lr=fast is not a number"),
+        (["seed=x"], "seed=x is not a whole number"),
+        (["seed=-1"], "seed=-1 is out of range"),
+        (["train.epochs=0"], "train.epochs=0 is out of range: it takes a whole number of at least 1"),
+        (
+            ["compress=prune", "compress.sparsity=1"],
+            "compress.sparsity=1 is out of range: it takes a number in [0, 1)",
+        ),
+        (["compress=prune", "compress.sparsity=lots"], "compress.sparsity=lots is not a number in [0, 1)"),
+        (
+            ["compress=distill", "compress.teacher=cnn_dep"],
+            "compress.teacher=cnn_dep is unknown: did you mean 'cnn_deep'?",
+        ),
+        (["data=mnist", "data.fallback=mnst"], "data.fallback=mnst is unknown: did you mean"),
+        (["model.widths=[0]"], "model.widths=0 is out of range"),
+        (["model.widths=64"], "model.widths=64 is not a list of layer sizes"),
+        (["device=tpu"], "device=tpu is unknown"),
+        (["precision=fp8"], "precision=fp8 is unknown"),
+        (["threads=0"], "threads=0 is out of range"),
+        (["threads=100000"], "threads=100000 is out of range: it takes a whole number from 1 to "),
+        (["compress=quantize", "+compress.teacher=cnn_deep"], "compress=quantize has no teacher"),
+        (["epochs"], "'epochs' is not SETTING=VALUE"),
+        (["outputs/"], "'outputs/' is not SETTING=VALUE"),
+        (["~model"], "'~model' is not SETTING=VALUE"),
+        (["~seed=0"], "~seed=0 takes away a setting that every run needs"),
+        (["outputs="], "outputs= names no folder"),
+        (["experiment=smoke"], "experiment is not chosen yet: type +experiment=smoke"),
+        (["data=mnist_5k;rm"], "'data=mnist_5k;rm' cannot be read: type SETTING=VALUE, in quotes if need be"),
+        (["seed=0,1"], "seed=0,1 is several values: -m makes a run for each"),
+        (["model.widths=8,9"], "-m makes a run for each, model.widths=[8,9] is one list"),
+        (["data.fallback=none"], "data.fallback=none is unknown: choose from null, fashion_mnist"),
+        (
+            ["compress=distill", "compress.teacher=null"],
+            "compress.teacher=null is unknown: choose from auto, cnn_deep",
+        ),
+        (["-m", "compress=distill,distill_quantize", "compress.teacher=mlp_simple"], "type ++compress.teacher=..."),
+        (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
+        (["-m", "model=glob(vgg*)"], "no run is asked for: model=glob(vgg*) matches nothing"),
+        (["outputs=/proc/nothing"], "/proc/nothing"),
+        (["train.epochs="], "train.epochs"),
+        (["model=[a"], "model=[a"),
+        (["checkpoint_seconds=-1"], "checkpoint_seconds=-1.0 is out of range"),
+        (["again=maybe"], "again=maybe is neither true nor false"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, tmp_path):
+    Path("a_file").touch()
+    assert main(["run", "data=mnist_5k", "train=mlp", "model=mlp_simple", *arguments]) != 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("error: ")
+    assert not list(tmp_path.rglob("metrics.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot", "nowhere"], "error: there is no folder nowhere"),
+        (["plot", "."], "error: there are no rows under ."),
+        (["table", "nowhere"], "error: there is no folder nowhere"),
+        (["plott"], "error: there is no command 'plott': did you mean 'plot'?"),
+        (["plot", "--tp"], "error: unrecognized arguments: --tp: see kdbench plot --help"),
+        (["table", "a", "b"], "error: unrecognized arguments: b: see kdbench table --help"),
+        (["ls", "--config-dir", "nowhere"], "error: --config-dir nowhere: there is no such folder"),
+        (["ls", "--all"], "error: unrecognized arguments: --all: see kdbench ls --help"),
+        (["status", "nowhere"], "error: there is no folder nowhere"),
+        (["status", "."], "error: nothing was started under .: kdbench sweep outputs=."),
+        (["verify"], "error: the following arguments are required: RUN_FOLDER: see kdbench verify --help"),
+    ],
+)
+def test_other_commands_refuse_bad_input_in_one_line(capsys, arguments, message):
+    assert main(arguments) != 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_sweep_typed_again_or_with_more_does_only_what_is_missing(capsys, monkeypatch):
+    assert main(["sweep", *QUICK, "compress=baseline,quantize"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("outputs").rglob("metrics.csv")}
+    assert len(before) == 2
+    capsys.readouterr()
+    assert main(["sweep", *QUICK, "compress=baseline,quantize,prune", "seed=0,1"]) == 0
+    assert capsys.readouterr().out.count("was done already") == 2
+    after = {path: path.stat().st_mtime_ns for path in Path("outputs").rglob("metrics.csv")}
+    assert len(after) == 6
+    assert before.items() <= after.items()
+    assert main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "2 done" in out
+    assert "6 done" in out
+    assert main(["run", *QUICK, "again=true"]) == 0
+    assert "was done already" not in capsys.readouterr().out
+
+
+def test_status_names_what_failed_and_the_command_that_finishes_it(capsys):
+    typed = ["run", "-m", *QUICK, "train.lr=0.003,1e30"]
+    assert main(typed) == 1
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "1 done, 1 failed" in out
+    assert "train.lr=1e+30: mlp_simple baseline seed 0 diverged in epoch 1" in out
+    assert "would fail again as it is: change its settings" in out
+    next(Path("outputs/runs/mnist_5k").glob("*/metrics.csv")).unlink()
+    assert main(["status"]) == 1
+    assert f"to finish it, type it again: kdbench {' '.join(typed)}\n" in capsys.readouterr().out
+
+
+def test_status_knows_a_run_by_whatever_command_it_was_made(capsys):
+    assert main(["run", *QUICK]) == 0
+    assert main(["sweep", *QUICK, "compress=baseline", "seed=0"]) == 0
+    [row] = Path("outputs/runs").rglob("metrics.csv")
+    row.unlink()
+    assert main(["run", *QUICK, "device=auto"]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count("1 done") == 3
+
+
+def test_a_slip_of_the_finger_is_no_work_to_come_back_to(capsys):
+    assert main(["run", *QUICK, "threads=100000"]) == 1
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    assert "nothing was started" in capsys.readouterr().err
+    assert main(["run", "-m", *QUICK, "threads=100000", "seed=0,1"]) == 1
+    assert main(["run", "-m", *QUICK, "model.widths=0", "seed=0,1"]) == 1
+    assert "2 of 2 runs failed" in capsys.readouterr().err
+    assert main(["status"]) == 1
+    assert "nothing was started" in capsys.readouterr().err
+
+
+def test_work_that_was_cut_off_and_is_refused_now_is_still_to_be_done(capsys, monkeypatch):
+    for typed in (["run", *QUICK], ["run", "-m", *QUICK, "seed=0,1"]):
+        with monkeypatch.context() as cut:
+            cut.setattr("kdbench.experiment.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                main(typed)
+        with monkeypatch.context() as refusing:
+            refusing.setattr("kdbench.experiment.steps", lambda *_: (_ for _ in ()).throw(BadSetting("not now")))
+            assert main(typed) == 1
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "1 failed" in out
+    assert "2 failed" in out
+
+
+def test_the_seeds_of_each_variant_of_a_sweep_are_trained_at_once_if_asked(monkeypatch):
+    from kdbench.training import together as meeting
+
+    sizes = []
+    real = meeting.fit_all
+    monkeypatch.setattr(
+        meeting, "fit_all", lambda learners, *rest: sizes.append(len(learners)) or real(learners, *rest)
+    )
+    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained alone"))
+    variants = ["model.widths=[8],[9]", "seed=0,4", "seeds_together=always"]
+    assert main(["run", "-m", *QUICK, *variants]) == 0
+    assert sizes == [2, 2]
+    rows = collect(Path("outputs"))[0]
+    assert sorted(row.seed for row in rows) == [0, 0, 4, 4]
+
+
+def test_a_traceback_is_shown_to_those_who_ask(capsys, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert main(["run", "model=cnn_dep"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_data_that_cannot_be_had_are_replaced_with_a_warning_or_refused(capsys, monkeypatch):
+    from kdbench.data.torchvision_import import torchvision
+
+    # Port 9 of this machine: nobody listens there.
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    assert main(["run", "train.epochs=1", "model=mlp_simple", "data.root=nothing"]) == 0
+    out, err = capsys.readouterr()
+    assert "mnist_5k  mlp_simple" in out
+    assert "GOING ON WITH mnist_5k INSTEAD" in err
+    assert err.splitlines()[-1] == "!! mnist could not be had: what was run above is mnist_5k, not mnist"
+    [log] = Path("outputs").rglob("run.log")
+    assert "mnist was asked for and could not be had" in log.read_text()
+    assert {row.dataset for row in collect(Path("outputs"))[0]} == {"mnist_5k"}
+    assert main(["run", "train.epochs=1", "model=mlp_simple", "data.fallback=null", "outputs=strict"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "data.root=FOLDER" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    write(make_row(), tmp_path)
+    Path("a_file").touch()
+    assert main(["plot", ".", "--to", "a_file/charts"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert "a_file" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_an_altered_data_file_stops_the_run_and_is_named(capsys):
+    Path("mine").mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        Path(f"mine/{name}-ubyte").write_bytes(b"\x00\x00\x08\x03")
+    assert main(["run", "model=mlp_simple", "data.root=mine"]) == 1
+    err = capsys.readouterr().err
+    assert "train-images-idx3-ubyte is truncated or altered" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_teacher_is_the_one_of_the_yaml_or_the_one_that_is_named(capsys):
+    quick = ["train.epochs=1", "data=mnist_5k", "compress=distill"]
+    assert main(["run", *quick, "model=mlp_simple", "model.widths=[8]", "compress.teacher=mlp_simple"]) == 0
+    [row] = collect(Path("outputs"))[0]
+    assert row.teacher == "mlp_simple"
+    assert row.teacher_size_bytes > 4 * row.size_bytes  # the teacher is not the narrowed student
+
+
+def test_help_and_version_of_every_command(capsys):
+    import kdbench
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kdbench {kdbench.__version__}\n"
+    assert main(["--help"]) == main([]) == 0
+    overview = capsys.readouterr().out
+    for command in ("run", "sweep", "plot", "table", "status", "verify", "ls"):
+        assert f"kdbench {command}" in overview
+        with contextlib.suppress(SystemExit):  # argparse prints its help and leaves
+            assert main([command, "--help"]) == 0
+        assert f"kdbench {command}" in capsys.readouterr().out
+
+
+def test_help_and_composing_import_no_torch(tmp_path):
+    for arguments in (["--help"], ["run", "--help"], ["run", "--cfg", "job"]):
+        code = (
+            "import sys; from kdbench.cli.main import main; status = main(sys.argv[1:]);"
+            "sys.exit(status or 'torch' in sys.modules)"
+        )
+        command = [sys.executable, "-c", code, *arguments]
+        assert subprocess.run(command, check=False, capture_output=True, cwd=tmp_path).returncode == 0, arguments
+
+
+def test_the_list_names_every_choice_with_its_size(capsys):
+    assert main(["ls"]) == 0
+    out = capsys.readouterr().out
+    for name in ("mlp_simple", "cnn_deep", "resnet_medium", "distill_quantize", "fashion_mnist"):
+        assert name in out
+    [line] = [line for line in out.splitlines() if "mlp_simple" in line]
+    assert "50,890" in line
+    assert "50,816" in line
+
+
+def test_the_console_script_works_in_a_process_of_its_own(tmp_path):
+    command = [sys.executable, "-m", "kdbench", "run", *QUICK]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # bars are quiet when nobody watches
+    assert len(done.stdout.splitlines()) == 1

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from tests.models.test_models import NAMES, shipped
+
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact
+from kdbench.artifact.session import session
+from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
+from kdbench.evaluation import size
+from kdbench.models.network import build, parameters
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request) -> tuple[int, Artifact, Artifact]:
+    """A network of every kind, as float32 and as int8; and its number of parameters."""
+    network = build(shipped(request.param), 0, (0.13, 0.31)).eval()
+    plain = export(network)
+    return parameters(network), Artifact(plain), Artifact(DynamicInt8()(plain))
+
+
+def test_every_layer_with_weights_is_int8(pair):
+    _, plain, quantized = pair
+    integer = [node for node in size.weighted(quantized.file) if node.op_type.endswith("Integer")]
+    assert len(integer) == len(size.weighted(quantized.file)) == len(size.weighted(plain.file))
+    kinds = {tensor.name: tensor.data_type for tensor in quantized.file.graph.initializer}
+    assert {kinds[node.input[1]] for node in integer} <= {TensorProto.INT8, TensorProto.UINT8}
+
+
+def test_signed_weights_leave_no_room_for_saturation(pair):
+    """Two products of uint8 and int8 must fit into 16 bits, which is how processors without VNNI add them."""
+    _, _, quantized = pair
+    for tensor in quantized.file.graph.initializer:
+        weight = numpy_helper.to_array(tensor)
+        if weight.dtype == np.int8 and weight.ndim > 1:
+            assert 2 * 255 * np.abs(weight.astype(int)).max() <= 2**15 - 1
+
+
+def test_weight_bytes_are_a_quarter_and_the_file_follows(pair):
+    count, plain, quantized = pair
+    assert 0.25 <= size.weight_bytes(quantized.file) / size.weight_bytes(plain.file) <= 0.27
+    if count > 100_000:
+        assert quantized.size_bytes / plain.size_bytes <= 0.30
+
+
+def test_logits_stay_close_and_the_given_file_is_not_changed(pair):
+    _, plain, quantized = pair
+    content = plain.file.SerializeToString(deterministic=True)
+    images = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(0)).numpy()
+    before, after = (session(file.content, 1)(images) for file in (plain, quantized))
+    assert np.abs(before - after).max() < 0.05 * np.abs(before).max()
+    # By the definition of the operators, whatever processor this is.
+    defined = ReferenceEvaluator(quantized.file).run(None, {"images": images[:4]})[0]
+    ran = session(quantized.content, 1)(images[:4])
+    assert np.allclose(ran, defined, atol=1e-4)
+    assert plain.file.SerializeToString(deterministic=True) == content
+
+
+def test_multiply_adds_do_not_depend_on_how_weights_are_stored(pair):
+    _, plain, quantized = pair
+    assert size.macs(plain.file) == size.macs(quantized.file)
