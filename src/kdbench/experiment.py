@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from onnx import ModelProto
-
-from kdbench.artifact import export as exporting
-from kdbench.artifact.file import Artifact, Artifacts
-from kdbench.compress.step import FileStep, NetworkStep
+from kdbench.artifact.ship import ship
+from kdbench.compress.step import Examples, FileStep, NetworkStep, require_sensible_order
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
-from kdbench.errors import BadSetting
-from kdbench.evaluation.measure import measure, versions
-from kdbench.networks import Networks, Trained, Trainer
+from kdbench.errors import BadSetting, Collapsed
+from kdbench.evaluation.environment import processor, versions
+from kdbench.evaluation.measure import measure
+from kdbench.networks import Maker, method_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
-from kdbench.settings import targets
-from kdbench.settings.config import Config, digest
+from kdbench.settings import identity
+from kdbench.settings.compose import knobs_in_words
+from kdbench.settings.config import Config, to_plain
+from kdbench.settings.network import NetworkSpec
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
-from kdbench.training.together import Job, meet
+from kdbench.training.together import train_together
 
 log = logging.getLogger(__name__)
 
@@ -40,109 +43,165 @@ class Result:
 
 
 def run(config: Config, seeds: Sequence[int] = ()) -> Result:
-    """Train, compress, write the file that would ship, measure it on the test set once, write one row.
+    """Make the network, write the file that would ship, measure it on the test set once, write one row.
 
     What is done already is not done again: a finished run gives its row, a training goes on from its checkpoint.
-    `seeds` are those of the whole sweep, if this is the first run of its variant there: where it pays, the networks
-    of all are trained at once, and the other runs find theirs in the store.
+    `seeds` are those of the whole sweep: where it pays, the networks of all are trained at once.
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
-    network_steps, file_steps = steps(config)
+    network, file_steps = split_steps(config)
     machine = runtime.resolve(config.device, config.precision, config.threads)
+    machine.prepare()  # before anything is computed: how many threads sum decides bits
     asked = config.data.name
-    config, splits = load(config)
-    config = resolved(config, machine, splits)
+    data, splits = load(config.data, config.fallback)
+    config = resolved(replace(config, data=data), machine, seeds)
     with RunFolder.of(config) as folder:
-        done = None if config.again else folder.finished(versions())
+        done = None if config.again or config.retrain else folder.finished(versions())
         if done is not None:
             return Result(done, folder.path, was_done=True)
         folder.begin()
-        log.info("%s, fingerprint %s; %s", config.data.name, splits.fingerprint, machine)
-        if config.data.name != asked:
+        log.info("%s, fingerprint %s; %s", data.name, data.fingerprint, machine)
+        if data.name != asked:
             log.info("%s was asked for and could not be had", asked)
-        trainer = Trainer(splits, machine, Store(config.outputs / "store", config.checkpoint_seconds))
-        if len(seeds) > 1 and config.trains_seeds_together:
-            train_ahead(config, seeds, network_steps, trainer)
-        networks = train(config, network_steps, trainer)
-        artifacts = export(networks, file_steps, trainer.store)
-        row = measure(config, machine, splits, networks, artifacts)
+        store = Store(config.outputs / "store", remake=config.retrain)
+        maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together)
+        if config.together:
+            train_ahead(network, config.teachers, maker)
+        networks = maker.compared(network, config.teachers)
+        examples = Examples(splits.train, splits.val, splits.class_names)
+        artifacts = ship(networks, file_steps, examples, network.seed, store)
+        figures = figures_of(config, machine, splits, networks, artifacts)
+        row = row_of(config, machine, figures, networks.shipped.together)
         folder.write(row, artifacts.shipped.content, networks.shipped.history)
     return Result(row, folder.path)
 
 
-def resolved(config: Config, machine: Runtime, splits: Splits) -> Config:
-    """Return `config` with what `auto` came to, the data's fingerprint, and the identity of the code it names."""
-    nodes = [config.data.loader, config.network.model, *config.compress.steps]
-    if config.teacher:
-        nodes.append(config.teacher.model)
-    code = {node["_target_"]: digest(targets.identity({"_target_": node["_target_"]})) for node in nodes}
-    data = replace(config.data, fingerprint=splits.fingerprint)
-    return replace(
-        config, data=data, device=machine.device, precision=machine.precision, threads=machine.threads, code=code
-    )
+def split_steps(config: Config) -> tuple[NetworkSpec, list[FileStep]]:
+    """Return the network with the steps that change it, and those that change its file after that.
+
+    Raises `BadSetting` for knobs out of range and for an order that makes no sense, here or in a teacher.
+    """
+    require_sensible_steps(config.network, config.compress)
+    methods = [method_of(step) for step in config.network.steps]
+    count = sum(isinstance(method, NetworkStep) for method in methods)
+    files = [method for method in methods[count:] if isinstance(method, FileStep)]
+    return replace(config.network, steps=config.network.steps[:count]), files
 
 
-def steps(config: Config) -> tuple[list[NetworkStep], list[FileStep]]:
-    """Make the steps of the compression, which checks their knobs; network steps come before file steps."""
-    made = [targets.instantiate(node, "compress") for node in config.compress.steps]
-    network_steps = [step for step in made if isinstance(step, NetworkStep)]
-    file_steps = [step for step in made if isinstance(step, FileStep)]
-    if made != [*network_steps, *file_steps]:
-        raise BadSetting(f"compress={config.compress.name}: its steps must be NetworkSteps, followed by FileSteps")
-    if any(step.from_scratch for step in network_steps[1:]):
-        raise BadSetting(f"compress={config.compress.name}: a step that trains from scratch must come first")
-    return network_steps, file_steps
+def require_sensible_steps(network: NetworkSpec, name: str) -> None:
+    """Raise `BadSetting` if steps of the network or of a teacher cannot be done, or not in their order."""
+    require_sensible_order(name, [method_of(step) for step in network.steps])
+    for step in network.steps:
+        for teacher in step.teachers:
+            require_sensible_steps(teacher, f"{name}, teacher {teacher.name}")
+            files = [type(m).__name__ for m in map(method_of, teacher.steps) if isinstance(m, FileStep)]
+            if files:
+                raise BadSetting(
+                    f"compress.teacher: {files[0]} makes a file of {teacher.name}, which can teach nobody: leave it out"
+                )
 
 
-def train(config: Config, network_steps: list[NetworkStep], trainer: Trainer) -> Networks:
-    """Train what has to be trained, or take it from the store, and apply the steps that change the network."""
-    network = trainer.initial(config.network)  # first, since it finds impossible sizes
-    teacher = trainer.baseline(config.teacher) if config.teacher else None
-    from_scratch = bool(network_steps) and network_steps[0].from_scratch
-    baseline = trainer.in_use(network) if from_scratch and teacher else trainer.baseline(config.network)
-    if not from_scratch:
-        network = baseline
-    for step, node in zip(network_steps, config.compress.steps, strict=False):
-        network = trainer.compressed(step, node, network, config.network, teacher)
-    return Networks(network, baseline, teacher)
+def resolved(config: Config, machine: Runtime, seeds: Sequence[int]) -> Config:
+    """Return `config` with what `auto` came to, and the identity of the code and the files that it names."""
+    device, precision, threads = machine.device, machine.precision, machine.threads
+    config = replace(config, device=device, precision=precision, threads=threads)
+    together = tuple(sorted(set(seeds))) if len(set(seeds)) > 1 and config.trains_seeds_together else ()
+    network = to_plain(config)["network"]
+    modules = [target.rpartition(".")[0] for target in targets_in(network)]
+    measuring = ["kdbench.evaluation.measure", "kdbench.artifact.ship", identity.MAKER]
+    prefixes = (*identity.DECIDING, *identity.MEASURING)
+    code = {"row": identity.code([*measuring, *modules], prefixes)}
+    for one in (config.network, *config.teachers):
+        module = one.model["_target_"].rpartition(".")[0]
+        code[one.model["_target_"]] = identity.code([*measuring, module], prefixes)
+    return replace(config, together=together, code=code, files=dict(identity.files_in(network)))
 
 
-def train_ahead(config: Config, seeds: Sequence[int], network_steps: list[NetworkStep], trainer: Trainer) -> None:
-    """Train the networks of `config` under all `seeds` at once, into the store.
+def targets_in(node: Any) -> list[str]:
+    """Return every `_target_` in a plain description."""
+    if isinstance(node, list):
+        return [target for item in node for target in targets_in(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["_target_"]] if "_target_" in node else []
+    return own + [target for item in node.values() for target in targets_in(item)]
+
+
+def train_ahead(network: NetworkSpec, teachers: Sequence[NetworkSpec], maker: Maker) -> None:
+    """Train the networks of all seeds at once, into the store, unless this run's lies there.
 
     What cannot be trained so is only reported: its own run trains it alone, and fails there if it must.
     """
+    there = Store(maker.store.folder, remake=maker.store.remake, frozen=True)
+    with contextlib.suppress(BadSetting):
+        Maker(maker.splits, maker.runtime, there, together=maker.together).compared(network, teachers)
+        return
 
-    def job(seed: int) -> Job:
-        return lambda seat: train(config.at_seed(seed), network_steps, trainer.seated(seat))
+    def job(seed: int) -> Any:
+        apart = seed - network.seed
+        others = [teacher.with_seed(teacher.seed + apart) for teacher in teachers]
+        return lambda lane: maker.in_lane(lane).compared(network.with_seed(seed), others)
 
-    for seed, error in zip(seeds, meet([job(seed) for seed in seeds]), strict=True):
+    for seed, error in zip(maker.together, train_together([job(seed) for seed in maker.together]), strict=True):
         if error is not None:
             log.warning("seed %d could not be trained with the others (%s): it is trained alone", seed, error)
 
 
-def export(networks: Networks, file_steps: list[FileStep], store: Store) -> Artifacts:
-    """Write the network as the file that ships, and as files those it is compared with."""
-    plain = file = exported(networks.shipped, store)
-    for step in file_steps:
-        file = step(file)
-    baseline = plain if networks.baseline is networks.shipped else exported(networks.baseline, store)
-    teacher = exported(networks.teacher, store) if networks.teacher else None
-    return Artifacts(Artifact(file), Artifact(baseline), Artifact(teacher) if teacher else None)
+def figures_of(config: Config, machine: Runtime, splits: Splits, networks: Any, artifacts: Any) -> dict[str, Any]:
+    """Return what was measured. Raises `Collapsed`, with the name of the run, if the file gives one class only."""
+    try:
+        return measure(splits, machine, networks, artifacts, compressed=bool(config.network.steps))
+    except Collapsed as error:
+        name = f"{config.network.name} {config.compress} seed {config.network.seed}"
+        raise Collapsed(f"{name}: {error} ({config.settings or 'nothing'})") from error
 
 
-def exported(trained: Trained, store: Store) -> ModelProto:
-    """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
-    exporters = {package: version(package) for package in ("onnx", "onnxscript")}
-    identity = {"export of": trained.key, "format": exporting.FORMAT, **exporters}
-    key = digest(identity)[:32]
-    content = store.file(key)
-    if content is not None:
-        return ModelProto.FromString(content)
-    with store.making(key, f"the file of {trained.key[:8]}"):
-        content = store.file(key)  # another process may have been at it
-        if content is not None:
-            return ModelProto.FromString(content)
-        file = exporting.export(trained.network)
-        store.put_file(key, file.SerializeToString(deterministic=True), identity)
-    return file
+def row_of(config: Config, machine: Runtime, figures: dict[str, Any], together: int) -> Row:
+    """Return the row: what was run, what was measured, and with what."""
+    network, teachers = config.network, config.teachers
+    seeds = {teacher.seed for teacher in teachers}
+    return Row(
+        dataset=config.data.name,
+        model=network.name,
+        compress=config.compress,
+        teacher="+".join(map(name_of_teacher, teachers)) or None,
+        teacher_seed=seeds.pop() if len(seeds) == 1 else None,
+        settings=config.settings,
+        architecture=knobs_in_words(network.model, "model."),
+        recipe=" ".join(f"train.{name}={value}" for name, value in asdict(network.recipe).items()),
+        weights=f"{network.weights.name}:{config.files[str(network.weights)][:8]}" if network.weights else None,
+        teacher_settings=" ".join(words_of_teacher(teacher) for teacher in teachers) or None,
+        seed=network.seed,
+        **figures,
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads,
+        seeds_together=together,
+        **processor(),
+        python_version=platform.python_version(),
+        **versions(),
+        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        code_hash=config.code["row"],
+        config_hash=config.hash,
+        variant_hash=config.variant,
+        network_hash=config.network_hash,
+        teacher_hash=config.teacher_hash,
+        data_fingerprint=config.data.fingerprint,
+    )
+
+
+def name_of_teacher(teacher: NetworkSpec) -> str:
+    """Return the name of a teacher's model, and of what was done to it."""
+    return f"{teacher.name}-{teacher.compress}" if teacher.steps else teacher.name
+
+
+def words_of_teacher(teacher: NetworkSpec) -> str:
+    """Return the knobs of a teacher as words, such as `teacher.train.epochs=6`."""
+    recipe = [f"teacher.train.{name}={value}" for name, value in asdict(teacher.recipe).items()]
+    steps = [knobs_in_words(step.method, "teacher.compress.") for step in teacher.steps]
+    others = [
+        f"teacher.{words}" for step in teacher.steps for other in step.teachers for words in [words_of_teacher(other)]
+    ]
+    weights = [f"teacher.weights={teacher.weights.name}"] if teacher.weights else []
+    model = knobs_in_words(teacher.model, "teacher.model.")
+    return " ".join(filter(None, [f"teacher.model={teacher.name}", model, *recipe, *weights, *steps, *others]))

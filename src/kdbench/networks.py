@@ -1,89 +1,194 @@
-"""Networks on demand: taken from the store if they are there, trained and put there if not."""
+"""Networks from their descriptions: taken from the store if they are there, made once and put there if not."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Task
-from kdbench.data.splits import Splits
-from kdbench.errors import Collapsed, NotFinite
+from kdbench.compress.step import Examples, FileStep, NetworkStep, Task
+from kdbench.data.load import load
+from kdbench.data.splits import Split, Splits
+from kdbench.errors import BadSetting, Collapsed, NotFinite
 from kdbench.models.network import build
-from kdbench.settings import targets
-from kdbench.settings.config import NetworkConfig, digest
-from kdbench.storage import store as stored
-from kdbench.storage.store import Speech, Store, Training
+from kdbench.models.pretrained import load_weights
+from kdbench.settings import identity, targets
+from kdbench.settings.config import digest
+from kdbench.settings.network import NetworkSpec, StepSpec
+from kdbench.storage.store import Entry, Store
 from kdbench.training.batches import Batches
-from kdbench.training.checkpoint import Account, Checkpoint
-from kdbench.training.fit import EVALUATION_BATCH, Epoch, fit
+from kdbench.training.checkpoint import Checkpoint, Cost
+from kdbench.training.constraints import Constraint
+from kdbench.training.criteria import LABELS, Criterion
+from kdbench.training.fit import EVALUATION_BATCH, fit
+from kdbench.training.learner import Learner
+from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
 from kdbench.training.teacher import Teacher
-from kdbench.training.together import Seat
+from kdbench.training.together import Lane
 
 log = logging.getLogger(__name__)
+
+# Part of every key. To be raised whenever entries have another form than before.
+FORMAT = 4
 
 
 @dataclass(frozen=True)
 class Trained:
     """A network on the CPU in eval mode, the key that identifies it, and how it came about.
 
-    `seconds` sums the trainings that lead to it, its teacher's not included; `history` is the last one's.
+    `seconds` sums the trainings that lead to it, its teachers' not included; `history` is the last one's.
+    `constraints` must hold in later trainings. `together` is how many networks were trained as one.
     """
 
     network: nn.Module
     key: str
-    seconds: float
-    history: list[Epoch]
+    seconds: float = 0.0
+    history: tuple[Epoch, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    together: int = 1
 
 
 @dataclass(frozen=True)
-class Networks:
-    """The network that ships, and those it is compared with."""
+class Compared:
+    """The network that ships, and those it is compared with: itself before any step, and its teachers."""
 
     shipped: Trained
-    # What the compression started from: the trained network, or, where a method starts from scratch beside a
-    # teacher, the initial one in use, of which only the size is compared.
     baseline: Trained
-    teacher: Trained | None
+    teachers: tuple[Trained, ...] = ()
 
 
-@dataclass(frozen=True)
-class Log:
-    """What a training leaves behind while it runs: the histories of its fits, and its checkpoint."""
+class Maker:
+    """Makes networks from their descriptions, each training at most once per store. Sees no test images.
 
-    history: list[Epoch]
-    checkpoint: Checkpoint
+    `together` are the seeds whose networks are trained as one, this one's among them; `checkpoint_seconds` is the
+    least time between two checkpoints of a training.
+    """
 
-
-class Trainer:
-    """Makes every network of a run, each training at most once per store. Sees no test images."""
-
-    def __init__(self, splits: Splits, runtime: Runtime, store: Store) -> None:
-        self.data = replace(splits, test=splits.val)
+    def __init__(
+        self,
+        splits: Splits,
+        runtime: Runtime,
+        store: Store,
+        checkpoint_seconds: float = 30.0,
+        together: tuple[int, ...] = (),
+    ) -> None:
+        self.splits = replace(splits, test=splits.val)
         self.fingerprint = splits.fingerprint
         self.runtime = runtime
         self.store = store
-        self.seat: Seat | None = None
+        self.checkpoint_seconds = checkpoint_seconds
+        self.together = together
+        self.lane: Lane | None = None
         self.clock = time.perf_counter
 
-    def seated(self, seat: Seat) -> Trainer:
-        """Return one that makes the same networks, but trains together with the others of a meeting."""
+    def in_lane(self, lane: Lane) -> Maker:
+        """Return one that makes the same networks, but trains together with those of other lanes."""
         other = copy.copy(self)
-        other.seat, other.clock = seat, seat.clock
+        other.lane, other.clock = lane, lane.clock
         return other
 
-    def initial(self, config: NetworkConfig) -> Trained:
-        """Return the network as its seed initialises it."""
-        network = build(config.model, config.seed, self.data.pixel_statistics).eval()
-        return Trained(network, self.key({"initial": describe(config)}), 0.0, [])
+    def make(self, spec: NetworkSpec) -> Trained:
+        """Return the network that `spec` describes: trained, and compressed step by step.
+
+        Raises `Collapsed` if it comes to give one class to every image, `NotFinite` if a training diverges.
+        """
+        made = self.unchecked(spec)
+        if made.history and made.history[-1].classes == 1:
+            raise Collapsed(
+                f"{spec.title} ended in a network that predicts one class for every image: "
+                f"try a lower train.lr than {spec.recipe.lr:g}, or more train.epochs"
+            )
+        return made
+
+    def initial(self, spec: NetworkSpec) -> Trained:
+        """Return the network as its seed initialises it, or with the weights that were given."""
+        network = build(spec.model, spec.seed, self.splits.shape, self.splits.classes, self.splits.pixel_statistics)
+        if spec.weights is not None:
+            load_weights(network, spec.weights)
+        return Trained(network.eval(), self.key({"initial": describe(spec)}))
+
+    def trained(self, spec: NetworkSpec) -> Trained:
+        """Return the network trained on the labels alone."""
+        start = self.initial(spec)
+        if spec.recipe.epochs == 0:
+            if spec.weights is None:
+                raise BadSetting(
+                    "train.epochs=0 leaves a network untrained: give weights=FILE, or type train.epochs=1"
+                )
+            return start
+
+        def train(network: nn.Module, fitting: Fitting) -> nn.Module:
+            fitting(network)
+            return network
+
+        title = f"{spec.name} baseline seed {spec.seed}"
+        return self.memo(title, {"baseline": describe(spec)}, spec, start, train, shaped=lambda shapes: start.network)
+
+    def step(self, spec: NetworkSpec) -> Trained:
+        """Return what the last step of `spec` makes of the network before it."""
+        last = spec.steps[-1]
+        method = method_of(last)
+        if not isinstance(method, NetworkStep):
+            raise BadSetting(
+                f"{type(method).__name__} makes a file, which can teach nobody: leave it out of the teacher"
+            )
+        before = replace(spec, steps=spec.steps[:-1])
+        initial = self.initial(spec)
+        start = initial if method.from_scratch and not before.steps else self.unchecked(before)
+        teachers = [self.make(teacher) for teacher in last.teachers]
+        transfer = self.transfer(last)
+        what = {
+            "step": identity.of_node(last.method),
+            "start": start.key,
+            "config": describe(spec),
+            "teachers": [teacher.key for teacher in teachers],
+            "transfer": last.transfer.name if last.transfer else None,
+            "examples": transfer.fingerprint,
+        }
+        title = f"{spec.name} {type(method).__name__} seed {spec.seed}"
+
+        def train(network: nn.Module, fitting: Fitting) -> nn.Module:
+            torch.manual_seed(spec.seed)  # what a step draws must not depend on what was trained before it
+            known = [self.teacher(teacher, spec, transfer, fitting.cost) for teacher in teachers]
+            data = Examples(transfer.train, self.splits.val, self.splits.class_names)
+            fitting.examples = transfer.train
+            fitting.constraints = start.constraints
+            return method(network, Task(data, known, fitting, spec.seed, initial.network))
+
+        made = self.memo(
+            title, what, spec, start, train, shaped=lambda shapes: method.architecture(start.network, shapes)
+        )
+        constraint = method.constraint(made.network)
+        return replace(made, constraints=(*start.constraints, *([constraint] if constraint else [])))
+
+    def unchecked(self, spec: NetworkSpec) -> Trained:
+        """Return the network, in which layers may not be trained yet if a further step starts from it."""
+        return self.step(spec) if spec.steps else self.trained(spec)
+
+    def compared(self, spec: NetworkSpec, teachers: Sequence[NetworkSpec]) -> Compared:
+        """Return the network that `spec` describes, and those it is compared with."""
+        self.initial(spec)  # first, since it finds impossible sizes
+        taught_by = tuple(map(self.make, teachers))
+        shipped = self.make(spec)
+        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, taught_by)
+
+    def baseline(self, spec: NetworkSpec) -> Trained:
+        """Return the network before any step.
+
+        Where a method starts from scratch under a teacher only sizes are compared, and it need not be trained.
+        """
+        first = spec.steps[0] if spec.steps else None
+        plain = spec.uncompressed
+        if first is not None and first.teachers and getattr(method_of(first), "from_scratch", False):
+            return self.in_use(self.initial(plain))
+        return self.make(plain)
 
     def in_use(self, initial: Trained) -> Trained:
         """Return a copy that has seen some images, so that its file is as large as a trained one's.
@@ -92,171 +197,177 @@ class Trainer:
         """
         network = copy.deepcopy(initial.network)
         with torch.no_grad():
-            network.train()(self.data.train.images[:64].float() / 255)
+            network.train()(self.splits.train.images[:64].float() / 255)
         return replace(initial, network=network.eval(), key=self.key({"in use": initial.key}))
 
-    def baseline(self, config: NetworkConfig) -> Trained:
-        """Return the network trained on the labels alone."""
-        identity = {"baseline": describe(config)}
-        title = f"{config.name} baseline seed {config.seed}"
+    def transfer(self, step: StepSpec) -> Splits:
+        """Return the data that a step learns from. Raises `BadSetting` if its images have another shape."""
+        if step.transfer is None:
+            return self.splits
+        splits = load(step.transfer)[1]
+        if splits.shape != self.splits.shape or splits.classes > self.splits.classes:
+            raise BadSetting(
+                f"compress.transfer={step.transfer.name} has images of shape {splits.shape} in {splits.classes} classes: "
+                f"the network takes {self.splits.shape} in {self.splits.classes}"
+            )
+        return splits
 
-        def train(network: nn.Module, progress: Log) -> nn.Module:
-            self.fit(config, progress, title, network)
-            return network
+    def teacher(self, trained: Trained, spec: NetworkSpec, examples: Splits, cost: Cost) -> Teacher:
+        """Return `trained` as a teacher of students that see `examples` as the recipe of `spec` shows them.
 
-        return self.trained(title, identity, self.initial(config), train, copy.deepcopy)
+        The logits for a view of them are kept in the store, where all its students find them.
+        """
+        shift = spec.recipe.shift
+        views = Batches(examples.train, EVALUATION_BATCH, shift, spec.seed, self.runtime.device)
+        teacher = Teacher(copy.deepcopy(trained.network), self.runtime)
 
-    def compressed(
+        def cached(view: int) -> Tensor:
+            what = {"teacher": trained.key, "shift": shift, "seed": spec.seed if shift else None, "view": view}
+            what["examples"] = examples.fingerprint
+            key = self.key(what)
+
+            def answer() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+                logits, seconds = teacher.logits_of(views, view)
+                return {"logits": logits}, {"seconds": seconds}
+
+            entry = self.store.memo(key, f"logits of the teacher {trained.key[:8]}, view {view}", what, answer)
+            if entry.was_there:
+                cost.cached[key] = entry.record["seconds"]
+            return entry.tensors["logits"]
+
+        teacher.cached = cached
+        return teacher
+
+    def memo(
         self,
-        step: NetworkStep,
-        node: dict[str, Any],
+        title: str,
+        what: dict[str, Any],
+        spec: NetworkSpec,
         start: Trained,
-        config: NetworkConfig,
-        teacher: Trained | None,
+        train: Callable[[nn.Module, Fitting], nn.Module],
+        shaped: Callable[[Mapping[str, torch.Size]], nn.Module],
     ) -> Trained:
-        """Return what `step`, described by `node`, makes of `start`."""
-        identity = {
-            "step": targets.identity(node),
-            "start": start.key,
-            "config": describe(config),
-            "teacher": teacher.key if teacher else None,
-        }
+        """Take what `what` describes from the store, or train it from `start` and put it there."""
+        key = self.key(what)
+        made: list[nn.Module] = []
+        checkpoint_folder = self.store.checkpoint_folder(key)
 
-        title = f"{config.name} {type(step).__name__} seed {config.seed}"
+        def make() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+            fitting = Fitting(self, title, spec, Checkpoint(checkpoint_folder, self.checkpoint_seconds))
+            network, cost = fitting.run(lambda: train(copy.deepcopy(start.network), fitting))
+            made.append(network)
+            seconds = cost.seconds + cost.cached_seconds
+            log.info("%s: trained in %.1f s, kept as %s", title, seconds, key)
+            return network.state_dict(), {
+                "history": [asdict(epoch) for epoch in fitting.history],
+                "seconds": seconds,
+                "cached_seconds": cost.cached_seconds,
+                "together": len(self.together) if self.lane else 1,
+            }
 
-        speaker = self.teacher(teacher, config) if teacher else None
+        # In a lane, waiting would make all wait: its own run trains such a network, alone.
+        entry = self.store.memo(key, title, what, make, wait=self.lane is None)
+        if not self.store.frozen:
+            Checkpoint.remove(checkpoint_folder)  # a kill may have come between the entry and this
+        shapes = {name: tensor.shape for name, tensor in entry.tensors.items()}
+        network = shaped(shapes)
+        network = copy.deepcopy(network) if network is start.network else network
+        require_same_shapes(title, shapes, network)
+        network.load_state_dict(entry.tensors)
+        if entry.was_there:
+            log.info("%s: taken from the store, entry %s", title, key)
+        return of_entry(entry, made[0] if made else network, key, start)
 
-        def train(network: nn.Module, progress: Log) -> nn.Module:
-            torch.manual_seed(config.seed)  # what a step draws must not depend on what was trained before it
-            return step(network, Task(partial(self.fit, config, progress, title), speaker))
-
-        return self.trained(title, identity, start, train, step.architecture, speaker)
-
-    def teacher(self, trained: Trained, config: NetworkConfig) -> Teacher:
-        """Return `trained` as a teacher of students that see the training set as `config` shows it."""
-        shift = config.train.shift
-
-        def identity(view: int) -> dict[str, Any]:
-            return {"teacher": trained.key, "shift": shift, "seed": config.seed if shift else None, "view": view}
-
-        def memory(view: int, speak: Callable[[int], Speech]) -> tuple[Speech, bool]:
-            key = self.key(identity(view))
-            speech = self.store.speech(key)
-            if speech is not None:
-                return speech, True
-            with self.store.making(key, f"logits of the teacher {trained.key[:8]}, view {view}"):
-                speech = self.store.speech(key)
-                if speech is not None:
-                    return speech, True
-                speech = speak(view)
-                self.store.put_speech(key, speech, identity(view))
-            return speech, False
-
-        views = Batches(self.data.train, EVALUATION_BATCH, shift, config.seed, self.runtime.device)
-        return Teacher(copy.deepcopy(trained.network), views, self.runtime, memory)
-
-    def trained(
-        self,
-        title: str,
-        identity: dict[str, Any],
-        start: Trained,
-        train: Callable[[nn.Module, Log], nn.Module],
-        architecture: Callable[[nn.Module], nn.Module],
-        teacher: Teacher | None = None,
-    ) -> Trained:
-        """Take `identity` from the store, or train it from `start` and put it there."""
-        key = self.key(identity)
-        network = architecture(start.network)
-        training = self.store.get(key, network)
-        if training is None:
-            # In a meeting, waiting would make all wait: its own run trains such a network, alone.
-            with self.store.making(key, title, wait=self.seat is None):
-                training = self.store.get(key, network)
-                if training is None:
-                    network, training = self.make(key, title, start, train, teacher)
-                    require_same_shapes(title, network, architecture(start.network))
-                    self.store.put(key, network, training, identity)
-                    self.store.drop_checkpoint(key)
-                    log.info("%s: trained in %.1f s, kept as %s", title, training.seconds, key)
-                    return Trained(network.eval(), key, start.seconds + training.seconds, training.history)
-        self.store.drop_checkpoint(key)  # a kill may have come between the last two lines above
-        log.info("%s: taken from the store, entry %s", title, key)
-        return Trained(network.eval(), key, start.seconds + training.seconds, training.history)
-
-    def make(
-        self,
-        key: str,
-        title: str,
-        start: Trained,
-        train: Callable[[nn.Module, Log], nn.Module],
-        teacher: Teacher | None,
-    ) -> tuple[nn.Module, Training]:
-        """Train from `start`, or from where the last process that did so was cut off."""
-        checkpoint = self.store.checkpoint(key)
-        before = checkpoint.account
-        if checkpoint.fits:
-            step = checkpoint.fits[-1].record["step"]
-            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", title, before.seconds, step)
-        if teacher is not None:
-            teacher.recalled_seconds, teacher.heard = before.recalled, before.heard
-        began = self.clock() - before.seconds
-
-        def tally() -> Account:
-            recalled, heard = (teacher.recalled_seconds, teacher.heard) if teacher else (0.0, None)
-            return Account(self.clock() - began, recalled, heard)
-
-        checkpoint.tally = tally
-        progress = Log([], checkpoint)
-        try:
-            network = train(copy.deepcopy(start.network), progress)
-        except (NotFinite, Collapsed):
-            self.store.drop_checkpoint(key)  # another try would only fail again
-            raise
-        network = network.to("cpu", memory_format=torch.contiguous_format)
-        spent = tally()
-        return network, Training(progress.history, spent.seconds + spent.recalled, spent.recalled)
-
-    def fit(
-        self,
-        config: NetworkConfig,
-        progress: Log,
-        title: str,
-        network: nn.Module,
-        *,
-        epochs: int | None = None,
-        lr_scale: float = 1.0,
-        **options: Any,
-    ) -> None:
-        """Train `network` in place by the recipe of `config`, changed where a method asks for it."""
-        epochs = config.train.epochs if epochs is None else epochs
-        settings = replace(config.train, epochs=epochs, lr=config.train.lr * lr_scale)
-        train = self.seat.fit if self.seat else fit
-        history = train(
-            network,
-            self.data.train,
-            self.data.val,
-            settings,
-            self.runtime,
-            config.seed,
-            title=title,
-            checkpoint=progress.checkpoint,
-            **options,
-        )
-        progress.history.extend(history)
-
-    def key(self, identity: dict[str, Any]) -> str:
+    def key(self, what: Mapping[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""
-        everything = [stored.FORMAT, self.fingerprint, asdict(self.runtime), torch.__version__, identity]
+        data = [self.fingerprint, self.splits.shape, self.splits.classes]
+        everything = [FORMAT, data, asdict(self.runtime), self.together, torch.__version__, what]
         return digest(everything)[:32]
 
 
-def require_same_shapes(title: str, made: nn.Module, expected: nn.Module) -> None:
-    """Raise `TypeError` if stored weights of `made` could not be loaded into `expected` later."""
-    shapes = [{name: tensor.shape for name, tensor in net.state_dict().items()} for net in (made, expected)]
-    if shapes[0] != shapes[1]:
+class Fitting:
+    """The `fit` of one training: by the recipe of `spec`, under the constraints of earlier steps, and from a checkpoint.
+
+    `examples` are the images to train on; `history` and `cost` fill up as it goes.
+    """
+
+    def __init__(self, maker: Maker, title: str, spec: NetworkSpec, checkpoint: Checkpoint) -> None:
+        self.maker = maker
+        self.title = title
+        self.spec = spec
+        self.checkpoint = checkpoint
+        self.cost = checkpoint.cost
+        self.history: list[Epoch] = []
+        self.examples: Split = maker.splits.train
+        self.constraints: tuple[Constraint, ...] = ()
+
+    def __call__(
+        self,
+        network: nn.Module,
+        criterion: Criterion = LABELS,
+        *,
+        epochs: int | None = None,
+        until: int | None = None,
+        lr_scale: float = 1.0,
+        constraint: Constraint | None = None,
+        examples: Split | None = None,
+    ) -> None:
+        """Train `network` in place; see `compress.step.Fit`."""
+        recipe = self.spec.recipe
+        recipe = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
+        constraints = [*copy.deepcopy(self.constraints), *([constraint] if constraint else [])]
+        learner = Learner(network, self.spec.seed, criterion, constraints, self.title, self.checkpoint)
+        if examples is not None:
+            learner = replace(learner, views_known=False)  # what teachers are cached for is the transfer set
+        images = self.examples if examples is None else examples
+        maker = self.maker
+        train = maker.lane.fit if maker.lane else fit
+        self.history += train(learner, images, maker.splits.val, recipe, maker.runtime, until)
+
+    def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
+        """Train, or go on from where the last process that did so was cut off; return the network, and what it took."""
+        before, clock = self.cost.seconds, self.maker.clock
+        if self.checkpoint.fits:
+            step = self.checkpoint.fits[-1].record["step"]
+            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", self.title, before, step)
+        began = clock() - before
+
+        def now() -> Cost:
+            return Cost(clock() - began, self.cost.cached)
+
+        self.checkpoint.now = now
+        try:
+            network = train()
+        except (NotFinite, Collapsed):
+            self.checkpoint.drop()  # another try would only fail again
+            raise
+        return network.to("cpu", memory_format=torch.contiguous_format).eval(), now()
+
+
+def method_of(step: StepSpec) -> NetworkStep | FileStep:
+    """Return the method of a step, which checks its knobs. Raises `BadSetting`."""
+    return targets.instantiate(step.method, "compress")
+
+
+def describe(spec: NetworkSpec) -> dict[str, Any]:
+    """Return everything of a network before its steps that decides its weights; its name does not."""
+    weights = dict(identity.files_in(str(spec.weights))) if spec.weights else {}
+    return {
+        "model": identity.of_node(spec.model),
+        "train": asdict(spec.recipe),
+        "seed": spec.seed,
+        "weights": list(weights.values()),
+    }
+
+
+def of_entry(entry: Entry, network: nn.Module, key: str, start: Trained) -> Trained:
+    """Return the trained network that a store's entry holds, whose weights `network` has."""
+    history = tuple(Epoch(**epoch) for epoch in entry.record["history"])
+    seconds = start.seconds + entry.record["seconds"]
+    return Trained(network.eval(), key, seconds, history, start.constraints, entry.record["together"])
+
+
+def require_same_shapes(title: str, stored: Mapping[str, torch.Size], network: nn.Module) -> None:
+    """Raise `TypeError` if stored weights do not fit into `network`."""
+    if {name: tensor.shape for name, tensor in network.state_dict().items()} != dict(stored):
         raise TypeError(f"{title}: the step changes the shape of the network, so it must define `architecture` too")
-
-
-def describe(config: NetworkConfig) -> dict[str, Any]:
-    """Everything of a network's configuration that decides its weights; its name does not."""
-    return {"model": targets.identity(config.model), "train": asdict(config.train), "seed": config.seed}

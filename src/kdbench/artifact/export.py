@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,17 +15,16 @@ from torch import nn
 
 INPUT, OUTPUT = "images", "logits"
 
-# Part of the key of stored exports. To be raised whenever the same network gives another file than before.
-FORMAT = 1
 
-
-def export(network: nn.Module) -> ModelProto:
+def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
     """Return `network` (on the CPU, in eval mode) as an ONNX model with a free batch size.
+
+    `shape`: channels, height and width of the images that it takes.
 
     Batch norm is folded into the convolution before it. Names of source files and other traces of the
     export are removed: they are not part of what ships and would count as bytes.
     """
-    example = torch.rand(2, 1, 28, 28)
+    example = torch.rand(2, *shape)
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

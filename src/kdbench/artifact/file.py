@@ -33,11 +33,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The file that ships, its architecture uncompressed, and its teacher's file, if it had a teacher."""
+    """The file that ships, that of the network before its compression, and those of its teachers."""
 
     shipped: Artifact
     baseline: Artifact
-    teacher: Artifact | None
+    teachers: tuple[Artifact, ...] = ()
 
 
 def load(content: bytes) -> ModelProto:

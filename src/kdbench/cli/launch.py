@@ -30,7 +30,8 @@ from kdbench.results.ledger import Ledger
 from kdbench.settings import foreign_yaml, trust
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import outputs_of, resolve
-from kdbench.settings.config import Config, Schema
+from kdbench.settings.config import Config
+from kdbench.settings.schema import Schema
 from kdbench.storage import locks
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def perform(job: Job, wait: bool, raises: bool = False) -> None:
         return
     ledger = Ledger(job.config.outputs)
     variant = but_seed(job.typed)
-    seeds = session.seeds.pop(variant, [])
+    seeds = session.seeds.get(variant, [])
     try:
         with locks.held(ledger.lock(job.typed), str(job), wait):
             from kdbench import experiment  # brings torch, which bad settings need not wait for
@@ -154,7 +155,6 @@ def perform(job: Job, wait: bool, raises: bool = False) -> None:
             ledger.done(job.typed, result.folder)
     except Busy:
         session.postponed.append(job)
-        session.seeds[variant] = seeds
         return
     except Exception as error:
         signals.check()
@@ -164,8 +164,6 @@ def perform(job: Job, wait: bool, raises: bool = False) -> None:
     else:
         from kdbench.results.lines import line
 
-        if result.was_done:
-            session.seeds[variant] = seeds  # the networks of the others may still have to be trained
         session.rows.append(result.row)
         if job.data != result.row.dataset:
             session.replaced.add((job.data, result.row.dataset))

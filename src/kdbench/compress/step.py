@@ -1,4 +1,4 @@
-"""What a compression method is: a value that is called.
+"""What a compression method is: a value that is called with a network (or a file) and the task.
 
 A compression is a list of steps. Steps that change the network come before those that change the file.
 """
@@ -7,57 +7,153 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
+import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from kdbench.data.splits import Split
 from kdbench.errors import BadSetting
-from kdbench.training.batches import Batch
+from kdbench.training.batches import scaled
+from kdbench.training.constraints import Constraint
+from kdbench.training.criteria import LABELS, Criterion
+from kdbench.training.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a method may know of the data: what it learns from, the validation split, and the names of the classes."""
+
+    train: Split
+    val: Split
+    class_names: Sequence[str]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.train.shape
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    def to_calibrate(self, count: int) -> Tensor:
+        """Return the first `count` training images, unshifted: float32 (count, channels, height, width) in [0, 1]."""
+        return scaled(self.train.images[:count])
+
+
+class Fit(Protocol):
+    """The training loop, by the recipe of the run (`train.*`)."""
+
+    def __call__(
+        self,
+        network: nn.Module,
+        criterion: Criterion = LABELS,
+        *,
+        epochs: int | None = None,
+        until: int | None = None,
+        lr_scale: float = 1.0,
+        constraint: Constraint | None = None,
+        examples: Split | None = None,
+    ) -> None:
+        """Train `network` in place.
+
+        `epochs`: None is as many as the recipe has; 0 leaves the weights as they are. `until`: stop after that epoch
+        of the schedule. `lr_scale`: times the recipe's learning rate. `constraint`: what must hold after every step,
+        beside what earlier steps left behind. `examples`: images of the method's own, in the place of the transfer set.
+        Raises `NotFinite` if the loss diverges.
+        """
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a step may use: training by the run's recipe, and the teacher, if the compression has one.
+    """All that a method may use; it never sees Hydra, optimisers, paths or the test set.
 
-    `fit(network, epochs=..., lr_scale=..., loss=..., after_step=...)` trains in place; all but the network
-    may be left out (see `training.fit.fit`). `teacher(batch)` gives logits (n, 10) without gradients.
+    `seed` is the run's; torch's random state is seeded with it before a method is called.
     """
 
-    fit: Callable[..., None]
-    speaker: Callable[[Batch], Tensor] | None = None
+    data: Examples
+    teachers: Sequence[Teacher]
+    fit: Fit
+    seed: int
+    _initial: nn.Module
 
     @property
-    def teacher(self) -> Callable[[Batch], Tensor]:
-        """The teacher. Raises `BadSetting` if the compression's YAML names none."""
-        if self.speaker is None:
-            raise BadSetting("this compression needs a teacher: add `teacher: auto` to its YAML file")
-        return self.speaker
+    def initial(self) -> nn.Module:
+        """The network as its seed initialised it (or the given weights): a copy, to be changed at will."""
+        return copy.deepcopy(self._initial)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher, where there is one. Raises `BadSetting` if there is none, or more than one."""
+        if len(self.teachers) != 1:
+            raise BadSetting(
+                "this compression learns from several teachers, but its method from one: type compress.teacher=NAME"
+                if self.teachers
+                else "this compression needs a teacher: add `teacher: auto` to its YAML file"
+            )
+        return self.teachers[0]
 
 
 class NetworkStep(ABC):
     """A step from network to network, such as pruning and distillation."""
 
-    # True: starts from the network's initial weights, so its baseline need not be trained first.
+    # True: as the first step it starts from the network's initial weights, so its baseline need not be trained.
     from_scratch: ClassVar[bool] = False
+    # True: layers come out with other shapes, so that what held of single weights can not go on.
+    changes_shapes: ClassVar[bool] = False
+    # True: something of its weights must hold in later trainings, which `constraint` gives.
+    leaves_constraint: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the compressed network. `model` itself is not changed."""
 
-    def architecture(self, model: nn.Module) -> nn.Module:
+    def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
         """Return a network, of whatever weights, shaped like what this step makes of `model`.
 
-        To be overridden by steps that change shapes: stored weights are loaded into it.
+        To be overridden by steps that change shapes: stored weights are loaded into it, whose `shapes` are given by
+        the names that they have in its `state_dict`.
         """
         return copy.deepcopy(model)
+
+    def constraint(self, network: nn.Module) -> Constraint | None:
+        """Return what must hold of `network`, which this step made, while later steps train it."""
+        return None
 
 
 class FileStep(ABC):
     """A step from ONNX file to ONNX file, such as int8 quantization."""
 
     @abstractmethod
-    def __call__(self, file: ModelProto) -> ModelProto:
-        """Return the compressed file. `file` itself is not changed."""
+    def __call__(self, file: ModelProto, task: Task) -> ModelProto:
+        """Return the compressed file. `file` itself is not changed. Of the task, `fit` may not be used."""
+
+
+def require_sensible_order(name: str, steps: Sequence[NetworkStep | FileStep]) -> None:
+    """Raise `BadSetting`, with the reason, for an order of steps in which one undoes another or cannot be done."""
+    for number, step in enumerate(steps):
+        before = steps[:number]
+        called = type(step).__name__
+        if not isinstance(step, NetworkStep | FileStep):
+            raise BadSetting(f"compress={name}: {called} is neither a NetworkStep nor a FileStep")
+        files = [type(other).__name__ for other in before if isinstance(other, FileStep)]
+        if isinstance(step, NetworkStep) and files:
+            raise BadSetting(
+                f"compress={name}: {called} changes a network, but {files[0]} before it has made a file of it: "
+                f"put {called} first"
+            )
+        if isinstance(step, FileStep) and called in files:
+            raise BadSetting(f"compress={name}: {called} finds nothing left to do after {called}: leave one out")
+        if isinstance(step, NetworkStep) and step.changes_shapes:
+            constrained = [other for other in before if isinstance(other, NetworkStep) and other.leaves_constraint]
+            if constrained:
+                earlier = type(constrained[0]).__name__
+                raise BadSetting(
+                    f"compress={name}: {called} gives the layers other weights, in which what {earlier} did is lost: "
+                    f"put {called} before {earlier}"
+                )

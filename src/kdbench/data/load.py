@@ -1,4 +1,4 @@
-"""From a data configuration to splits: the one it names, or, loudly, its fallback."""
+"""From the description of a data set to its splits, or, loudly, to those of its fallback."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from dataclasses import asdict, replace
 from kdbench.data.splits import Splits
 from kdbench.errors import DamagedFile, DataUnavailable
 from kdbench.settings import targets
-from kdbench.settings.config import Config, DataConfig, digest
+from kdbench.settings.config import digest
+from kdbench.settings.network import DataSpec
 
 log = logging.getLogger(__name__)
 
 # Of this process: the jobs of a sweep read the files once, and wait for a dead network once.
-_loaded: dict[str, tuple[DataConfig, Splits] | DataUnavailable | DamagedFile] = {}
+_loaded: dict[str, tuple[DataSpec, Splits] | DataUnavailable | DamagedFile] = {}
 
 
-def load(config: Config) -> tuple[Config, Splits]:
-    """Return the splits, and the configuration with the data set that was really used.
+def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Splits]:
+    """Return the splits, and the data set that was really used, with its fingerprint.
 
     Raises `DamagedFile` if files are there but altered, and `DataUnavailable` if there are none and no
     fallback is named.
     """
-    key = digest([asdict(config.data), asdict(config.fallback) if config.fallback else None])
+    key = digest([asdict(data), asdict(fallback) if fallback else None])
     if key not in _loaded:
         try:
-            _loaded[key] = find(config.data, config.fallback)
+            used, splits = find(data, fallback)
+            _loaded[key] = replace(used, fingerprint=splits.fingerprint), splits
         except (DataUnavailable, DamagedFile) as error:
             _loaded[key] = error
     outcome = _loaded[key]
     if isinstance(outcome, Exception):
         raise outcome
-    data, splits = outcome
-    return replace(config, data=data), splits
+    return outcome
 
 
-def find(data: DataConfig, fallback: DataConfig | None) -> tuple[DataConfig, Splits]:
-    """Load `data`; where it is not to be had, say so and load `fallback`."""
+def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:
+    """Load `data`; where it is not to be had, report it and load `fallback`."""
     try:
         return data, targets.instantiate(data.loader | {"root": data.root, "cache": data.cache}, "data")
     except DataUnavailable as error:

@@ -1,37 +1,12 @@
-"""MNIST and Fashion-MNIST: looked for in `root`, then in the cache, then downloaded by torchvision."""
+"""MNIST (LeCun, Cortes, Burges): 55,000 / 5,000 / 10,000 handwritten digits."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import socket
-import sys
-import tempfile
-from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
-from kdbench.data import idx
-from kdbench.data.splits import Split, Splits
-from kdbench.errors import CannotWrite, DamagedFile, DataUnavailable
-from kdbench.storage import durable
-
-CONNECT_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class Publication:
-    """A data set published as MNIST was: four IDX files, 60,000 training and 10,000 test images."""
-
-    torchvision_name: str
-    sha256: dict[str, str]
-    # Whether the sums are of the gzipped files, which alone are read then; others may be gzipped or not, and again.
-    packed: bool = False
-    namesakes: frozenset[str] = frozenset()  # sums of files of the same names that belong to other data
-    train: int = 60_000
-    test: int = 10_000
-    validation: int = 5_000  # the last of the training images
-
+from kdbench.data import published
+from kdbench.data.published import Publication
+from kdbench.data.splits import Splits
 
 MNIST = Publication(
     "MNIST",
@@ -42,112 +17,8 @@ MNIST = Publication(
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
 )
-# Its authors publish MD5 sums of the gzipped files; these are of the same files, as TensorFlow Datasets has them.
-FASHION_MNIST = Publication(
-    "FashionMNIST",
-    {
-        "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    },
-    packed=True,
-    namesakes=frozenset(MNIST.sha256.values()),
-)
 
 
-def load_mnist(root: Path | None, cache: Path) -> Splits:
-    """Return MNIST (LeCun, Cortes, Burges): 55,000 / 5,000 / 10,000 images."""
-    return load(MNIST, root, cache)
-
-
-def load_fashion_mnist(root: Path | None, cache: Path) -> Splits:
-    """Return Fashion-MNIST (Xiao et al. 2017), split and shaped like MNIST."""
-    return load(FASHION_MNIST, root, cache)
-
-
-def load(publication: Publication, root: Path | None, cache: Path) -> Splits:
-    """Return the splits; the last 5,000 training images are the validation split.
-
-    Raises `DamagedFile` if a file is there but not the published one, `DataUnavailable` if the files are
-    neither in `root` nor in `cache` and cannot be downloaded.
-    """
-    if root is not None:
-        found = read(publication, root)
-        if found is not None:
-            return found
-    found = read(publication, cache)
-    if found is None:
-        download(publication, cache)
-        found = read(publication, cache)
-    if found is None:
-        raise DataUnavailable(f"{publication.torchvision_name} was downloaded to {cache} but is not there")
-    return found
-
-
-def read(publication: Publication, folder: Path) -> Splits | None:
-    """Return the splits from the four files under `folder`, or None if they are not all there."""
-    names = {
-        "train-images-idx3-ubyte": (publication.train, 28, 28),
-        "train-labels-idx1-ubyte": (publication.train,),
-        "t10k-images-idx3-ubyte": (publication.test, 28, 28),
-        "t10k-labels-idx1-ubyte": (publication.test,),
-    }
-    paths = {name: find(publication, folder, name) for name in names}
-    if None in paths.values():
-        return None
-    arrays = [
-        idx.read(paths[name], shape, publication.sha256[name], publication.packed, publication.namesakes)
-        for name, shape in names.items()
-    ]
-    try:
-        training = Split(arrays[0].unsqueeze(1), arrays[1].long())
-        test = Split(arrays[2].unsqueeze(1), arrays[3].long())
-    except DamagedFile as error:
-        raise DamagedFile(f"the {publication.torchvision_name} files in {folder} are damaged: {error}") from error
-    return Splits(training[: -publication.validation], training[-publication.validation :], test)
-
-
-def find(publication: Publication, folder: Path, name: str) -> Path | None:
-    """Return the file under `folder`, or None. Raises `DamagedFile` if it is only there in a form without a sum."""
-    found = idx.find(folder, publication.torchvision_name, name)
-    if found is None or not publication.packed:
-        return found
-    packed = idx.find(folder, publication.torchvision_name, name, (".gz",))
-    if packed is None:
-        raise DamagedFile(f"{found} cannot be checked: put the original {name}.gz, which can be, beside it")
-    return packed
-
-
-def download(publication: Publication, cache: Path) -> None:
-    """Let torchvision download the files to `cache`, where they appear whole. Raises `DataUnavailable`."""
-    from kdbench.data.torchvision_import import torchvision
-
-    dataset = getattr(torchvision.datasets, publication.torchvision_name)
-    durable.folder(cache)
-    durable.sweep(cache, "download", older_than=durable.ABANDONED_SECONDS)
-    before = socket.getdefaulttimeout()
-    # torchvision passes no time-out of its own: without one, a machine behind a silent firewall would hang.
-    socket.setdefaulttimeout(CONNECT_SECONDS)
-    try:
-        # It also prints every address it tries; the outcome is reported by us, in one line.
-        # In a folder of our own first: two runs that download at once must not write into each other's files.
-        with (
-            tempfile.TemporaryDirectory(dir=cache, prefix=f"{durable.DRAFT}download-") as draft,
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()),
-        ):
-            dataset(draft, train=True, download=True)
-            raw = cache / publication.torchvision_name / "raw"
-            raw.mkdir(parents=True, exist_ok=True)
-            for path in (Path(draft) / publication.torchvision_name / "raw").iterdir():
-                path.replace(raw / path.name)
-    except (OSError, RuntimeError, HTTPException) as error:
-        if isinstance(error, OSError) and error.errno in durable.DISK:
-            raise CannotWrite(durable.reason(cache / publication.torchvision_name, error)) from error
-        reason = str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else type(error).__name__
-        raise DataUnavailable(
-            f"{publication.torchvision_name} is not on this machine and could not be downloaded ({reason})"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
+def load(root: Path | None, cache: Path) -> Splits:
+    """Return the splits; see `published.load` for what is raised."""
+    return published.load(MNIST, root, cache)

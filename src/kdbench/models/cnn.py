@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -10,21 +11,23 @@ from kdbench.settings import checks
 
 
 class CNN(nn.Sequential):
-    """Stages of 3x3 convolution, batch norm and ReLU, each closed by 2x2 max pooling, then ten logits.
+    """Stages of 3x3 convolution, batch norm and ReLU, each closed by 2x2 max pooling, then the logits.
 
     `widths` holds the channels of each stage, `convs` how many convolutions a stage has. The head either
     flattens what is left (`flatten`: it sees where things are, which small networks need) or averages it
     over the image (`average`; the last stage is then not max-pooled).
-    Maps normalised images (batch, 1, 28, 28) to logits (batch, 10). Raises `BadSetting` on a bad knob.
+    Maps normalised images (batch, *shape) to logits (batch, classes). Raises `BadSetting` on a bad knob.
     """
 
-    def __init__(self, widths: Sequence[int], convs: int, head: str) -> None:
+    def __init__(
+        self, widths: Sequence[int], convs: int, head: str, shape: tuple[int, int, int], classes: int
+    ) -> None:
         checks.widths("model.widths", widths)
         checks.whole("model.convs", convs, 1)
         checks.one_of("model.head", head, ["flatten", "average"])
-        checks.whole("the number of stages in model.widths", len(widths), 1, 4)
+        channels, *sides = shape
+        checks.whole("the number of stages in model.widths", len(widths), 1, min(sides).bit_length() - 1)
         layers: list[nn.Module] = []
-        channels, side = 1, 28
         for stage, width in enumerate(widths, start=1):
             for _ in range(convs):
                 layers += [
@@ -36,9 +39,9 @@ class CNN(nn.Sequential):
             if head == "flatten" or stage < len(widths):
                 # Before the last ReLU, with which it commutes: the same function on a quarter of the values.
                 layers.insert(-1, nn.MaxPool2d(2))
-                side //= 2
+                sides = [side // 2 for side in sides]
         if head == "average":
             # Over all that is left; the gradient of AdaptiveAvgPool2d would not be channels-last.
-            layers.append(nn.AvgPool2d(side))
-            side = 1
-        super().__init__(*layers, nn.Flatten(), nn.Linear(channels * side * side, 10))
+            layers.append(nn.AvgPool2d(tuple(sides)))
+            sides = [1, 1]
+        super().__init__(*layers, nn.Flatten(), nn.Linear(channels * math.prod(sides), classes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -10,17 +11,17 @@ from kdbench.settings import checks
 
 
 class MLP(nn.Sequential):
-    """Linear-ReLU layers of the given widths, then ten logits.
+    """Linear-ReLU layers of the given widths, then the logits.
 
-    Maps normalised images (batch, 1, 28, 28) to logits (batch, 10).
+    Maps normalised images (batch, *shape) to logits (batch, classes).
     Raises `BadSetting` if `widths` is not a list of positive whole numbers.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], shape: Sequence[int], classes: int) -> None:
         checks.widths("model.widths", widths)
         layers: list[nn.Module] = [nn.Flatten()]
-        inputs = 28 * 28
+        inputs = math.prod(shape)
         for width in widths:
             layers += [nn.Linear(inputs, width), nn.ReLU()]
             inputs = width
-        super().__init__(*layers, nn.Linear(inputs, 10))
+        super().__init__(*layers, nn.Linear(inputs, classes))

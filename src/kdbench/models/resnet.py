@@ -37,30 +37,30 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Sequential):
-    """6n + 2 layers: one convolution, three stages of n = `blocks` blocks, average pooling, ten logits.
+    """6n + 2 layers: one convolution, three stages of n = `blocks` blocks, average pooling, the logits.
 
     `widths` holds the channels of the three stages, each at half the resolution of the one before.
-    Maps normalised images (batch, 1, 28, 28) to logits (batch, 10). Raises `BadSetting` on a bad knob.
+    Maps normalised images (batch, *shape) to logits (batch, classes). Raises `BadSetting` on a bad knob.
     """
 
-    def __init__(self, widths: Sequence[int], blocks: int) -> None:
+    def __init__(self, widths: Sequence[int], blocks: int, shape: tuple[int, int, int], classes: int) -> None:
         checks.widths("model.widths", widths)
         checks.whole("model.blocks", blocks, 1)
         if list(widths) != sorted(widths):
             raise BadSetting(f"model.widths={list(widths)} shrinks: a shortcut can only add channels")
         layers: list[nn.Module] = [
-            nn.Conv2d(1, widths[0], 3, padding=1, bias=False),
+            nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
         ]
-        channels, side = widths[0], 28
+        channels, sides = widths[0], list(shape[1:])
         for stage, width in enumerate(widths):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 layers.append(Block(channels, width, stride))
-                channels, side = width, -(-side // stride)
+                channels, sides = width, [-(-side // stride) for side in sides]
         # Over all that is left; the gradient of AdaptiveAvgPool2d would not be channels-last.
-        super().__init__(*layers, nn.AvgPool2d(side), nn.Flatten(), nn.Linear(channels, 10))
+        super().__init__(*layers, nn.AvgPool2d(tuple(sides)), nn.Flatten(), nn.Linear(channels, classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 # He et al. 2015 (Delving Deep into Rectifiers, section 2.2), as in the paper.

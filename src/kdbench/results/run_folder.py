@@ -7,40 +7,29 @@ import csv
 import io
 import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, as_csv, read
-from kdbench.settings import foreign_yaml
-from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
-from kdbench.storage import durable, locks
-from kdbench.storage.checksums import checksum
+from kdbench.settings.config import Config, from_plain, to_plain
+from kdbench.settings.plain_yaml import load_plain
+from kdbench.storage import checksums, durable, locks
 
 if TYPE_CHECKING:
-    from kdbench.training.fit import Epoch
+    from kdbench.training.progress import Epoch
 
 log = logging.getLogger(__name__)
 
 ARTIFACT = "model.onnx"
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
-SUMMED = (ARTIFACT, HISTORY, CONFIG)
-SUMS = "SHA256SUMS"  # of these
-# What comes of reading a configuration that is none.
-UNREADABLE = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
-    *(DamagedFile, OmegaConfBaseException, YAMLError),
-)
-SUM = re.compile(r"[0-9a-f]{64}  [\w.]+\n")
+FILES = (ARTIFACT, HISTORY, CONFIG, FILE)  # all of a finished run, under checksums
 
 
 class RunFolder:
@@ -92,64 +81,41 @@ class RunFolder:
 
         Damaged files are set aside.
         """
-        if not os.path.lexists(self.path / FILE) or self._kept(FILE) is None:
+        if not os.path.lexists(self.path / FILE):
             return None
         try:
-            row = read(self.path / FILE)
+            row = read_whole(self.path)
         except DamagedFile as error:
-            durable.set_aside(self.path / FILE, str(error).removeprefix(f"{self.path / FILE}: "))
+            damaged = error.path or self.path / FILE
+            if os.path.lexists(damaged):
+                durable.set_aside(damaged, str(error).removeprefix(f"{damaged}: "))
+            else:
+                log.warning("%s: %s, and is made again", self.path, error)
             return None
-        if row.variant_hash != self.config.variant or any(
-            getattr(row, name) != told for name, told in versions.items()
-        ):
-            return None
-        files = {name: self._kept(name) for name in (*SUMMED, SUMS)}
-        whole = {name: content for name, content in files.items() if content is not None}
-        if len(whole) < len(files):
-            return None
-        found = damage(row, whole)
-        if found:
-            name, why = found
-            durable.set_aside(self.path / name, why)
-            return None
-        return row
+        same_code = (row.variant_hash, row.code_hash) == (self.config.variant, self.config.code["row"])
+        same_versions = all(getattr(row, name) == version for name, version in versions.items())
+        return row if same_code and same_versions else None
 
     def write(self, row: Row, artifact: bytes, history: Sequence[Epoch]) -> None:
         """Write the files of the run, and the row last: where there is a row, the rest is whole."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"])
+        writer.writerow(["epoch", "train_loss", "val_loss", "val_accuracy", "seconds", "classes"])
         writer.writerows(asdict(epoch).values() for epoch in history)
         files = {ARTIFACT: artifact, HISTORY: text.getvalue().encode(), CONFIG: self._configuration()}
-        files[SUMS] = sums(files)
-        fresh = {name: content for name, content in files.items() if not self._holds(name, content)}
-        whole = {self.path / name: content for name, content in (fresh | {FILE: as_csv(row)}).items()}
+        line = as_csv(row)
+        sums = checksums.sums(files | {FILE: line})
+        whole = {self.path / name: content for name, content in (files | {checksums.SUMS: sums, FILE: line}).items()}
         with durable.drafted(whole) as place:
-            if fresh:
-                with durable.told(self.path / FILE):
-                    # An old row must not stand beside a new artifact, not even for a moment.
-                    (self.path / FILE).unlink(missing_ok=True)
+            with durable.told(self.path / FILE):
+                # An old row must not stand beside a new artifact, not even for a moment.
+                (self.path / FILE).unlink(missing_ok=True)
             place()
 
     def _configuration(self) -> bytes:
         # Whether it was asked for once more is nothing that a run is: the same settings are the same bytes.
-        return OmegaConf.to_yaml(_plain(asdict(replace(self.config, again=False)))).encode()
-
-    def _kept(self, name: str) -> bytes | None:
-        """Return what a file of a finished run holds, or, once that is reported, None if there is no such file."""
-        try:
-            return durable.read(self.path / name)
-        except DamagedFile as error:
-            if os.path.lexists(self.path / name):
-                durable.set_aside(self.path / name, error)
-            else:
-                log.warning("%s: %s, and is made again", self.path, error)
-            return None
-
-    def _holds(self, name: str, content: bytes) -> bool:
-        with contextlib.suppress(DamagedFile):
-            return durable.read(self.path / name) == content
-        return False
+        plain = to_plain(replace(self.config, again=False, retrain=False))
+        return yaml.safe_dump(plain, sort_keys=False).encode()
 
 
 class _LogFile(logging.FileHandler):
@@ -164,22 +130,16 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
-def sums(files: Mapping[str, bytes]) -> bytes:
-    """Return the checksums of files by their names, as `sha256sum --check` reads them."""
-    return "".join(f"{checksum(content)}  {name}\n" for name, content in files.items()).encode()
+def read_whole(folder: Path) -> Row:
+    """Return the row of a run folder in which every file is what was written.
 
-
-def damage(row: Row, files: Mapping[str, bytes]) -> tuple[str, str] | None:
-    """Return which of the files beside `row` is not what was written with it, and why; `files` are all of them."""
-    if checksum(files[ARTIFACT]) != row.artifact_sha256:
-        return ARTIFACT, "it is not the file that its row describes"
-    told = files[SUMS].decode("ascii", "replace").splitlines(keepends=True)
-    for line, name in zip(told, SUMMED, strict=False):
-        if SUM.fullmatch(line) and line.encode() != sums({name: files[name]}) and name != ARTIFACT:
-            return name, f"its checksum is not the one in {SUMS}"
-    if files[SUMS] != sums({name: files[name] for name in SUMMED}):
-        return SUMS, "it does not hold the checksums of the files beside it"
-    return None
+    Raises `DamagedFile`, whose `path` is the file that is not, and `CannotRead`.
+    """
+    checksums.read(folder, FILES)
+    row = read(folder / FILE)
+    if checksums.parse_at(folder)[ARTIFACT] != row.artifact_sha256:
+        raise DamagedFile("it is not the file that its row describes", folder / ARTIFACT)
+    return row
 
 
 def load_config(folder: Path) -> Config:
@@ -189,30 +149,15 @@ def load_config(folder: Path) -> Config:
     """
     path = folder / CONFIG
     try:
-        text = durable.read(path).decode()
-        if foreign_yaml.inflated(text):
-            raise ValueError("its aliases stand for more than it holds")
-        node: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        data = DataConfig(**_paths(node["data"], "root", "cache"))
-        network, teacher = (
-            NetworkConfig(**one | {"train": TrainConfig(**one["train"])}) if one else None
-            for one in (node["network"], node["teacher"])
-        )
-        compress = CompressConfig(**node["compress"] | {"steps": tuple(node["compress"]["steps"])})
-        made = {"data": data, "fallback": None, "network": network, "teacher": teacher, "compress": compress}
-        return Config(**_paths(node, "outputs") | made)
-    except UNREADABLE as error:
-        raise DamagedFile(f"{path} is not the configuration of a run ({error})") from error
-
-
-def _paths(node: dict[str, Any], *names: str) -> dict[str, Any]:
-    return node | {name: Path(node[name]) if node[name] is not None else None for name in names}
-
-
-def _plain(value: object) -> object:
-    """Return `value` as YAML can say it: paths as text, tuples as lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+        return from_plain(load_plain(durable.read(path).decode()))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        DamagedFile,
+        yaml.YAMLError,
+    ) as error:
+        raise DamagedFile(f"{path} is not the configuration of a run ({error})", path) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +11,129 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting, nearest
-from kdbench.settings import trust
 from kdbench.settings.choices import options
-from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, Schema, TrainConfig
+from kdbench.settings.config import Config
+from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
+from kdbench.settings.schema import Schema
 
 DEFAULT_TEACHER = "resnet_deep"  # of a model whose YAML names none
+AUTO, SELF = "auto", "self"
+OF_A_TEACHER = ("model", "compress", "seed", "weights", "train")
 
 
-def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str], folders: Sequence[Path]) -> Config:
+def resolve(
+    composed: DictConfig, names: Mapping[str, str], overrides: Sequence[str], folders: Sequence[Path]
+) -> Config:
     """Return the run's configuration.
 
     `names` are the choices made in each group, `overrides` what was typed, `folders` where choices are looked
-    for. The teacher is the baseline of its name under the same overrides, except those of the student's
-    model and of the compression. Raises `BadSetting` for anything out of range.
+    for. Raises `BadSetting` for anything out of range.
     """
     _known("", composed, [field.name for field in fields(Schema)])
-    if composed.trust and not trust.granted(overrides):
-        raise BadSetting("trust stands in a YAML file: it can only be typed")
-    trust.grant(OmegaConf.to_object(composed.trust) if OmegaConf.is_config(composed.trust) else composed.trust)
-    data = _plain(composed, "data")
-    compress = _plain(composed, "compress")
-    yaml = [str(key) for key in OmegaConf.load(options("compress", folders)[names["compress"]])]
-    if "steps" in compress:
-        # Steps read the knobs that their YAML passes on; one that was added would reach none of them.
-        _known("compress.", compress, yaml)
-    elif "teacher" in compress and "teacher" not in yaml:
-        raise BadSetting(f"compress={names['compress']} has no teacher: compress.teacher belongs to compress=distill")
-    network = _network(composed, names["model"])
-    teacher = None
-    if "teacher" in compress:
-        _require_free_model(names.get("experiment"), folders)
-        name = compress.pop("teacher")
-        if name == "auto":
-            name = composed.model.get("teacher") or DEFAULT_TEACHER
-        teacher = _teacher("null" if name is None else str(name), network, overrides, folders)
     outputs = outputs_of(composed)
+    data = _group(composed, "data")
     fallback = data.pop("fallback", None)
+    composer = Composer(folders, outputs, _given(_group(composed, "teacher_train")))
     return Config(
         data=_data(names["data"], data, outputs),
         fallback=_fallback(str(fallback), overrides, folders, outputs) if fallback else None,
-        network=network,
-        compress=_compress(names["compress"], compress),
-        teacher=teacher,
+        network=composer.network(composed, names["model"], names["compress"]),
+        settings=knobs_in_words(_group(composed, "compress")),
         device=composed.device,
         precision=composed.precision,
         threads=composed.threads,
         seeds_together=composed.seeds_together,
         checkpoint_seconds=composed.checkpoint_seconds,
         again=composed.again,
+        retrain=composed.retrain,
         outputs=outputs,
     )
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Makes descriptions of networks: of the one that ships, and by the same rules of its teachers.
+
+    `teacher_train` holds what was said of the recipe of all teachers (`teacher_train.epochs=3`).
+    """
+
+    folders: Sequence[Path]
+    outputs: Path
+    teacher_train: dict[str, Any]
+
+    def network(self, composed: DictConfig, model_name: str, compress_name: str) -> NetworkSpec:
+        """Return the network that `composed` describes, with the steps of its compression."""
+        model = _group(composed, "model")
+        own_teacher = model.pop("teacher", None) or DEFAULT_TEACHER
+        train = _group(composed, "train")
+        _known("train.", train, [field.name for field in fields(Recipe)])
+        network = NetworkSpec(model_name, model, Recipe(**train), composed.seed, _file("weights", composed.weights))
+        compress = _group(composed, "compress")
+        self._require_known_knobs(compress_name, compress)
+        steps = tuple(self._step(node, network, own_teacher) for node in _step_nodes(compress_name, compress))
+        return replace(network, steps=steps, compress=compress_name)
+
+    def _require_known_knobs(self, name: str, compress: dict[str, Any]) -> None:
+        """Refuse what was added with `+` to a list of steps: they read only the knobs that their YAML passes on."""
+        listed = [str(key) for key in OmegaConf.load(options("compress", self.folders)[name])]
+        if "steps" in compress:
+            _known("compress.", compress, listed)
+            if "teacher" in compress and not any("teacher" in step for step in _step_nodes(name, compress)):
+                raise BadSetting(
+                    f"compress={name}: no step learns from its teacher: write `teacher: ${{compress.teacher}}` there"
+                )
+        elif "teacher" in compress and "teacher" not in listed:
+            raise BadSetting(f"compress={name} has no teacher: compress.teacher belongs to compress=distill")
+
+    def _step(self, node: dict[str, Any], student: NetworkSpec, own_teacher: Any) -> StepSpec:
+        method = {name: value for name, value in node.items() if name not in ("teacher", "transfer")}
+        teachers = self._teachers(node["teacher"], student, own_teacher) if "teacher" in node else ()
+        transfer = node.get("transfer")
+        return StepSpec(method, teachers, self._transfer(transfer) if transfer is not None else None)
+
+    def _teachers(self, described: Any, student: NetworkSpec, own_teacher: Any) -> tuple[NetworkSpec, ...]:
+        """Return the teachers that `compress.teacher` describes: one, or several in a list."""
+        described = own_teacher if described == AUTO else described
+        listed = described if isinstance(described, list) else [described]
+        if not listed:
+            raise BadSetting("compress.teacher=[] names no teacher: type compress.teacher=cnn_deep")
+        return tuple(self._teacher(own_teacher if one == AUTO else one, student) for one in listed)
+
+    def _teacher(self, described: Any, student: NetworkSpec) -> NetworkSpec:
+        """Return the teacher that a model's name, `self`, or settings of its own describe."""
+        if described == SELF:
+            return student
+        settings = dict(described) if isinstance(described, dict) else {"model": str(_null(described))}
+        model, compress = settings.pop("model", None), settings.pop("compress", "baseline")
+        if not isinstance(model, str) or not isinstance(compress, str):
+            raise BadSetting(f"compress.teacher={described}: type compress.teacher={{model:cnn_deep,compress:prune}}")
+        _require("compress.teacher", model, "model", self.folders, (AUTO, SELF))
+        _require("compress.teacher compress", compress, "compress", self.folders)
+        composed = hydra.compose("config", [f"model={model}", f"compress={compress}"])
+        OmegaConf.set_struct(composed, True)
+        _update(composed, {f"train.{name}": value for name, value in self.teacher_train.items()})
+        seed = settings.pop("seed", None)
+        _update(composed, {"seed": student.seed if seed is None else seed} | settings)
+        teacher = self.network(composed, model, compress)
+        if seed is not None:
+            return replace(teacher, seed_is_fixed=True)
+        alike = (teacher.model, teacher.recipe, teacher.weights, teacher.steps)
+        if alike == (student.model, student.recipe, student.weights, ()):
+            # An equal of the student with the same seed would be the student's own baseline, which is `self`.
+            teacher = teacher.with_seed(student.seed + 1)
+        return teacher
+
+    def _transfer(self, described: Any) -> DataSpec:
+        """Return the data set that a name, or settings of its own, describe."""
+        settings = dict(described) if isinstance(described, dict) else {"data": str(described)}
+        name = str(settings.pop("data", None))
+        _require("compress.transfer", name, "data", self.folders)
+        composed = hydra.compose("config", [f"data={name}"])
+        OmegaConf.set_struct(composed, True)
+        _update(composed, {f"data.{knob}": value for knob, value in settings.items()})
+        node = _group(composed, "data")
+        node.pop("fallback", None)
+        return _data(name, node, self.outputs)
 
 
 def outputs_of(composed: DictConfig) -> Path:
@@ -68,7 +141,14 @@ def outputs_of(composed: DictConfig) -> Path:
     return Path.cwd() / Path(composed.outputs).expanduser()
 
 
-def _plain(composed: DictConfig, group: str) -> dict[str, Any]:
+def knobs_in_words(node: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the knobs of a model or a compression as one line: `sparsity=0.9 finetune_epochs=3`."""
+    structure = ("_target_", "steps", "teacher")
+    knobs = {name: value for name, value in node.items() if name not in structure and value is not None}
+    return " ".join(f"{prefix}{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
+
+
+def _group(composed: DictConfig, group: str) -> dict[str, Any]:
     node = OmegaConf.to_container(composed[group], resolve=True)
     if not isinstance(node, dict):
         raise BadSetting(f"{group}={node} is not a choice: see kdbench ls")
@@ -77,12 +157,29 @@ def _plain(composed: DictConfig, group: str) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()}
 
 
-def _network(composed: DictConfig, name: str) -> NetworkConfig:
-    model = _plain(composed, "model")
-    model.pop("teacher", None)
-    train = _plain(composed, "train")
-    _known("train.", train, [field.name for field in fields(TrainConfig)])
-    return NetworkConfig(name, model, TrainConfig(**train), composed.seed)
+def _step_nodes(name: str, node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read both shapes of a compression: one `_target_`, or a list of `steps` under shared knobs."""
+    steps = node.get("steps") if "steps" in node else [node]
+    if not isinstance(steps, list) or not all(isinstance(step, dict) and "_target_" in step for step in steps):
+        raise BadSetting(f"compress={name}: its YAML needs a _target_, or a list of steps that each have one")
+    return steps
+
+
+def _update(composed: DictConfig, settings: Mapping[str, Any]) -> None:
+    """Set what a teacher's or a transfer set's own description says: `train.epochs`, or `train: {epochs: ...}`."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and name in ("model", "compress", "train", "data"):
+            _update(composed, {f"{name}.{inner}": item for inner, item in value.items()})
+            continue
+        group, _, knob = str(name).partition(".")
+        known = composed.get(group) if knob else composed
+        if group not in (*OF_A_TEACHER, "data") or not isinstance(known, DictConfig) or (knob or group) not in known:
+            inside = [f"{group}.{key}" for key in known] if knob and isinstance(known, DictConfig) else OF_A_TEACHER
+            raise BadSetting(f"{name} is not a setting of a teacher: {nearest(str(name), inside)}")
+        try:
+            OmegaConf.update(composed, str(name), value)
+        except Exception as error:  # omegaconf's words for a wrong type are those of a run's own settings
+            raise BadSetting(f"compress.teacher: {name}={value} has the wrong type") from error
 
 
 def _known(prefix: str, given: Iterable[Any], names: Sequence[str]) -> None:
@@ -92,59 +189,36 @@ def _known(prefix: str, given: Iterable[Any], names: Sequence[str]) -> None:
             raise BadSetting(f"{prefix}{key} is not a setting: {nearest(str(key), names)}")
 
 
-def _teacher(name: str, student: NetworkConfig, overrides: Sequence[str], folders: Sequence[Path]) -> NetworkConfig:
-    _require("compress.teacher", name, "model", folders, "auto")
-    composed = _again(["model=" + name], overrides, ("model", "compress"))
-    teacher = _network(composed, name)
-    if (teacher.model, teacher.train) == (student.model, student.train):
-        # An equal of the student with the same seed would be the student's own baseline.
-        teacher = NetworkConfig(name, teacher.model, teacher.train, student.seed + 1)
-    return teacher
+def _given(node: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if value is not None}
 
 
-def _require_free_model(experiment: str | None, folders: Sequence[Path]) -> None:
-    """Refuse an experiment that changes sizes of the model: composed again for the teacher, it would change those."""
-    if experiment and "model" in OmegaConf.load(options("experiment", folders)[experiment]):
-        raise BadSetting(
-            f"experiment={experiment} sets model.*, which would hold for the teacher too: type it instead"
-        )
-
-
-def _fallback(name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path) -> DataConfig:
-    _require("data.fallback", name, "data", folders, "null")
-    node = _plain(_again(["data=" + name], overrides, ("data", "model", "compress")), "data")
+def _fallback(name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path) -> DataSpec:
+    _require("data.fallback", name, "data", folders, ("null",))
+    other_groups = ("data", "model", "compress")
+    kept = [text for text in overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in other_groups]
+    node = _group(hydra.compose("config", [*kept, f"data={name}"]), "data")
     node.pop("fallback", None)
     return _data(name, node, outputs)
 
 
-def _require(setting: str, name: str, group: str, folders: Sequence[Path], special: str) -> None:
+def _require(setting: str, name: str, group: str, folders: Sequence[Path], special: Sequence[str] = ()) -> None:
     known = options(group, folders)
     if name not in known:
-        raise BadSetting(f"{setting}={name} is unknown: {nearest(name, [special, *known])}")
+        raise BadSetting(f"{setting}={name} is unknown: {nearest(name, [*special, *known])}")
 
 
-def _again(choices: list[str], overrides: Sequence[str], without: tuple[str, ...]) -> DictConfig:
-    """Compose once more with other choices, under the same overrides but those of the groups in `without`."""
-    kept = [text for text in overrides if text.lstrip("+~").split("=")[0].split(".")[0].split("@")[0] not in without]
-    return hydra.compose("config", [*kept, *choices])
-
-
-def _data(name: str, node: dict[str, Any], outputs: Path) -> DataConfig:
+def _data(name: str, node: dict[str, Any], outputs: Path) -> DataSpec:
     root = node.pop("root", None)
     cache = node.pop("cache", None) or outputs / "data"
-    return DataConfig(
-        name=name,
-        loader=node,
-        root=None if root is None else Path.cwd() / Path(str(root)).expanduser(),
-        cache=Path.cwd() / Path(cache).expanduser(),
-    )
+    return DataSpec(name, node, _file("data.root", root), Path.cwd() / Path(cache).expanduser())
 
 
-def _compress(name: str, node: dict[str, Any]) -> CompressConfig:
-    """Read both shapes of a compression: one `_target_`, or a list of `steps` under shared knobs."""
-    steps = node.get("steps") if "steps" in node else [node]
-    if not isinstance(steps, list) or not all(isinstance(step, dict) and "_target_" in step for step in steps):
-        raise BadSetting(f"compress={name}: its YAML needs a _target_, or a list of steps that each have one")
-    knobs = {key: value for key, value in node.items() if key not in ("_target_", "steps")}
-    settings = " ".join(f"{key}={value}" for key, value in knobs.items())
-    return CompressConfig(name, tuple(steps), settings)
+def _file(setting: str, value: Any) -> Path | None:
+    if value is not None and not isinstance(value, str | Path):
+        raise BadSetting(f"{setting}={value} is not a path")
+    return None if value is None else Path.cwd() / Path(value).expanduser()
+
+
+def _null(value: Any) -> Any:
+    return "null" if value is None else value

@@ -1,99 +1,34 @@
-"""The settings of a run: their types, their ranges, and what they decide. Imports no torch."""
+"""The settings of a run, with every choice resolved, and the hashes that say what it is. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
-
 from kdbench.settings import checks
+from kdbench.settings.network import DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 TOGETHER = ("auto", "always", "never")
 
-
-@dataclass
-class TrainConfig:
-    """How a network is trained; every field is a knob `train.*`."""
-
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    lr: float = MISSING  # peak of the one-cycle schedule
-    weight_decay: float = MISSING  # decoupled (AdamW)
-    shift: int = MISSING  # pixels, the largest random move in x and y
-
-    def check(self) -> None:
-        """Raise `BadSetting` for the first field outside its range."""
-        checks.whole("train.epochs", self.epochs, 1)
-        checks.whole("train.batch_size", self.batch_size, 2)
-        checks.real("train.lr", self.lr, "(0, inf)")
-        checks.real("train.weight_decay", self.weight_decay, "[0, inf)")
-        checks.whole("train.shift", self.shift, 0, 14)
-
-
-@dataclass
-class Schema:
-    """What the composed YAML must look like; Hydra refuses other keys and types."""
-
-    data: Any = MISSING
-    model: Any = MISSING
-    compress: Any = MISSING
-    train: TrainConfig = field(default_factory=TrainConfig)
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    seeds_together: str = "auto"
-    checkpoint_seconds: float = 30.0
-    again: bool = False
-    trust: Any = None
-    outputs: str = "outputs"
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """A data set: `loader` names the function and its knobs, the rest says where to look."""
-
-    name: str
-    loader: dict[str, Any]
-    root: Path | None
-    cache: Path
-    fingerprint: str = ""  # of the images and labels, once they are read
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Everything that decides a trained network, besides the data and the machine."""
-
-    name: str
-    model: dict[str, Any]
-    train: TrainConfig
-    seed: int
-
-
-@dataclass(frozen=True)
-class CompressConfig:
-    """A named list of steps; `settings` are the knobs as one line, for tables and charts."""
-
-    name: str
-    steps: tuple[dict[str, Any], ...]
-    settings: str
+# What only says where things lie, how a run is made or that it is made again; `code` has columns of its own.
+NOT_DECIDING = ("outputs", "fallback", "checkpoint_seconds", "again", "retrain", "code", "files", "seeds_together")
+# What decides bits and timings, but not the variant: machines differ in it.
+OF_THE_MACHINE = ("threads",)
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run, with every choice resolved. `teacher` is the whole configuration of the teacher's baseline."""
+    """One run. `network` is what ships, its steps and their teachers included."""
 
-    data: DataConfig
-    fallback: DataConfig | None
-    network: NetworkConfig
-    compress: CompressConfig
-    teacher: NetworkConfig | None
+    data: DataSpec
+    fallback: DataSpec | None
+    network: NetworkSpec
+    settings: str  # the knobs of its compression as one line, for tables and charts
     device: str
     precision: str
     threads: int | None
@@ -101,40 +36,40 @@ class Config:
     seeds_together: str = "auto"  # whether a sweep trains the seeds of a variant at once; auto: on a GPU
     checkpoint_seconds: float = 30.0  # between two checkpoints of a training, at least
     again: bool = False  # whether a run that is done is made once more
-    code: dict[str, str] = field(default_factory=dict)  # of each _target_, when known: its code and unnamed defaults
+    retrain: bool = False  # whether what it needs is trained anew, whatever the store holds
+    together: tuple[int, ...] = ()  # the seeds that are trained as one network, this one's among them
+    # Once known: the code that decides this row, that of the plain network's rows, and the files that are named here.
+    code: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for network in (self.network, self.teacher):
-            if network is not None:
-                network.train.check()
-                checks.whole("seed", network.seed, 0, 2**31 - 1)
+        self.network.check()
         checks.one_of("device", self.device, DEVICES)
         checks.one_of("precision", self.precision, PRECISIONS)
         checks.one_of("seeds_together", self.seeds_together, TOGETHER)
         checks.real("checkpoint_seconds", self.checkpoint_seconds, "[0, inf)")
         checks.name("data", self.data.name)
-        checks.name("model", self.network.name)
-        checks.name("compress", self.compress.name)
-        checks.plain("compress", self.compress.settings)
-        if self.teacher is not None:
-            checks.name("compress.teacher", self.teacher.name)
+        checks.plain("compress", self.settings)
+
+    @property
+    def compress(self) -> str:
+        """The name of the compression."""
+        return self.network.compress
+
+    @property
+    def teachers(self) -> tuple[NetworkSpec, ...]:
+        """The teachers of the last step that has any: those the run is compared with."""
+        return next((step.teachers for step in reversed(self.network.steps) if step.teachers), ())
 
     @property
     def trains_seeds_together(self) -> bool:
         """Whether it does, once `device` is resolved: a small network leaves most of a GPU idle, but not a CPU."""
         return self.seeds_together == "always" or (self.seeds_together == "auto" and self.device == "cuda")
 
-    def at_seed(self, seed: int) -> Config:
-        """Return the run of the same variant under another seed; the teacher's stays as far from it as it was."""
-        network, teacher = self.network, self.teacher
-        if teacher is not None:
-            teacher = replace(teacher, seed=teacher.seed - network.seed + seed)
-        return replace(self, network=replace(network, seed=seed), teacher=teacher)
-
     @property
     def run_name(self) -> str:
         """What the folder of the run is called."""
-        return f"{self.network.name}-{self.compress.name}-seed{self.network.seed}-{self.hash}"
+        return f"{self.network.name}-{self.compress}-seed{self.network.seed}-{self.hash}"
 
     @property
     def hash(self) -> str:
@@ -146,12 +81,8 @@ class Config:
 
     @property
     def variant(self) -> str:
-        """Eight hex digits that runs share if and only if they differ in nothing but the seed, code included."""
-        deciding = self._deciding()
-        for network in ("network", "teacher"):
-            if deciding[network] is not None:
-                del deciding[network]["seed"]
-        return digest([deciding, self.code])[:8]
+        """Eight hex digits that runs share if and only if they differ in nothing but seed and machine."""
+        return digest([self._but_seed_and_machine(), self.code.get("row")])[:8]
 
     @property
     def network_hash(self) -> str:
@@ -160,21 +91,65 @@ class Config:
 
     @property
     def teacher_hash(self) -> str | None:
-        """The `network_hash` of the teacher's own runs."""
-        return self._hash_of(self.teacher) if self.teacher else None
+        """The `network_hash` of the teacher's own runs; None where there is no teacher, or more than one."""
+        return self._hash_of(self.teachers[0]) if len(self.teachers) == 1 else None
 
-    def _hash_of(self, network: NetworkConfig) -> str:
-        deciding = self._deciding() | {"network": asdict(network) | {"seed": None}}
-        del deciding["compress"], deciding["teacher"]
-        code = [self.code.get(node["_target_"]) for node in (network.model, self.data.loader)]
-        return digest([deciding, code])[:8]
+    def _hash_of(self, network: NetworkSpec) -> str:
+        deciding = replace(self, network=network.uncompressed, settings="")._but_seed_and_machine()
+        return digest([deciding, self.code.get(network.model["_target_"])])[:8]
 
     def _deciding(self) -> dict[str, Any]:
-        deciding = asdict(self)
-        for name in ("outputs", "code", "fallback", "seeds_together", "checkpoint_seconds", "again"):
-            del deciding[name]
-        del deciding["data"]["root"], deciding["data"]["cache"]
-        return deciding
+        deciding = {name: value for name, value in to_plain(self).items() if name not in NOT_DECIDING}
+        # Data are what was read, weights what their files hold, wherever those lie.
+        deciding["data"] = {name: deciding["data"][name] for name in ("name", "fingerprint")}
+        deciding["together"] = bool(self.together)
+        return _with_contents(deciding, self.files)
+
+    def _but_seed_and_machine(self) -> dict[str, Any]:
+        deciding = {name: value for name, value in self._deciding().items() if name not in OF_THE_MACHINE}
+        return deciding | {"network": _without_seeds(deciding["network"])}
+
+    def at_seed(self, seed: int) -> Config:
+        """Return the run of the same variant under another seed."""
+        return replace(self, network=self.network.with_seed(seed))
+
+
+def _with_contents(value: Any, files: dict[str, str]) -> Any:
+    """Put the checksum of each file in the place of its path."""
+    if isinstance(value, dict):
+        return {key: _with_contents(item, files) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_contents(item, files) for item in value]
+    return files.get(value, value) if isinstance(value, str) else value
+
+
+def _without_seeds(network: dict[str, Any]) -> dict[str, Any]:
+    steps = [
+        step | {"teachers": [_without_seeds(teacher) for teacher in step["teachers"]]} for step in network["steps"]
+    ]
+    return {name: value for name, value in network.items() if not name.startswith("seed")} | {"steps": steps}
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return the configuration as YAML can say it."""
+    return plain(config)
+
+
+def from_plain(node: dict[str, Any]) -> Config:
+    """Return the configuration that `to_plain` gave `node` of; nothing in it is called.
+
+    Raises `BadSetting`, or what comes of reading anything else (`KeyError`, `TypeError`, ...).
+    """
+    return Config(
+        **node
+        | {
+            "data": data_from_plain(node["data"]),
+            "fallback": None,  # what was really used stands in `data`
+            "network": network_from_plain(node["network"]),
+            "outputs": Path(node["outputs"]),
+            "together": tuple(node["together"]),
+        }
+    )
 
 
 def digest(content: Any) -> str:

@@ -1,14 +1,10 @@
-"""From the `_target_` of a YAML file to a Python object, and to what identifies it."""
+"""From the `_target_` of a YAML file to a Python object."""
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kdbench.errors import BadSetting, KdbenchError
@@ -52,30 +48,3 @@ def instantiate(node: dict[str, Any], setting: str) -> Any:
     except ValueError as error:
         # How a method written by others refuses a knob: its own words, as one line.
         raise BadSetting(f"{setting}: {error}") from error
-
-
-def identity(node: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that decides what `node` makes: its knobs, unnamed defaults included, and its code.
-
-    The code is the syntax tree of the target's own file, so that comments, docstrings and layout may change
-    while an edited model or method is never served the weights of the old one. What that file imports is not
-    part of it: for kdbench's own training code that is `training.store.FORMAT`.
-    """
-    target = locate(node["_target_"])
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
-    return {**defaults, **node, "_code_": _code(inspect.getsourcefile(target) or "")}
-
-
-@functools.cache
-def _code(file: str) -> str:
-    if not file:
-        return ""
-    tree = ast.parse(Path(file).read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]

@@ -3,159 +3,127 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdbench.errors import DamagedFile
-from kdbench.storage import durable, locks
-from kdbench.storage.checksums import checksum, seal_record, unseal_record
-from kdbench.training.checkpoint import Checkpoint
-from kdbench.training.fit import Epoch
+from kdbench.errors import BadSetting, DamagedFile
+from kdbench.storage import checksums, durable, locks
 
-# Part of every key. To be raised whenever the same settings give other weights than before, or entries another form.
-FORMAT = 3
 TENSORS = "tensors.safetensors"
 RECORD = "record.json"
-CHECKPOINTS = "checkpoints"
+
+Made = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+"""What an entry holds: tensors by name, and a record that JSON can say."""
+
+_remade: set[Path] = set()  # entries that this process made anew, since it was asked to
 
 
 @dataclass(frozen=True)
-class Training:
-    """What is remembered of a training beside its weights.
+class Entry:
+    """What is kept under a key; `was_there` says that an earlier call, or another process, had made it."""
 
-    `seconds` are what it takes alone; `recalled_seconds` of them were spared, since a teacher's logits lay in
-    the store already.
-    """
-
-    history: list[Epoch]
-    seconds: float
-    recalled_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A teacher's logits (n, 10) for one view of the training set, by the index of the image, and their cost."""
-
-    logits: Tensor
-    seconds: float
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+    was_there: bool
 
 
 class Store:
-    """A folder of trainings, speeches and exported files. Entries appear whole or not at all, and are never changed.
+    """A folder of entries: trained weights, logits of teachers, exported files.
 
-    An entry that is not what was written is set aside, reported, and treated as missing. `checkpoint_seconds` is
-    the least time between two checkpoints of a training.
+    Entries appear whole or not at all. One that is not what was written is set aside, reported, and made again.
+    `remake`: what is there already is made again, once in this process. `frozen`: nothing is written, and what
+    takes long is not made.
     """
 
-    def __init__(self, folder: Path, checkpoint_seconds: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, remake: bool = False, frozen: bool = False) -> None:
         self.folder = folder
-        self.checkpoint_seconds = checkpoint_seconds
+        self.remake = remake
+        self.frozen = frozen
 
-    @contextlib.contextmanager
-    def making(self, key: str, what: str, wait: bool = True) -> Iterator[None]:
-        """A context in which no other process makes `key`; see `locks.held`."""
-        with locks.held(self.folder / "locks" / key, what, wait):
+    def memo(
+        self,
+        key: str,
+        title: str,
+        identity: Mapping[str, Any],
+        make: Callable[[], Made],
+        *,
+        wait: bool = True,
+        quick: bool = False,
+    ) -> Entry:
+        """Return the entry `key`, which `make` makes if it is not there; `identity` is what the key is a hash of.
+
+        Another process that makes the same is waited for, or, without `wait`, `Busy` is raised. `quick` is what a
+        frozen store may make, without keeping it; of anything else it raises `BadSetting`.
+        """
+        found = self.get(key)
+        if found is not None:
+            return found
+        if self.frozen:
+            if not quick:
+                raise BadSetting(f"{title} is not in the store: --retrain makes it")
+            tensors, record = make()
+            return Entry(dict(tensors), dict(record), was_there=False)
+        with locks.held(self.folder / "locks" / key, title, wait):
             durable.sweep(self.folder, key)
-            yield
+            found = self.get(key)  # another process may have been at it
+            if found is not None:
+                return found
+            tensors, record = make()
+            self._write(key, tensors, dict(record) | {"key": key, "identity": identity})
+            return Entry(dict(tensors), dict(record), was_there=False)
 
     def has(self, key: str) -> bool:
         """Whether there is an entry, damaged or not."""
         return os.path.lexists(self.folder / key)
 
-    def checkpoint(self, key: str) -> Checkpoint:
-        """Return the progress of the training `key`, for who has its lock."""
-        return Checkpoint(durable.folder(self.folder / CHECKPOINTS) / key, self.checkpoint_seconds)
-
-    def drop_checkpoint(self, key: str) -> None:
-        """Forget the progress of the training `key`, which has ended."""
-        with contextlib.suppress(OSError):
-            (self.folder / CHECKPOINTS / key).unlink(missing_ok=True)
-
-    def get(self, key: str, network: nn.Module) -> Training | None:
-        """Load the weights of `key` into `network` and return its training, or None if there is none."""
-        entry = self._read(key)
-        if entry is None:
-            return None
-        weights, record = entry
-        try:
-            history = [Epoch(**epoch) for epoch in record["history"]]
-            training = Training(history, record["seconds"], record["recalled_seconds"])
-            network.load_state_dict(weights)
-        except (KeyError, TypeError, RuntimeError) as error:
-            return self._set_aside(key, error)
-        return training
-
-    def put(self, key: str, network: nn.Module, training: Training, identity: dict[str, Any]) -> None:
-        """Keep the weights of `network` under `key`, with the identity in plain words."""
-        self._write(key, network.state_dict(), asdict(training) | {"identity": identity})
-
-    def speech(self, key: str) -> Speech | None:
-        """Return the speech kept under `key`, or None if there is none."""
-        entry = self._read(key)
-        if entry is None:
-            return None
-        tensors, record = entry
-        try:
-            return Speech(tensors["logits"], record["seconds"])
-        except KeyError as error:
-            return self._set_aside(key, error)
-
-    def put_speech(self, key: str, speech: Speech, identity: dict[str, Any]) -> None:
-        """Keep `speech` under `key`, with the identity in plain words."""
-        self._write(key, {"logits": speech.logits}, {"seconds": speech.seconds, "identity": identity})
-
-    def file(self, key: str) -> bytes | None:
-        """Return the bytes of the file kept under `key`, or None if there is none."""
-        entry = self._read(key)
-        if entry is None:
+    def get(self, key: str) -> Entry | None:
+        """Return the entry `key`, or None if there is none, or none that may be used."""
+        folder = self.folder / key
+        if not self.has(key) or (self.remake and folder not in _remade):
             return None
         try:
-            return entry[0]["file"].numpy().tobytes()
-        except KeyError as error:
-            return self._set_aside(key, error)
-
-    def put_file(self, key: str, content: bytes, identity: dict[str, Any]) -> None:
-        """Keep the bytes of a file under `key`, with the identity in plain words."""
-        self._write(key, {"file": torch.frombuffer(bytearray(content), dtype=torch.uint8)}, {"identity": identity})
-
-    def _read(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        if not self.has(key):
+            files = checksums.read(folder, (TENSORS, RECORD))
+            record = json.loads(files[RECORD])
+            if record["key"] != key:
+                raise DamagedFile("it is the entry of another key")
+            return Entry(load(files[TENSORS]), record, was_there=True)
+        except (ValueError, KeyError, TypeError, SafetensorError, DamagedFile) as error:
+            if not self.frozen:
+                durable.set_aside(folder, error)
             return None
-        entry = self.folder / key
-        try:
-            record = unseal_record(key, durable.read(entry / RECORD))
-            content = durable.read(entry / TENSORS)
-            if checksum(content) != record["sha256"]:
-                raise DamagedFile("the tensors are not those that were written")
-            return load(content), record
-        except (KeyError, DamagedFile, SafetensorError) as error:
-            return self._set_aside(key, error)
 
-    def _write(self, key: str, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    def checkpoint_folder(self, key: str) -> Path:
+        """Return where the progress of the training `key` is kept, for who has its lock."""
+        return self.folder / "checkpoints" / key
+
+    def _write(self, key: str, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> None:
         durable.folder(self.folder)
         content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        files = {TENSORS: content, RECORD: json.dumps(record, indent=1, default=str).encode()}
         with durable.told(self.folder / key):
             # A folder of our own, renamed when it is whole: parallel runs never see half an entry.
             draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{durable.DRAFT}{key}-"))
             try:
-                durable.write(draft / TENSORS, content)
-                durable.write(draft / RECORD, seal_record(key, {"sha256": checksum(content)} | record))
+                for name, part in (files | {checksums.SUMS: checksums.sums(files)}).items():
+                    durable.write(draft / name, part)
+                if self.remake:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(self.folder / key, draft / "before")  # noqa: PTH104 - as below
                 os.rename(draft, self.folder / key)  # noqa: PTH104 - Path.rename has no different meaning here
+                _remade.add(self.folder / key)
             except OSError:
                 if not (self.folder / key).exists():
                     raise
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-
-    def _set_aside(self, key: str, why: Exception) -> None:
-        durable.set_aside(self.folder / key, why)
+                shutil.rmtree(self.folder / key / "before", ignore_errors=True)

@@ -14,32 +14,57 @@ from kdbench.data.splits import Split
 
 
 @dataclass(frozen=True)
-class Batch:
-    """`images`: float32 (n, 1, 28, 28) in [0, 1]. `labels`, `index`: int64 (n,); `index` is that in the split.
+class View:
+    """That a batch shows images of the training set in a known way: 0 is as they are, e > 0 as epoch e shifts them.
 
-    Batches of one `view` show an image in one way: 0 is as it is, e > 0 is as epoch e shifts it.
+    It holds for these very tensors only: who changes them, or puts others in their place, has images that nobody
+    knows anything about.
+    """
+
+    number: int
+    images: Tensor
+    index: Tensor
+    version: int  # of `images`, which torch counts up when they are changed in place
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`images`: float32 (n, channels, height, width) in [0, 1]. `labels`, `index`: int64 (n,), `index` in the split.
+
+    `labels` may also be probabilities, float32 (n, classes), where a criterion's `prepare` mixes images.
     """
 
     images: Tensor
     labels: Tensor
     index: Tensor
-    view: int = 0
+    view: View | None = None
+
+    @property
+    def known_view(self) -> int | None:
+        """The number of the view, if the images are still those that it was made of; else None."""
+        view = self.view
+        if view is None or view.images is not self.images or view.index is not self.index:
+            return None
+        return view.number if self.images._version == view.version else None
 
 
 class Batches:
     """Epochs over a split, in orders and with shifts that the seed and the number of the epoch alone decide.
 
     `shift` is the largest move in pixels, in x and y; what moves in is black. Every epoch uses each image
-    once, in batches whose sizes differ by at most one, so that none is too small for batch norm.
+    once, in batches whose sizes differ by at most one, so that none is too small for batch norm. Unless they are
+    `known`, batches have no view.
     """
 
-    def __init__(self, split: Split, size: int, shift: int, seed: int, device: str) -> None:
+    def __init__(self, split: Split, size: int, shift: int, seed: int, device: str, *, known: bool = True) -> None:
         self.labels = split.labels.to(device)
-        padded = F.pad(split.images[:, 0].to(device), (shift,) * 4)
+        _, height, width = split.shape
+        padded = F.pad(split.images.to(device), (shift,) * 4)
         # windows[i, dy, dx] is image i moved by (shift - dy, shift - dx): a view, no copy.
-        self.windows = padded.unfold(1, 28, 1).unfold(2, 28, 1)
+        self.windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
         self.shift = shift
         self.seed = seed
+        self.known = known
         self.steps = -(-len(split) // size)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
@@ -64,8 +89,9 @@ class Batches:
         device = self.labels.device
         parts = torch.stack([order, *offsets[:, order]]).to(device).tensor_split(self.steps, dim=1)
         for index, dy, dx in parts[skip:]:
-            images = scaled(self.windows[index, dy, dx].unsqueeze(1))
-            yield Batch(images, self.labels[index], index, number if self.shift else 0)
+            images = scaled(self.windows[index, dy, dx])
+            view = View(number if self.shift else 0, images, index, images._version) if self.known else None
+            yield Batch(images, self.labels[index], index, view)
 
 
 def plain(split: Split, size: int, device: str) -> Iterator[Batch]:

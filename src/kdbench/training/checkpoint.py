@@ -1,13 +1,15 @@
-"""The progress of one training in one file, from which it goes on after a kill as if nothing had happened."""
+"""The progress of one training in a folder, from which it goes on after a kill as if nothing had happened."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kdbench.errors import CannotWrite, DamagedFile
-from kdbench.storage import durable
-from kdbench.storage.checksums import seal, unseal
+from kdbench.storage import checksums, durable
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +34,19 @@ class Saved:
 
 
 @dataclass
-class Account:
-    """What a training took so far: `seconds` of its own, those of a teacher recalled from the store, and which view.
+class Cost:
+    """What a training took so far: `seconds` of its own, and those that logits of teachers found in the store took once.
 
-    `heard` is the view whose cost is counted already.
+    The latter by the key of their entry, so that none is counted twice.
     """
 
     seconds: float = 0.0
-    recalled: float = 0.0
-    heard: int | None = None
+    cached: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cached_seconds(self) -> float:
+        """What the teachers would have taken, had nothing been in the store."""
+        return sum(self.cached.values())
 
 
 @dataclass
@@ -49,24 +54,29 @@ class Checkpoint:
     """The fits of one training in their order; the last may be unfinished, the others only end in their results.
 
     A method may fit several times. Repeated from its beginning after a kill, it is handed the results of the fits
-    that had ended, and the state of the one that had not. Only for who has the lock on the training.
+    that had ended, and the state of the one that had not. Only for who has the lock on the training, whose key is the
+    name of the `folder`.
     """
 
-    path: Path
+    folder: Path
     every: float  # seconds between two checkpoints, at least
-    account: Account = field(default_factory=Account)
+    cost: Cost = field(default_factory=Cost)
     fits: list[Saved] = field(default_factory=list)
-    tally: Callable[[], Account] = Account  # gives the account at any moment
+    now: Callable[[], Cost] | None = None  # gives the cost at any moment
 
     def __post_init__(self) -> None:
         self.begun = 0  # fits of this process
+        self.number = 0  # of the file that was written last
         self.due_at = time.monotonic() + self.every
-        durable.sweep(self.path.parent, self.path.name)
-        if os.path.lexists(self.path):
-            try:
-                self.account, self.fits = decode(unseal(self.path.name, durable.read(self.path)))
-            except DamagedFile as error:
-                durable.set_aside(self.path, error)
+        if not os.path.lexists(self.folder):
+            return
+        try:
+            (name,) = checksums.parse_at(self.folder)
+            content = checksums.read(self.folder, [name])[name]
+            self.cost, self.fits = decode(self.folder.name, content)
+            self.number = int(name.partition(".")[0])
+        except (DamagedFile, ValueError) as error:
+            durable.set_aside(self.folder, error)
 
     @property
     def step(self) -> int:
@@ -87,7 +97,7 @@ class Checkpoint:
         began = time.monotonic()
         self.end(saved)
         try:
-            durable.write(self.path, seal(self.path.name, encode(self.tally(), self.fits)))
+            self._write(encode(self.folder.name, self.now() if self.now else self.cost, self.fits))
         except CannotWrite as error:
             log.warning("no checkpoint could be written: %s", error)
         cost = time.monotonic() - began
@@ -98,29 +108,53 @@ class Checkpoint:
         """Remember how the present fit stands, or ended, until the next checkpoint is written."""
         self.fits[self.begun - 1 : self.begun] = [saved]
 
+    def drop(self) -> None:
+        """Forget it all: the training has ended."""
+        self.remove(self.folder)
 
-def encode(account: Account, fits: Sequence[Saved]) -> bytes:
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Remove the progress that is kept in `folder`, if there is any."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self, content: bytes) -> None:
+        """Write the next file beside the last one; SHA256SUMS, replaced at once, then says which of them counts."""
+        durable.folder(self.folder)
+        self.number += 1
+        files = {f"{self.number}.safetensors": content}
+        for name in files:
+            durable.write(self.folder / name, content)
+        durable.write(self.folder / checksums.SUMS, checksums.sums(files))
+        for path in self.folder.iterdir():
+            if path.name not in (*files, checksums.SUMS):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def encode(key: str, cost: Cost, fits: Sequence[Saved]) -> bytes:
     """Return everything as one safetensors file, with the records in its header."""
     tensors = {
         f"{number}/{name}": tensor.detach().to("cpu", copy=True).contiguous()
         for number, saved in enumerate(fits)
         for name, tensor in saved.tensors.items()
     }
-    told = {"account": vars(account), "fits": [saved.record for saved in fits]}
-    return save(tensors, {"kdbench": json.dumps(told)})
+    record = {"key": key, "cost": asdict(cost), "fits": [saved.record for saved in fits]}
+    return save(tensors, {"kdbench": json.dumps(record)})
 
 
-def decode(content: bytes) -> tuple[Account, list[Saved]]:
-    """Return what was encoded. Raises `DamagedFile` on anything else."""
+def decode(key: str, content: bytes) -> tuple[Cost, list[Saved]]:
+    """Return what was encoded under `key`. Raises `DamagedFile` on anything else."""
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        told = json.loads(header["__metadata__"]["kdbench"])
+        record = json.loads(header["__metadata__"]["kdbench"])
+        if record["key"] != key:
+            raise DamagedFile("it is the checkpoint of another training")
         fits = []
-        for number, record in enumerate(told["fits"]):
+        for number, own_record in enumerate(record["fits"]):
             prefix = f"{number}/"
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            fits.append(Saved(own, record | {"step": int(record["step"])}))
-        return Account(**told["account"]), fits
+            fits.append(Saved(own, own_record | {"step": int(own_record["step"])}))
+        return Cost(**record["cost"]), fits
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedFile(f"it is not a checkpoint: {error}") from error

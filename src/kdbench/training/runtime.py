@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,11 +15,16 @@ from kdbench.settings import checks
 
 @dataclass(frozen=True)
 class Runtime:
-    """What was really used; these three stand in the row and decide the weights to the last bit."""
+    """What was really used; all of it decides the weights to the last bit.
+
+    `instructions` is what torch's kernels are chosen by: the vector instructions of a CPU (they sum in another order
+    where registers are wider), or the name of a GPU.
+    """
 
     device: str
     precision: str
     threads: int
+    instructions: str = field(default_factory=torch.backends.cpu.get_cpu_capability)
 
     def prepare(self) -> None:
         """Make this process use it."""
@@ -56,7 +61,8 @@ def resolve(device: str, precision: str, threads: int | None) -> Runtime:
     if threads is None:
         threads = cores()
     checks.whole("threads", threads, 1, cores())
-    return Runtime(device, precision, threads)
+    instructions = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return Runtime(device, precision, threads, instructions)
 
 
 def cores() -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.overrides import TorchFunctionMode
 
+from kdbench.training.features import Output, in_float32, run
 from kdbench.training.runtime import Runtime
 
 # The operations of our models that autocast runs in low precision.
@@ -19,7 +20,7 @@ LOW_PRECISION = {F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, torch.bmm
 
 
 class Stacked:
-    """`models` made one: calling it with the images (n, 1, 28, 28) of each gives the logits (n, 10) of each.
+    """`models` made one: calling it with the images (n, channels, height, width) of each gives the output of each.
 
     What a small network leaves idle on a large GPU, its neighbours use. Afterwards the parameters and buffers of
     `models` are views into the stacked ones: training these trains those, and what changes those in place (pruning
@@ -50,10 +51,11 @@ class Stacked:
         """Switch to train mode."""
         self.template.train()
 
-    def __call__(self, images: Sequence[Tensor]) -> Tensor:
-        """Return logits (networks, n, 10)."""
+    def __call__(self, images: Sequence[Tensor]) -> list[Output]:
+        """Return the logits of each; features are only to be had from one network alone."""
         with Autocast(self.runtime.precision == "bf16"):
-            return torch.vmap(self._one)(self.stacked, self.buffers, torch.stack(list(images)))
+            logits = torch.vmap(self._one)(self.stacked, self.buffers, torch.stack(list(images)))
+        return [in_float32(Output(own)) for own in logits]
 
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
         return functional_call(self.template, (parameters, buffers), (images,))
@@ -62,9 +64,10 @@ class Stacked:
 class Alone:
     """One network under the interface of `Stacked`."""
 
-    def __init__(self, model: nn.Module, runtime: Runtime) -> None:
+    def __init__(self, model: nn.Module, runtime: Runtime, layers: Sequence[str] = ()) -> None:
         self.model = model
         self.runtime = runtime
+        self.layers = layers
         self.train = model.train
 
     def parameters(self) -> list[Tensor]:
@@ -75,10 +78,10 @@ class Alone:
         """Return the tensor itself, which belongs to the one network there is."""
         return own
 
-    def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Return the logits (n, 10) of the images (n, 1, 28, 28), each in a list of one."""
+    def __call__(self, images: Sequence[Tensor]) -> list[Output]:
+        """Return the output for the images (n, channels, height, width), each in a list of one."""
         with self.runtime.autocast:
-            return [self.model(images[0])]
+            return [in_float32(run(self.model, images[0], self.layers))]
 
 
 class Autocast(TorchFunctionMode):

@@ -1,65 +1,60 @@
-"""A teacher as the student sees it: logits for a batch, without gradients, never changed."""
+"""A teacher as a student sees it: its output for a batch, without gradients, never changed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from kdbench.storage.store import Speech
+from kdbench.training import features
 from kdbench.training.batches import Batch, Batches
+from kdbench.training.features import Output
 from kdbench.training.runtime import Runtime
 
 
-def say(view: int, speak: Callable[[int], Speech]) -> tuple[Speech, bool]:
-    """Keep nothing: speak anew."""
-    return speak(view), False
-
-
 class Teacher:
-    """Calling it with a batch gives the network's logits (n, 10) float32 for the images in it.
+    """Calling it with a batch gives the network's output for the images in it.
 
-    A teacher speaks once about each view of the training set (see `Batch`): its logits are kept by the index
-    of the image, never by the order of batches. All students who see the same views share what was said, if
-    `memory` recalls it, or lets it speak and remembers; it also tells whether it recalled. `views` must be cut and
-    shifted as the student's are. The network is put into eval mode on the training device; its weights and
-    statistics stay as they are. `recalled_seconds` is what speaking would have taken, had nothing been recalled; the
-    view last `heard` is counted there already.
+    Where the images are a known view of the training set (see `Batch.known_view`) and no features are asked for, the
+    logits come from `cached`, which gives them for a whole view by the index of the image: (n, classes), float.
+    For images that anybody changed, and without `cached`, the network is run. It is put into eval mode on the training
+    device; its weights and statistics stay as they are.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        views: Batches,
-        runtime: Runtime,
-        memory: Callable[[int, Callable[[int], Speech]], tuple[Speech, bool]] = say,
-    ) -> None:
+    def __init__(self, network: nn.Module, runtime: Runtime, cached: Callable[[int], Tensor] | None = None) -> None:
         self.network = network.to(runtime.device, memory_format=torch.channels_last).eval()
-        self.views = views
         self.runtime = runtime
-        self.memory = memory
-        self.recalled_seconds = 0.0
-        self.heard: int | None = None
+        self.cached = cached
         self.view: int | None = None
         self.logits = torch.empty(0)
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Return logits (n, 10) for the images of `batch`."""
-        if batch.view != self.view:
-            speech, recalled = self.memory(batch.view, self.speak)
-            if recalled and batch.view != self.heard:
-                self.recalled_seconds += speech.seconds
-            self.heard = self.view = batch.view
-            self.logits = speech.logits.to(self.runtime.device)
-        return self.logits[batch.index].float()
+    def __call__(self, batch: Batch, layers: Sequence[str] = ()) -> Output:
+        """Return logits (n, classes) in float32, and the features of `layers`, for the images of `batch`.
+
+        Raises `BadSetting` for a layer that there is not.
+        """
+        view = batch.known_view
+        if layers or view is None or self.cached is None:
+            return self.run(batch.images, layers)
+        if view != self.view:
+            self.logits = self.cached(view).to(self.runtime.device)
+            self.view = view
+        return Output(self.logits[batch.index].float())
 
     @torch.no_grad()
-    def speak(self, view: int) -> Speech:
-        """Run the network over the whole training set, in the same precision as the student."""
+    def run(self, images: Tensor, layers: Sequence[str] = ()) -> Output:
+        """Run the network on images float32 (n, channels, height, width), in the same precision as the student."""
+        self.network.eval()
+        with self.runtime.autocast:
+            return features.in_float32(features.run(self.network, images, layers))
+
+    @torch.no_grad()
+    def logits_of(self, views: Batches, number: int) -> tuple[Tensor, float]:
+        """Run the network over the whole training set as the view shows it; return logits (n, classes) and seconds."""
         began = time.perf_counter()
         with self.runtime.autocast:
-            said = [self.network(batch.images) for batch in self.views.in_order(view)]
-        logits = torch.cat(said).cpu()  # waits for the device, so that the seconds are true
-        return Speech(logits, time.perf_counter() - began)
+            parts = [self.network(batch.images) for batch in views.in_order(number)]
+        logits = torch.cat(parts).cpu()  # waits for the device, so that the seconds are true
+        return logits, time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Jobs that train, side by side: whenever all of them want to train, those trainings run at once."""
+"""Jobs that train side by side, each in a lane of its own: whenever all want to train, those trainings run at once."""
 
 from __future__ import annotations
 
@@ -6,42 +6,41 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
 
 from kdbench.data.splits import Split
-from kdbench.settings.config import TrainConfig
-from kdbench.training.fit import Epoch, Learner, fit_all
+from kdbench.settings.network import Recipe
+from kdbench.training.fit import fit_all
+from kdbench.training.learner import Learner
+from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
 from kdbench.training.stacked import stackable
-
-Job = Callable[["Seat"], object]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A training that a job waits for."""
+    """A training that a lane waits for."""
 
     learner: Learner
     train: Split
     val: Split
-    settings: TrainConfig
+    recipe: Recipe
     runtime: Runtime
+    until: int | None
 
     def goes_with(self, other: Wanted) -> bool:
-        """Whether both are to see the same images, as often, from the same step on."""
-        mine, theirs = (self.settings, self.learner.step), (other.settings, other.learner.step)
-        return mine == theirs and self.train is other.train
+        """Whether both are to see the same images, as often, from the same step on, and only logits are read."""
+        mine, theirs = ((one.recipe, one.until, one.learner.step) for one in (self, other))
+        alone = self.learner.needs_the_network_alone or other.learner.needs_the_network_alone
+        return mine == theirs and self.train is other.train and not alone
 
 
-class Seat:
-    """The place of one job: a thread that runs only while it is its turn, so that jobs never meet in torch's state.
+class Lane:
+    """Where one job runs: a thread that goes only while it is its turn, so that jobs never meet in torch's state.
 
     `error` is what the job raised.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Callable[[Lane], object]) -> None:
         self.wanted: Wanted | None = None
         self.outcome: list[Epoch] | Exception = []
         self.error: Exception | None = None
@@ -49,14 +48,14 @@ class Seat:
         self.since = 0.0
         self.turn = threading.Semaphore(0)
         self.pause = threading.Semaphore(0)
-        # A daemon, so that an interrupted meeting ends although its jobs still wait.
+        # A daemon, so that it all ends when interrupted, although jobs still wait.
         threading.Thread(target=self._run, args=(job,), daemon=True).start()
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Callable[[Lane], object]) -> None:
         self.turn.acquire()
         try:
             job(self)
-        except Exception as error:  # reported by whoever called the meeting
+        except Exception as error:  # reported by whoever called `train_together`
             self.error = error
         self.pause.release()
 
@@ -73,17 +72,10 @@ class Seat:
         return self.spent + time.perf_counter() - self.since
 
     def fit(
-        self,
-        model: nn.Module,
-        train: Split,
-        val: Split,
-        settings: TrainConfig,
-        runtime: Runtime,
-        seed: int,
-        **options: Any,
+        self, learner: Learner, train: Split, val: Split, recipe: Recipe, runtime: Runtime, until: int | None = None
     ) -> list[Epoch]:
-        """Do what `training.fit.fit` does, together with the other jobs. To be called by the job."""
-        self.wanted = Wanted(Learner(model, seed, **options), train, val, settings, runtime)
+        """Do what `training.fit.fit` does, together with the other lanes. To be called by the job."""
+        self.wanted = Wanted(learner, train, val, recipe, runtime, until)
         self.pause.release()
         self.turn.acquire()
         if isinstance(self.outcome, Exception):
@@ -91,43 +83,43 @@ class Seat:
         return self.outcome
 
 
-def meet(jobs: Sequence[Job]) -> list[Exception | None]:
+def train_together(jobs: Sequence[Callable[[Lane], object]]) -> list[Exception | None]:
     """Run the jobs to their ends, and return what each raised, or None."""
-    seats = [Seat(job) for job in jobs]
-    for seat in seats:
-        seat.go()
-    while waiting := [seat for seat in seats if seat.wanted is not None]:
+    lanes = [Lane(job) for job in jobs]
+    for lane in lanes:
+        lane.go()
+    while waiting := [lane for lane in lanes if lane.wanted is not None]:
         for group in groups(waiting):
             train(group)
-        for seat in waiting:
-            seat.go()
-    return [seat.error for seat in seats]
+        for lane in waiting:
+            lane.go()
+    return [lane.error for lane in lanes]
 
 
-def groups(waiting: Sequence[Seat]) -> list[list[Seat]]:
+def groups(waiting: Sequence[Lane]) -> list[list[Lane]]:
     """Return those that can be trained as one together, and the others alone."""
-    alike: list[list[Seat]] = []
-    for seat in waiting:
+    alike: list[list[Lane]] = []
+    for lane in waiting:
         for group in alike:
-            others = [other.wanted for other in [*group, seat] if other.wanted]
+            others = [other.wanted for other in [*group, lane] if other.wanted]
             if all(want.goes_with(others[0]) for want in others) and stackable([w.learner.model for w in others]):
-                group.append(seat)
+                group.append(lane)
                 break
         else:
-            alike.append([seat])
+            alike.append([lane])
     return alike
 
 
-def train(group: Sequence[Seat]) -> None:
-    """Train what the seats of `group` want, and leave each its outcome; the time is shared equally."""
-    wanted = [seat.wanted for seat in group if seat.wanted]
+def train(group: Sequence[Lane]) -> None:
+    """Train what the lanes of `group` want, and leave each its outcome; the time is shared equally."""
+    wanted = [lane.wanted for lane in group if lane.wanted]
     first = wanted[0]
     began = time.perf_counter()
     try:
         learners = [want.learner for want in wanted]
-        outcomes = fit_all(learners, first.train, first.val, first.settings, first.runtime)
+        outcomes = fit_all(learners, first.train, first.val, first.recipe, first.runtime, first.until)
     except Exception as error:  # raised again in each job
         outcomes = [error] * len(group)
-    for seat, outcome in zip(group, outcomes, strict=True):
-        seat.outcome = outcome
-        seat.spent += (time.perf_counter() - began) / len(group)
+    for lane, outcome in zip(group, outcomes, strict=True):
+        lane.outcome = outcome
+        lane.spent += (time.perf_counter() - began) / len(group)

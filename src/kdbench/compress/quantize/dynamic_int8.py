@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto
 
-from kdbench.compress.step import FileStep
+from kdbench.compress.step import FileStep, Task
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DynamicInt8(FileStep):
     give other logits there (measured on AVX2: off by up to a quarter of the largest logit, 1% with 7 bits).
     """
 
-    def __call__(self, file: ModelProto) -> ModelProto:
+    def __call__(self, file: ModelProto, task: Task) -> ModelProto:
         """Return the quantized file."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 

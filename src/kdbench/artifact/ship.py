@@ -1,0 +1,50 @@
+"""From networks to the files that are measured: the one that ships, and those it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+from onnx import ModelProto
+
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact, Artifacts
+from kdbench.compress.step import Examples, FileStep, Task
+from kdbench.networks import Compared, Trained
+from kdbench.settings import identity
+from kdbench.settings.config import digest
+from kdbench.storage.store import Store
+
+
+def ship(networks: Compared, file_steps: Sequence[FileStep], data: Examples, seed: int, store: Store) -> Artifacts:
+    """Write the network as the file that ships, through the steps that change files, and the others as they are."""
+    shipped = networks.shipped
+    plain = file = exported(shipped, data.shape, store)
+    for step in file_steps:
+        file = step(file, Task(data, (), no_fit, seed, shipped.network))
+    baseline = plain if networks.baseline is shipped else exported(networks.baseline, data.shape, store)
+    teachers = tuple(Artifact(exported(teacher, data.shape, store)) for teacher in networks.teachers)
+    return Artifacts(Artifact(file), Artifact(baseline), teachers)
+
+
+def no_fit(*_: object, **__: object) -> None:
+    """Stand where a `Fit` would. Raises `TypeError`: a file is not trained."""
+    raise TypeError("a FileStep changes a file, which cannot be trained: make it a NetworkStep")
+
+
+def exported(trained: Trained, shape: Sequence[int], store: Store) -> ModelProto:
+    """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
+    what = {
+        "export of": trained.key,
+        "shape": shape,
+        "code": identity.code(["kdbench.artifact.export"], ("kdbench.artifact",)),
+        **{package: version(package) for package in ("onnx", "onnxscript")},
+    }
+
+    def make() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        content = export(trained.network, shape).SerializeToString(deterministic=True)
+        return {"file": torch.frombuffer(bytearray(content), dtype=torch.uint8)}, {}
+
+    entry = store.memo(digest(what)[:32], f"the file of {trained.key[:8]}", what, make, quick=True)
+    return ModelProto.FromString(entry.tensors["file"].numpy().tobytes())

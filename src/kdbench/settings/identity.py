@@ -1,0 +1,159 @@
+"""What identifies a thing that a YAML names: its knobs, the files they name, and the code that makes it.
+
+Code is identified by the syntax trees of its files, so that comments, docstrings and layout may change while an
+edited loss, model or helper is never served the results of the old one.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from kdbench.settings import targets
+
+# What decides weights: of these parts of kdbench, the modules that are reached.
+DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
+MAKER = "kdbench.networks"
+# What decides the figures of a row beside that.
+MEASURING = ("kdbench.artifact", "kdbench.evaluation")
+
+
+def of_node(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that decides what `node` makes: knobs, unnamed defaults included, named files, and code."""
+    target = targets.locate(node["_target_"])
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    module = node["_target_"].rpartition(".")[0]
+    return {**defaults, **node, "_files_": dict(files_in(node)), "_code_": code([MAKER, module])}
+
+
+def files_in(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA-256 of every file that a text somewhere in `value` is the path of."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from files_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from files_in(item)
+    elif isinstance(value, str | Path) and str(value):
+        path = Path(value)
+        try:
+            if path.is_file():
+                yield str(value), hashlib.sha256(path.read_bytes()).hexdigest()
+        except (OSError, ValueError):
+            return
+
+
+def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:
+    """Return 16 hex digits over the code of `modules` and all that they import: what begins with `prefixes` of kdbench,
+    every module of the user's own, and the versions of other packages that these import.
+    """
+    found: dict[str, str] = {}
+    waiting = [(module, True) for module in modules]
+    while waiting:
+        module, asked_by_user = waiting.pop()
+        top = module.split(".")[0]
+        ours = top == "kdbench"
+        # What kdbench itself needs has columns of its own in a row, or decides nothing.
+        if module in found or (ours and not module.startswith(prefixes)) or not (ours or asked_by_user):
+            continue
+        path = source(module)
+        if path is None:
+            continue
+        if is_installed(path) and not ours:
+            found[top] = installed_version(top)
+            continue
+        tree, imports = parsed(path, module, path.name == "__init__.py")
+        found[module] = tree
+        waiting += [(name, not ours) for name in imports]
+    text = "\n".join(f"{module} {tree}" for module, tree in sorted(found.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def source(module: str) -> Path | None:
+    """Return the file of a module, by its dotted name, without importing it; None of what is no Python file."""
+    top, *rest = module.split(".")
+    if top in sys.stdlib_module_names:
+        return None
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder, *rest)
+        for path in (place.with_name(place.name + ".py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to an installed package, and not to somebody's own work."""
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+    return any(path.is_relative_to(place) for place in places)
+
+
+@functools.cache
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, by the name it is imported under."""
+    return " ".join(f"{name}={version(name)}" for name in sorted(set(packages_distributions().get(package, ()))))
+
+
+@functools.cache
+def parsed(path: Path, module: str, is_package: bool) -> tuple[str, tuple[str, ...]]:
+    """Return the hash of a file's syntax tree, and the names of the modules that it may import."""
+    tree = ast.parse(path.read_bytes())
+    imports = tuple(sorted(set(imported(tree, module if is_package else module.rpartition(".")[0]))))
+    for node in ast.walk(tree):
+        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16], imports
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Yield the modules that the code in `tree` may import, from inside `package`; what is only for types is left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from with_parents(module)
+            for alias in node.names:  # which may be modules too
+                yield f"{module}.{alias.name}"
+        else:
+            yield from imported(node, package)
+
+
+def with_parents(module: str) -> Iterator[str]:
+    """Yield `module` and the packages around it, whose code is run when it is imported."""
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        yield ".".join(parts[:count])
+
+
+def forget() -> None:
+    """Forget what is known of files: they are read once in a process."""
+    for function in (source, installed_version, parsed):
+        function.cache_clear()

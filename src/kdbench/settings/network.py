@@ -1,0 +1,137 @@
+"""A network described by how it is made: a value, whose hash is what the store knows it by. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kdbench.settings import checks
+
+Node = dict[str, Any]
+"""A `_target_`, the dotted name of a class or function, and the arguments it is called with."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; every field is a setting `train.*`."""
+
+    epochs: int  # 0: the network stays as it is
+    batch_size: int
+    lr: float  # peak of the one-cycle schedule
+    weight_decay: float  # decoupled (AdamW)
+    shift: int  # pixels, the largest random move in x and y
+
+    def check(self, prefix: str = "train") -> None:
+        """Raise `BadSetting` for the first field outside its range."""
+        checks.whole(f"{prefix}.epochs", self.epochs, 0)
+        checks.whole(f"{prefix}.batch_size", self.batch_size, 2)
+        checks.real(f"{prefix}.lr", self.lr, "(0, inf)")
+        checks.real(f"{prefix}.weight_decay", self.weight_decay, "[0, inf)")
+        checks.whole(f"{prefix}.shift", self.shift, 0, 32)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set: `loader` names the function and its knobs, the rest says where to look."""
+
+    name: str
+    loader: Node
+    root: Path | None
+    cache: Path
+    fingerprint: str = ""  # of the images and labels, once they are read
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One step of a compression: the method with its knobs, who teaches it, and what it learns from.
+
+    `transfer` None is the training set of the run.
+    """
+
+    method: Node
+    teachers: tuple[NetworkSpec, ...] = ()
+    transfer: DataSpec | None = None
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Everything that decides a trained network, besides the data and the machine.
+
+    `name` and `compress` are what model and compression are called, and decide nothing.
+
+    `weights` is a file of a network trained elsewhere, which this one starts from. Every one of the `steps` is done
+    to what the one before made; the first, to the trained network, unless its method starts from scratch.
+    """
+
+    name: str
+    model: Node
+    recipe: Recipe
+    seed: int
+    weights: Path | None = None
+    steps: tuple[StepSpec, ...] = ()
+    compress: str = "baseline"
+    seed_is_fixed: bool = False  # it does not follow the seed of the run: somebody typed it for this teacher
+
+    @property
+    def uncompressed(self) -> NetworkSpec:
+        """The same network before any step."""
+        return replace(self, steps=(), compress="baseline")
+
+    def with_seed(self, seed: int) -> NetworkSpec:
+        """Return the same network under another seed; those of its teachers stay as far from it as they were."""
+        if self.seed_is_fixed:
+            return self
+        apart = seed - self.seed
+        steps = tuple(
+            replace(step, teachers=tuple(teacher.with_seed(teacher.seed + apart) for teacher in step.teachers))
+            for step in self.steps
+        )
+        return replace(self, seed=seed, steps=steps)
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"{self.name} seed {self.seed}"
+
+    def check(self) -> None:
+        """Raise `BadSetting` for what is out of range, here or in a teacher."""
+        self.recipe.check()
+        checks.whole("seed", self.seed, 0, 2**31 - 1)
+        checks.name("model", self.name)
+        checks.name("compress", self.compress)
+        for step in self.steps:
+            for teacher in step.teachers:
+                teacher.check()
+
+
+def plain(value: object) -> Any:
+    """Return `value` as JSON and YAML can say it: dataclasses as mappings, paths as text, tuples as lists."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = asdict(value)  # type: ignore[call-overload]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def network_from_plain(node: dict[str, Any]) -> NetworkSpec:
+    """Return the network that `plain` gave `node` of. Raises what comes of reading anything else."""
+    steps = tuple(
+        StepSpec(
+            dict(step["method"]),
+            tuple(map(network_from_plain, step["teachers"])),
+            data_from_plain(step["transfer"]) if step["transfer"] else None,
+        )
+        for step in node["steps"]
+    )
+    weights = None if node["weights"] is None else Path(node["weights"])
+    rest = {name: value for name, value in node.items() if name not in ("recipe", "weights", "steps")}
+    return NetworkSpec(**rest, recipe=Recipe(**node["recipe"]), weights=weights, steps=steps)
+
+
+def data_from_plain(node: dict[str, Any]) -> DataSpec:
+    """Return the data set that `plain` gave `node` of."""
+    root = None if node["root"] is None else Path(node["root"])
+    return DataSpec(**node | {"root": root, "cache": Path(node["cache"])})
