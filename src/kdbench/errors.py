@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class KdbenchError(Exception):
@@ -22,7 +23,11 @@ class DataUnavailable(KdbenchError):  # noqa: N818
 
 
 class DamagedFile(KdbenchError):  # noqa: N818
-    """A file is there but truncated, altered or not what its name says."""
+    """A file is there but truncated, altered or not what its name says; `path` is that file, where it is known."""
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class OutOfMemory(KdbenchError):  # noqa: N818

@@ -1,17 +1,21 @@
-"""Bytes under a checksum of their own and of their name: altered or put in another's place, it is noticed.
+"""SHA256SUMS: the checksums of a folder's files, in a file beside them which `sha256sum --check` reads too.
 
-Imports no torch.
+The one scheme of kdbench: the folders of runs, entries of the store and checkpoints are all read through it. What a
+folder is called stands in one of its files as well, so that a folder in the place of another is noticed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from kdbench.errors import DamagedFile
+from kdbench.storage import durable
 
-ALTERED = "its checksum is not that of its content and name"
+SUMS = "SHA256SUMS"
+LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)\n")
 
 
 def checksum(content: bytes | str) -> str:
@@ -19,42 +23,47 @@ def checksum(content: bytes | str) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-def named(name: str, content: bytes) -> str:
-    """Return the checksum of `content` under its `name`."""
-    return checksum(name.encode() + b"\n" + content)
+def sums(files: Mapping[str, bytes]) -> bytes:
+    """Return the content of SHA256SUMS for `files`, by their names."""
+    return "".join(f"{checksum(content)}  {name}\n" for name, content in files.items()).encode()
 
 
-def seal(name: str, content: bytes) -> bytes:
-    """Return `content`, to be kept under `name`, below a first line that holds the checksum of both."""
-    return named(name, content).encode() + b"\n" + content
+def parse(content: bytes) -> dict[str, str]:
+    """Return the checksums in the content of a SHA256SUMS, by name. Raises `DamagedFile` if it is none."""
+    lines = content.decode("ascii", "replace").splitlines(keepends=True)
+    found = [LINE.fullmatch(line) for line in lines]
+    if not found or None in found:
+        raise DamagedFile(f"{SUMS} does not hold checksums")
+    return {match[2]: match[1] for match in found if match}
 
 
-def unseal(name: str, content: bytes) -> bytes:
-    """Return what was sealed under `name`. Raises `DamagedFile` if a byte is missing, added or altered."""
-    told, _, inner = content.partition(b"\n")
-    if told.decode("ascii", "replace") != named(name, inner):
-        raise DamagedFile(ALTERED)
-    return inner
+def read(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the content of files of `folder` by name, each of which has the checksum that SHA256SUMS gives.
+
+    Raises `DamagedFile`, whose `path` is the file that is missing or altered, and `CannotRead`.
+    """
+    known = parse_at(folder)
+    files = {}
+    for name in names:
+        files[name] = checked(folder / name, known.get(name))
+    return files
 
 
-def seal_record(name: str, record: dict[str, Any]) -> bytes:
-    """Return `record`, which JSON must be able to say, as JSON with the checksum of both in `seal`."""
-    plain = json.loads(json.dumps(record, default=str))
-    return json.dumps({"seal": named(name, canonical(plain))} | plain, indent=1).encode()
-
-
-def unseal_record(name: str, text: bytes) -> dict[str, Any]:
-    """Return the record that was sealed under `name`. Raises `DamagedFile` if it was altered."""
+def parse_at(folder: Path) -> dict[str, str]:
+    """Return the checksums that `folder` holds. Raises `DamagedFile`, and `CannotRead`."""
+    path = folder / SUMS
     try:
-        record = json.loads(text)
-        told = record.pop("seal")
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise DamagedFile(f"it is not a sealed record: {error}") from error
-    if told != named(name, canonical(record)):
-        raise DamagedFile(ALTERED)
-    return record
+        return parse(durable.read(path))
+    except DamagedFile as error:
+        raise DamagedFile(str(error), path) from error
 
 
-def canonical(record: dict[str, Any]) -> bytes:
-    """Return the one form of a record that its checksum is of."""
-    return json.dumps(record, sort_keys=True).encode()
+def checked(path: Path, expected: str | None) -> bytes:
+    """Return the content of the file `path`. Raises `DamagedFile` if its checksum is not `expected`."""
+    try:
+        content = durable.read(path)
+    except DamagedFile as error:
+        raise DamagedFile(str(error), path) from error
+    if checksum(content) != expected:
+        raise DamagedFile(f"its checksum is not the one in {SUMS}", path)
+    return content
