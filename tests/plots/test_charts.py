@@ -1,25 +1,33 @@
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tests.conftest import make_row
 from tests.plots.rows import study
 
 from kdbench.cli import plot
 from kdbench.plots import (
+    accuracy_axis,
     accuracy_vs_size,
     distillation_impact,
     pruning_impact,
     quantization_impact,
+    style,
     teacher_vs_student,
 )
+from kdbench.plots.before_after import joined
+from kdbench.results.names import students
 from kdbench.results.row import write
 from kdbench.results.summary import frame, summarise
 
 CHARTS = [accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact]
+HASHES = ("config_hash", "variant_hash", "network_hash")
 NAMES = [chart.__name__.rpartition(".")[2] for chart in CHARTS]
 
 
@@ -45,7 +53,23 @@ def in_view(figure, text: Text) -> bool:
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_no_text_is_clipped_and_no_two_overlap(chart, seeds):
-    figure = chart.draw(frame(study(seeds)))
+    no_text_is_clipped_and_no_two_overlap(chart.draw(frame(study(seeds))))
+
+
+@pytest.mark.parametrize("chart", CHARTS[1:2] + CHARTS[3:], ids=NAMES[1:2] + NAMES[3:])
+def test_charts_of_one_method_have_room_for_long_names_and_several_machines(chart):
+    rows = study(2)
+    rows += [
+        replace(row, recipe="train.epochs=6 train.lr=0.01", **{name: f"{getattr(row, name)}-b" for name in HASHES})
+        for row in rows
+        if row.model.endswith("simple")
+    ]
+    rows += [replace(row, cpu="Intel(R) Xeon(R) Platinum 8370C CPU @ 2.80GHz") for row in rows if row.seed]
+    rows += [replace(row, cpu="Intel(R) Xeon(R) Platinum 8370C CPU @ 2.80GHz", threads=8) for row in rows]
+    no_text_is_clipped_and_no_two_overlap(chart.draw(frame(rows)))
+
+
+def no_text_is_clipped_and_no_two_overlap(figure):
     found = texts(figure)
     assert len(found) > 10
     width, height = figure.canvas.get_width_height()
@@ -62,9 +86,9 @@ def test_no_text_is_clipped_and_no_two_overlap(chart, seeds):
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
-def test_every_chart_says_its_data_set_and_number_of_seeds(chart):
-    said = " ".join(text for text, _ in texts(chart.draw(frame(study(3)))))
-    assert "mnist, 10,000 test images, means of 3 seeds" in said
+def test_every_chart_names_its_data_set_and_number_of_seeds(chart):
+    shown = " ".join(text for text, _ in texts(chart.draw(frame(study(3)))))
+    assert "mnist, 10,000 test images, means of 3 seeds" in shown
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
@@ -82,6 +106,70 @@ def test_every_chart_can_stand_a_network_without_errors_and_one_that_learnt_noth
     assert len(texts(chart.draw(frame(rows)))) > 10
 
 
+def test_times_are_compared_within_one_machine_and_the_axis_names_it():
+    here = study(2)
+    there = [
+        replace(row, cpu="Slow", latency_ms=100 * row.latency_ms, accuracy=row.accuracy - 0.001)
+        for row in here
+        if row.model.startswith("cnn") or row.compress == "baseline"
+    ]
+    pairs = joined(frame(here + there), "quantize")
+    assert (pairs["latency_ms"] / pairs["latency_ms_before"]).tolist() == pytest.approx([2.0] * 9)
+    alone = joined(frame(here), "quantize")
+    assert pairs["latency_ms"].tolist() == pytest.approx(alone["latency_ms"].tolist())
+    assert (pairs["accuracy_before"] < alone["accuracy_before"]).all()
+    shown = " ".join(text for text, _ in texts(quantization_impact.draw(frame(here + there)))).replace("\n", " ")
+    assert "one thread (log) on A " in shown
+    assert "AVX512" in shown
+    assert "AVX512" not in " ".join(text for text, _ in texts(quantization_impact.draw(frame(here))))
+
+
+def test_times_that_no_machine_measured_both_before_and_after_are_not_drawn():
+    rows = [replace(row, cpu="B") if row.compress == "baseline" else row for row in study()]
+    assert len(quantization_impact.draw(frame(rows)).axes) == 2
+    assert len(quantization_impact.draw(frame(study())).axes) == 3
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
+def test_no_chart_shows_a_hash_where_a_setting_differs(chart):
+    rows = study(2)
+    rows += [
+        replace(row, recipe="train.epochs=20 train.lr=0.01", **{name: f"{getattr(row, name)}-b" for name in HASHES})
+        for row in rows
+        if row.model == "cnn_simple"
+    ]
+    shown = [text for text, _ in texts(chart.draw(frame(rows)))]
+    assert any("cnn_simple (train.lr=0.01)" in text for text in shown)
+    assert not any("#" in text or "hash" in text for text in shown)
+
+
+def test_every_student_names_all_its_teachers_and_what_differs():
+    one = next(row for row in study() if row.compress == "distill")
+    two = replace(one, teacher="a+b", variant_hash="v2", config_hash="c2")
+    three = replace(one, settings="temperature=8", variant_hash="v3", config_hash="c3")
+    names = students(summarise(frame([one, two, three])), methods=False)
+    assert sorted(names) == [
+        f"{one.model} (temperature=8) \u2190 {one.teacher}",
+        f"{one.model} \u2190 a+b",
+        f"{one.model} \u2190 {one.teacher}",
+    ]
+
+
+def test_all_methods_in_a_chart_look_different():
+    methods = ["baseline", "quantize", "prune", "distill", *"abcdefgh"]
+    assert len({style.look(method, methods) for method in methods}) == len(methods)
+
+
+@pytest.mark.parametrize("accuracies", [(0.01, 0.999), (0.001, 0.02), (0.5, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_an_axis_has_ticks_for_any_number_of_classes_and_not_too_many(accuracies, name):
+    axes = Figure().add_subplot()
+    axis = getattr(axes, f"{name}axis")
+    accuracy_axis.ticks(axis, accuracy_axis.scaled(pd.Series(accuracies)))
+    places = axis.get_majorticklocs()
+    assert 1 <= len(places) <= accuracy_axis.MOST_TICKS[name] + 2
+
+
 def test_nothing_beats_the_front_and_everything_else_is_beaten():
     variants = summarise(frame(study()))
     front = accuracy_vs_size.pareto(variants)
@@ -95,8 +183,6 @@ def test_nothing_beats_the_front_and_everything_else_is_beaten():
 
 
 def test_before_and_after_are_of_the_same_network():
-    from kdbench.plots.before_after import joined
-
     rows = study()
     other_recipe = [
         make_row(**{**vars(row), "network_hash": "other", "variant_hash": "o", "config_hash": "o", "accuracy": 0.5})
@@ -109,8 +195,6 @@ def test_before_and_after_are_of_the_same_network():
 
 
 def test_before_and_after_are_of_the_same_seeds():
-    from kdbench.plots.before_after import joined
-
     rows = [row for row in study(3) if row.model == "cnn_deep"]
     kept = [row for row in rows if row.seed < 2 or row.compress != "baseline"]
     before, after = ([r.accuracy for r in kept if r.compress == c and r.seed < 2] for c in ("baseline", "prune"))
@@ -167,9 +251,9 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "metrics.csv").write_text("nonsense")
     assert plot.main([str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert "bad/metrics.csv" in said
-    assert "skipped quantization_impact: its rows are missing; run kdbench sweep" in said
+    shown = capsys.readouterr().err
+    assert "bad/metrics.csv" in shown
+    assert "skipped quantization_impact: its rows are missing; run kdbench sweep" in shown
 
 
 def test_plotting_imports_no_torch(outputs):

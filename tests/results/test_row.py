@@ -1,4 +1,6 @@
 import csv
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -6,7 +8,11 @@ from hypothesis import strategies as st
 from tests.conftest import make_row
 
 from kdbench.errors import DamagedFile, NotFinite
-from kdbench.results.row import FILE, SEAL, allowed, read, seal, write
+from kdbench.results.row import FILE, NAMES, allowed, as_csv, may_be_empty, read, write
+from kdbench.storage.checksums import SUMS, sums
+
+DOCS = Path(__file__).parents[2] / "docs"
+VERSION_BEFORE = sorted((DOCS / "study" / "mnist").glob(f"*/{FILE}"))
 
 
 @pytest.mark.parametrize(
@@ -15,29 +21,94 @@ from kdbench.results.row import FILE, SEAL, allowed, read, seal, write
         make_row(),
         make_row(teacher="resnet_deep", teacher_kl=1e-300, agreement=0.1 + 0.2, settings='a="b",c'),
         make_row(seed=2**31 - 1, cpu="", latency_ms=5e-324),
+        make_row(teacher="cnn_deep+resnet_deep", teacher_settings="teacher.train.epochs=3"),
+        make_row(teacher="cnn_medium-distill", weights="lenet.safetensors:3fa9c1d2", seeds_together=4),
+        make_row(cpu_family=None, cpu_model=None, cpu_capability="", code_hash=None, seeds_together=None, date=""),
     ],
 )
 def test_a_row_comes_back_exactly(tmp_path, row):
     write(row, tmp_path)
     assert read(tmp_path / FILE) == row
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, SUMS}
 
 
 def forge(folder, **changes):
-    """Write a row whose columns are anything, and whose seal is in order."""
-    write(make_row(), folder)
-    with (folder / FILE).open(newline="") as file:
-        [values] = csv.DictReader(file)
-    del values[SEAL]
-    values |= changes
+    """Write a row whose columns are anything (None: missing), and whose checksum is in order."""
+    [values] = csv.DictReader(as_csv(make_row()).decode().splitlines())
+    values = {name: value for name, value in (values | changes).items() if value is not None}
     with (folder / FILE).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([[*values, SEAL], [*values.values(), seal(values)]])
+        csv.writer(file).writerows([values, values.values()])
+    (folder / SUMS).write_bytes(sums({FILE: (folder / FILE).read_bytes()}))
 
 
 def test_columns_of_a_later_version_are_ignored(tmp_path):
     forge(tmp_path, new="1")
     assert read(tmp_path / FILE) == make_row()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_column_is_empty_or_it_is_no_row(tmp_path, name):
+    forge(tmp_path, **{name: None})
+    if may_be_empty(name):
+        assert not getattr(read(tmp_path / FILE), name)
+    else:
+        with pytest.raises(DamagedFile, match=f"no column {name}"):
+            read(tmp_path / FILE)
+
+
+ESSENTIAL = {
+    *("dataset", "model", "compress", "seed", "accuracy", "errors", "test_images"),
+    *("size_bytes", "size_gzip_bytes", "baseline_size_bytes", "config_hash"),
+}
+
+
+def test_without_what_was_measured_it_is_no_row():
+    assert not [name for name in ESSENTIAL if may_be_empty(name)]
+
+
+@pytest.mark.parametrize("path", VERSION_BEFORE[::6], ids=lambda path: path.parent.name)
+def test_rows_of_the_version_before_are_read(path):
+    with path.open(newline="") as file:
+        [values] = csv.DictReader(file)
+    assert "row_sha256" in values
+    row = read(path)
+    assert row.errors == int(values["errors"])
+    assert {name for name in NAMES if name not in values} == {
+        *("architecture", "recipe", "weights", "teacher_settings", "seeds_together", "code_hash", "date"),
+        *("cpu_family", "cpu_model", "cpu_capability", "onnx_version", "onnxscript_version"),
+    }
+    assert not any(getattr(row, name) for name in NAMES if name not in values)
+
+
+def test_a_run_folder_of_the_version_before_is_read_though_its_checksums_do_not_name_the_row(tmp_path):
+    content = VERSION_BEFORE[0].read_bytes()
+    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / SUMS).write_bytes(sums({"model.onnx": b"", "config.yaml": b""}))
+    assert read(tmp_path / FILE) == read(VERSION_BEFORE[0])
+    (tmp_path / FILE).write_bytes(as_csv(make_row()))
+    with pytest.raises(DamagedFile, match="altered since it was written"):
+        read(tmp_path / FILE)
+
+
+def test_an_altered_row_is_refused_where_its_checksum_lies_beside_it(tmp_path):
+    write(make_row(), tmp_path)
+    path = tmp_path / FILE
+    path.write_text(path.read_text().replace("0.9961", "0.9962"))
+    with pytest.raises(DamagedFile, match="altered since it was written") as caught:
+        read(path)
+    assert caught.value.path == path
+    (tmp_path / SUMS).write_text("nonsense")
+    with pytest.raises(DamagedFile, match="does not hold checksums") as caught:
+        read(path)
+    assert caught.value.path == tmp_path / SUMS
+    (tmp_path / SUMS).unlink()
+    assert read(path).accuracy == 0.9962
+
+
+def test_every_column_is_explained_once():
+    lines = [line.split("|")[1] for line in (DOCS / "columns.md").read_text().splitlines() if line.startswith("| `")]
+    explained = re.findall(r"`(\w+)`", " ".join(lines))
+    assert sorted(explained) == sorted(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +117,6 @@ def test_columns_of_a_later_version_are_ignored(tmp_path):
         (lambda text: "", "0 rows"),
         (lambda text: text.splitlines()[0] + "\n", "0 rows"),
         (lambda text: text + text.splitlines()[1] + "\n", "2 rows"),
-        (lambda text: text.replace("0.9961", "0.9962"), "altered since it was written"),
         (lambda text: text.replace(",errors,", ",mistakes,"), "no column errors"),
         (lambda text: text.replace("288170,288170", "288170"), "columns"),
     ],
@@ -54,6 +124,7 @@ def test_columns_of_a_later_version_are_ignored(tmp_path):
 def test_damage_is_named(tmp_path, damage, message):
     write(make_row(), tmp_path)
     path = tmp_path / FILE
+    (tmp_path / SUMS).unlink()
     path.write_text(damage(path.read_text()))
     with pytest.raises(DamagedFile, match=message):
         read(path)
@@ -79,9 +150,17 @@ def test_damage_is_named(tmp_path, damage, message):
         ({"dataset": "../../elsewhere"}, "no row of kdbench holds"),
         ({"data_fingerprint": "a/b"}, "no row of kdbench holds"),
         ({"model": ".hidden"}, "no row of kdbench holds"),
+        ({"teacher": "+cnn_deep"}, "no row of kdbench holds"),
+        ({"teacher": "cnn_deep+"}, "no row of kdbench holds"),
+        ({"model": "cnn+mlp"}, "no row of kdbench holds"),
+        ({"recipe": "=1"}, "no row of kdbench holds"),
+        ({"weights": "<b>"}, "no row of kdbench holds"),
+        ({"code_hash": "a b"}, "no row of kdbench holds"),
+        ({"seeds_together": "0"}, "seeds_together is '0'"),
+        ({"cpu_family": "many"}, "cpu_family is 'many', not a number"),
     ],
 )
-def test_what_kdbench_never_writes_is_refused_though_its_seal_is_in_order(tmp_path, changes, message):
+def test_what_kdbench_never_writes_is_refused_though_its_checksum_is_in_order(tmp_path, changes, message):
     forge(tmp_path, **changes)
     with pytest.raises(DamagedFile, match=message):
         read(tmp_path / FILE)
@@ -111,11 +190,11 @@ def test_any_row_comes_back_exactly(tmp_path, settings, cpu, accuracy, nll, seed
     assert read(tmp_path / FILE) == row
 
 
-def test_every_truncation_but_the_last_newline_is_noticed(tmp_path):
+def test_every_truncation_is_noticed(tmp_path):
     write(make_row(), tmp_path)
     path = tmp_path / FILE
     whole = path.read_bytes()
-    for length in range(len(whole) - 1):
+    for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(DamagedFile):
             read(path)

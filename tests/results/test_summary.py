@@ -7,8 +7,11 @@ from tests.conftest import make_row
 from kdbench.errors import BadSetting
 from kdbench.results.collect import by_dataset, collect
 from kdbench.results.row import FILE, write
-from kdbench.results.summary import beside_baselines, frame, summarise
+from kdbench.results.summary import beside_baselines, frame, machines, summarise
 from kdbench.results.table import markdown, text
+
+HERE = {"cpu": "A", "threads": 2}
+THERE = {"cpu": "B", "threads": 8}
 
 
 def seeds(accuracies, **changes):
@@ -36,7 +39,7 @@ def test_the_same_run_twice_counts_once():
     assert summarise(frame([make_row(), make_row()]))["seeds"].tolist() == [1]
 
 
-def test_variants_of_one_method_are_told_apart_by_what_differs():
+def test_only_variants_of_one_method_need_more_than_its_name():
     rows = [
         make_row(
             compress="prune",
@@ -50,20 +53,140 @@ def test_variants_of_one_method_are_told_apart_by_what_differs():
     assert list(summarise(frame(rows[:1]))["label"]) == ["prune"]
 
 
-def test_rows_of_two_machines_are_neither_averaged_nor_compared():
-    here = make_row(cpu="A", latency_ms=1.0)
-    there = make_row(cpu="B", latency_ms=3.0, seed=1, config_hash="other seed")
-    assert summarise(frame([here, there]))["latency_ms"].tolist() == [1.0, 3.0]
-    assert set(summarise(frame([here, there]))["label"]) == {"baseline (A)", "baseline (B)"}
-    assert len(frame([here, replace(here, cpu="B")])) == 2  # one folder copied from each machine
-    pruned = make_row(cpu="B", compress="prune", config_hash="pruned", seed=here.seed)
-    assert len(beside_baselines(frame([here, pruned]))) == 0
-    assert len(beside_baselines(frame([replace(here, cpu="B"), pruned]))) == 1
+def test_machines_are_pooled_in_accuracy_and_kept_apart_in_time():
+    here = make_row(**HERE, accuracy=0.99, latency_ms=1.0, throughput=100.0)
+    there = make_row(**THERE, accuracy=0.98, latency_ms=3.0, throughput=300.0, seed=1, config_hash="other seed")
+    runs = frame([here, there])
+    [line] = summarise(runs).to_dict("records")
+    assert line["accuracy"] == pytest.approx(0.985)
+    assert line["seeds"] == 2
+    assert [summarise(runs, place)["latency_ms"].item() for place in machines(runs)] == [1.0, 3.0]
+    assert line["label"] == "baseline"
+    shown = text([here, there])
+    assert "1.000 / 3.000" in shown
+    assert "100 / 300" in shown
+    assert shown.index("A (family 25") < shown.index(" / B (family 25")
 
 
-def test_networks_that_share_a_name_are_told_apart():
-    rows = [make_row(network_hash=name, variant_hash=name, config_hash=name) for name in ("abcdef", "123456")]
-    assert set(summarise(frame(rows))["name"]) == {"cnn_deep #abcd", "cnn_deep #1234"}
+@pytest.mark.parametrize(
+    "change", [{"cpu": "B"}, {"cpu_family": 6}, {"cpu_model": 1}, {"cpu_capability": "AVX2"}, {"threads": 8}]
+)
+def test_whatever_makes_another_machine_keeps_times_apart(change):
+    runs = frame([make_row(latency_ms=1.0), make_row(latency_ms=3.0, **change)])
+    assert len(runs) == len(machines(runs)) == 2
+    assert summarise(runs)["latency_ms"].item() in (1.0, 3.0)
+
+
+def test_a_seed_measured_on_two_machines_counts_once():
+    rows = [
+        make_row(**HERE, accuracy=0.98),
+        make_row(**THERE, accuracy=0.96),
+        make_row(**HERE, accuracy=0.91, seed=1, config_hash="c1"),
+    ]
+    [line] = summarise(frame(rows)).to_dict("records")
+    assert line["seeds"] == 2
+    assert line["accuracy"] == pytest.approx((0.97 + 0.91) / 2)
+    assert line["accuracy_std"] == pytest.approx(statistics.stdev([0.97, 0.91]))
+
+
+def test_a_machine_without_a_time_shows_a_dash():
+    quantized = make_row(**HERE, compress="quantize", variant_hash="q", config_hash="q", latency_ms=7.0)
+    fast = make_row(**THERE, latency_ms=2.0)
+    shown = text([make_row(**HERE, latency_ms=1.0), fast, quantized])
+    assert "1.000 / 2.000" in shown
+    assert "7.000 / -" in shown
+
+
+def test_before_and_after_are_paired_between_machines_but_their_times_are_not():
+    before = make_row(**HERE, accuracy=0.99, latency_ms=1.0)
+    after = make_row(
+        **THERE, accuracy=0.98, latency_ms=5.0, compress="prune", variant_hash="p", config_hash="p", code_hash="other"
+    )
+    [pair] = beside_baselines(frame([before, after])).to_dict("records")
+    assert pair["gained"] == pytest.approx(-0.01)
+    assert pair["latency_ms"] == 5.0
+    assert pair["latency_ms_before"] != pair["latency_ms_before"]
+    both = beside_baselines(frame([before, replace(before, **THERE, latency_ms=4.0), after]))
+    assert both["latency_ms_before"].tolist() == [4.0]
+    more = [replace(after, cpu=cpu, date="later", latency_ms=9.0) for cpu in ("C", "D")]
+    more += [replace(more[0], seed=1, config_hash="s")]
+    most = beside_baselines(frame([replace(before, **THERE), after, *more]))
+    assert most["latency_ms"].tolist() == [5.0]
+
+
+@pytest.mark.parametrize("change", ["kdbench_version", "torch_version", "onnxruntime_version", "code_hash"])
+def test_rows_of_other_versions_or_code_are_not_averaged(change):
+    means = summarise(frame([make_row(), make_row(**{change: "9"}, seed=1, config_hash="c1")]))
+    assert means["seeds"].tolist() == [1, 1]
+    assert f"baseline ({change}=9)" in set(means["label"])
+
+
+def test_before_and_after_are_of_one_version():
+    after = make_row(compress="prune", variant_hash="p", config_hash="p", torch_version="9")
+    assert len(beside_baselines(frame([make_row(), after]))) == 0
+
+
+def test_of_one_run_on_one_machine_the_latest_row_counts():
+    late, early = (make_row(errors=n, date=f"2026-01-0{n}T00:00:00Z") for n in (2, 1))
+    assert frame([late, early])["errors"].tolist() == [2]
+
+
+def networks(*changes):
+    """Return what networks of one model are called that differ in `changes`."""
+    rows = [
+        make_row(**{"network_hash": f"n{n}", "variant_hash": f"v{n}", "config_hash": f"c{n}"} | change)
+        for n, change in enumerate(changes)
+    ]
+    return set(summarise(frame(rows))["name"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            [{"recipe": "train.epochs=20 train.lr=0.01"}, {}],
+            {"cnn_deep (train.lr=0.01)", "cnn_deep (train.lr=0.006)"},
+        ),
+        (
+            [{"architecture": "model.widths=[8] model.convs=2"}, {}],
+            {"cnn_deep (model.widths=[8])", "cnn_deep (model.widths=[32,64,128])"},
+        ),
+        ([{"weights": "lenet.pt:3fa9c1d2"}, {}], {"cnn_deep (weights=lenet.pt:3fa9c1d2)", "cnn_deep"}),
+        ([{"precision": "fp32"}, {}], {"cnn_deep (precision=fp32)", "cnn_deep (precision=bf16)"}),
+        ([{"seeds_together": 4}, {}], {"cnn_deep (seeds_together=4)", "cnn_deep (seeds_together=1)"}),
+        ([{"code_hash": "ab"}, {}], {"cnn_deep (code_hash=ab)", "cnn_deep (code_hash=1a2b3c4d)"}),
+        ([{}, {}], {"cnn_deep (network_hash=n0)", "cnn_deep (network_hash=n1)"}),
+        ([{"model": "mlp"}, {}], {"mlp", "cnn_deep"}),
+        # A row of the version before knows no settings: next to it the version is what differs.
+        (
+            [{"recipe": "", "architecture": "", "kdbench_version": "0.0.9"}, {}, {"recipe": "train.epochs=1"}],
+            {
+                "cnn_deep (kdbench_version=0.0.9)",
+                "cnn_deep (kdbench_version=0.1.0 train.epochs=20 train.lr=0.006)",
+                "cnn_deep (kdbench_version=0.1.0 train.epochs=1)",
+            },
+        ),
+    ],
+    ids=range(9),
+)
+def test_networks_that_share_a_name_are_told_apart_by_the_setting_that_differs(changes, expected):
+    assert networks(*changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"settings": "temperature=8"}, {"distill (temperature=8)", "distill (temperature=2)"}),
+        ({"teacher": "cnn_deep+resnet_deep"}, {"distill (cnn_deep+resnet_deep)", "distill (resnet_deep)"}),
+        ({"teacher_settings": "teacher.train.epochs=3"}, {"distill (teacher.train.epochs=3)", "distill"}),
+        ({"onnx_version": "1.20.0"}, {"distill (onnx_version=1.20.0)", "distill (onnx_version=1.19.0)"}),
+        ({}, {"distill (variant_hash=v1)", "distill (variant_hash=v2)"}),
+    ],
+)
+def test_variants_that_share_model_and_method_are_told_apart_by_the_setting_that_differs(change, expected):
+    one = make_row(compress="distill", teacher="resnet_deep", settings="temperature=2", variant_hash="v1")
+    other = replace(one, **{"variant_hash": "v2", "config_hash": "c2"} | change)
+    assert set(summarise(frame([one, other]))["label"]) == expected
 
 
 def test_rows_of_different_data_are_kept_apart():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -28,7 +29,7 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     bars = pd.DataFrame(
         accuracy_axis.error_bars(frame["accuracy"], frame["accuracy_std"]).T, frame.index, ["down", "up"]
     )
-    accuracy_axis.dress(axes.yaxis, pd.concat([heights - bars["down"], heights + bars["up"]]))
+    accuracy_axis.ticks(axes.yaxis, pd.concat([heights - bars["down"], heights + bars["up"]]))
     for method, members in frame.groupby("compress", sort=False):
         look = style.look(str(method), frame["compress"])
         lengths = bars.loc[members.index].T
@@ -45,8 +46,16 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     )
     axes.set_xlabel("bytes of model.onnx (log)")
     axes.set_ylabel("test accuracy (log of the error)")
-    # Four markers times 36 points cannot all be named beside the point; the methods go into one row above.
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+    # Four markers times 36 points cannot all be named beside the point; the methods stand below, in rows that fit.
+    methods = list(frame["compress"].unique())
+    lines = math.ceil(sum(len(method) + 8 for method in methods) / 110)
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=math.ceil(len(methods) / lines),
+        frameon=False,
+        fontsize=9,
+    )
     on_front = [
         Label(f"{line['name']} {line['label']}", line["size_bytes"], heights[index], bold=True)
         for index, line in front.iterrows()

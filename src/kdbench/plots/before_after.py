@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from kdbench.plots import accuracy_axis, style
 from kdbench.plots.style import LOOKS, Look
-from kdbench.results.summary import beside_baselines, summarise
+from kdbench.results.names import students
+from kdbench.results.summary import TIMINGS, beside_baselines, summarise
 
 
 def chart(
@@ -21,11 +23,17 @@ def chart(
     """Return a chart of accuracy and of each of `amounts` (column, axis title), a line for each network.
 
     `ends` names before and after. None if no run of `method` has its baseline, of the same seed, among `runs`.
+    Times are those of one machine, which the axis names if there are several; an amount that was measured before and
+    after on none is left out.
     """
     pairs = joined(runs, method)
     if pairs.empty:
         return None
-    figure = style.figure(title, pairs, 7.5 + 2.4 * len(amounts), 1.9 + 0.36 * len(pairs))
+    amounts = [(column, title) for column, title in amounts if (pairs[column] / pairs[f"{column}_before"]).any()]
+    several = runs["machine"].nunique() > 1
+    longest = max(map(len, pairs["line"]))
+    width = 7.5 + 2.4 * len(amounts) + 0.08 * max(longest - 30, 0)
+    figure = style.figure(title, pairs, width, 1.9 + 0.36 * len(pairs))
     panels = figure.subplots(1, 1 + len(amounts), squeeze=False, width_ratios=[1.3] + [1] * len(amounts))[0]
     look = style.look(method, [method])
     for number, axes in enumerate(panels):
@@ -34,24 +42,20 @@ def chart(
             accuracy(axes, pairs, places, look)
             name_ends(axes, pairs.iloc[0], places[0], ends, look)
         else:
-            amount(axes, pairs, places, look, *amounts[number - 1])
+            column, title = amounts[number - 1]
+            if several and column in TIMINGS:
+                title += "\n" + textwrap.fill(f"on {pairs['machine'].iloc[0]}", 38)
+            amount(axes, pairs, places, look, column, title)
     return figure
 
 
 def joined(runs: pd.DataFrame, method: str) -> pd.DataFrame:
     """Return the variants of `method` with their baselines' numbers as `*_before`, and what to call each `line`."""
-    pairs = beside_baselines(runs)
-    pairs = pairs[pairs["compress"] == method]
+    pairs = beside_baselines(runs[runs["compress"].isin(["baseline", method])])
     if pairs.empty:
         return pairs
     pairs = summarise(pairs)
-    settings = pairs["label"].str.removeprefix(method)
-    # Where several teachers taught one network, the label names them already.
-    taught = [
-        f" \u2190 {teacher}" if teacher and teacher not in label else ""
-        for teacher, label in zip(pairs["teacher"], settings, strict=True)
-    ]
-    return pairs.assign(line=pairs["name"] + settings + taught)
+    return pairs.assign(line=students(pairs, methods=False))
 
 
 def rows(axes: Axes, names: Sequence[str], first: bool) -> np.ndarray:
@@ -73,7 +77,7 @@ def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -
     bars = [accuracy_axis.error_bars(pairs[name], pairs[f"{name}_std"]) for name in names]
     _dumbbells(axes, places, ends[0], ends[1], after, bars)
     reached = [edge for at, (down, up) in zip(ends, bars, strict=True) for edge in (at - down, at + up)]
-    accuracy_axis.dress(axes.xaxis, pd.concat(reached))
+    accuracy_axis.ticks(axes.xaxis, pd.concat(reached))
     gained = [
         f"{100 * mean:+.2f}" + ("" if pd.isna(std) else f" ± {100 * std:.2f}")
         for mean, std in zip(pairs["gained"], pairs["gained_std"], strict=True)
@@ -98,12 +102,12 @@ def amount(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look, col
         axes.xaxis.set_minor_formatter(NullFormatter())
     for tick in axes.get_xticklabels():
         tick.set_fontsize(8)
-    _remarks(axes, places, [f"{value:.2f}x" for value in now / before], "")
+    _remarks(axes, places, ["" if pd.isna(value) else f"{value:.2f}x" for value in now / before], "")
     axes.set_xlabel(title, fontsize=9)
 
 
 def name_ends(axes: Axes, line: pd.Series, place: float, ends: tuple[str, str], after: Look) -> None:
-    """Say at the first line which end is which, each name on its own side."""
+    """Write at the first line which end is which, each name on its own side."""
     before_is_left = line["accuracy_before"] <= line["accuracy"]
     for name, column, color, left in (
         (ends[0], "accuracy_before", LOOKS["baseline"].color, before_is_left),

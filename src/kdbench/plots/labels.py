@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from kdbench.plots.style import INK
@@ -29,8 +30,10 @@ class Label:
     bold: bool = False
 
 
-def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]]) -> list[Bbox]:
-    """Write each label near its point, clear of other labels, of all `points` and of the edges of the axes.
+def place(
+    axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]], texts: Sequence[Text] = ()
+) -> list[Bbox]:
+    """Write each label near its point, clear of other labels, all `points`, `texts` and the edges of the axes.
 
     Lines are avoided by giving points along them. Greedy: for each label the nearest free place on circles
     around its point, joined by a thin line if it is not right beside it. Returns the boxes in pixels. The
@@ -46,7 +49,7 @@ def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, flo
     angles = np.arange(DIRECTIONS) * 2 * math.pi / DIRECTIONS
     directions = np.tile(np.column_stack([np.cos(angles), np.sin(angles)]), (len(DISTANCES), 1))
     distances = np.repeat(DISTANCES, DIRECTIONS)
-    taken = np.empty((0, 4))
+    taken = np.array([text.get_window_extent().extents for text in texts]).reshape(-1, 4)
     for label in labels:
         text = axes.annotate(
             label.text,
@@ -77,7 +80,7 @@ def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, flo
             line = axes.transData.inverted().transform([anchor, near])
             axes.plot(line[:, 0], line[:, 1], color="#999999", linewidth=0.7, zorder=1)
         taken = np.vstack([taken, box])
-    return [Bbox.from_extents(*box) for box in taken]
+    return [Bbox.from_extents(*box) for box in taken[len(texts) :]]
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ LOOKS = {
     "distill": Look("#009E73", "D"),
 }
 OTHERS = [Look("#CC79A7", "P"), Look("#56B4E9", "X"), Look("#D55E00", "^"), Look("#999999", "*")]
+OTHERS += [Look("#0072B2", "<"), Look("#E69F00", ">"), Look("#009E73", "p"), Look("#CC79A7", "h")]
 HEAD_INCHES = 0.62  # kept free above the axes for the title and the line below it
 INK, FAINT = "#222222", "#bbbbbb"
 
@@ -43,7 +44,7 @@ def look(method: str, methods: Iterable[str]) -> Look:
 
 
 def figure(title: str, frame: pd.DataFrame, width: float, height: float) -> Figure:
-    """Return an empty figure under a title that also says the data set and the number of seeds."""
+    """Return an empty figure under a title, with the data set and the number of seeds."""
     made = Figure(figsize=(width, height), layout="constrained")
     made.get_layout_engine().set(rect=(0, 0, 1, 1 - HEAD_INCHES / height))
     made.text(0.01, 1 - 0.1 / height, title, ha="left", va="top", fontsize=13, fontweight="bold", color=INK)

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from kdbench.plots import style
 from kdbench.plots.labels import Label, place
+from kdbench.results.names import students as named
 from kdbench.results.summary import summarise
 
 NEEDS = "kdbench sweep compress=distill"
@@ -34,7 +35,7 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     margin = max(0.15 * (high - low), 0.05)
     axes.set_ylim(high + margin, low - margin)  # downwards: what is lost
     axes.axhline(0, color=style.INK, linewidth=1)
-    axes.annotate(
+    goal = axes.annotate(
         "as accurate as the teacher",
         (1, 0),
         xycoords=("axes fraction", "data"),
@@ -54,11 +55,7 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("times smaller than the teacher (bytes of model.onnx, log)")
     axes.set_ylabel("accuracy given up (percentage points)")
-    only_distill = set(pairs["compress"]) == {"distill"}
-    names = [
-        f"{line['name']}{'' if only_distill else ' ' + line['label']} \u2190 {line['teacher']}"
-        for _, line in pairs.iterrows()
-    ]
+    names = named(pairs, methods=set(pairs["compress"]) != {"distill"})
     points = list(zip(smaller, given_up, strict=True))
     drawn = [
         (x, y)
@@ -66,5 +63,6 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         for y in np.linspace(at - bar, at + bar, 9)
     ]
     zero = [(x, 0.0) for x in np.geomspace(*axes.get_xlim(), 60)]
-    place(axes, [Label(name, x, y) for name, (x, y) in zip(names, points, strict=True)], [*drawn, *zero])
+    labels = [Label(name, x, y) for name, (x, y) in zip(names, points, strict=True)]
+    place(axes, labels, [*drawn, *zero], texts=[goal])
     return figure

@@ -23,15 +23,15 @@ def line(row: Row, folder: Path) -> str:
 
 def size(count: float) -> str:
     """Return bytes in the unit a person would choose (powers of 1000)."""
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5 or unit == "MB":
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
             return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
         count /= 1000
     raise AssertionError
 
 
 def ratio(other: int, own: int) -> str:
-    """Say how `own` bytes compare with `other` bytes."""
+    """Return in words how `own` bytes compare with `other` bytes."""
     if abs(other / own - 1) < 0.005:
         return "as large as"
     return f"{other / own:.3g}x smaller than" if other > own else f"{own / other:.3g}x larger than"

@@ -1,4 +1,4 @@
-"""Means and spreads over seeds. Imports no torch."""
+"""Means and spreads over seeds; what of several machines may be compared. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,82 +7,111 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from kdbench.results.row import NUMBERS, Row
+from kdbench.results import names
+from kdbench.results.row import NAMES, NUMBERS, Row
 
 # Rows that differ in one of these are neither averaged nor compared as before and after.
-ENVIRONMENT = ["cpu", "kdbench_version", "torch_version", "onnxruntime_version"]
-KEYS = ["dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", *ENVIRONMENT]
+VERSIONS = ["kdbench_version", "torch_version", "onnxruntime_version"]
+VARIANT = [
+    *("dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", "code_hash"),
+    *VERSIONS,
+]
+# What a processor decides: never averaged over machines, nor compared between them.
+TIMINGS = ["latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"]
 SPREADS = ["accuracy", "accuracy_before", "gained", "given_up", "agreement"]
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return the rows as a data frame, one column a field and one line a run; nothing is averaged."""
-    table = pd.DataFrame([asdict(row) for row in rows])
+    """Return the rows as a data frame, one column a field and one line a run; nothing is averaged.
+
+    Empty numbers are NaN, empty texts "". `machine` names what the times are those of. Of rows of one run on one
+    machine the latest counts.
+    """
+    table = pd.DataFrame([asdict(row) | {"machine": machine(row)} for row in rows])
     # A column without any value, such as the agreement of baselines, would otherwise not be one of numbers.
     table = table.astype(dict.fromkeys(NUMBERS, float))
     # A baseline has no teacher, and groupby would drop such rows.
-    table["teacher"] = table["teacher"].fillna("")
-    return table.drop_duplicates(["config_hash", *ENVIRONMENT], keep="last")
+    table = table.fillna(dict.fromkeys(set(NAMES) - set(NUMBERS), ""))
+    latest_last = table.sort_values("date", kind="stable")
+    return latest_last.drop_duplicates(["config_hash", "code_hash", *VERSIONS, "machine"], keep="last")
+
+
+def machine(row: Row) -> str:
+    """Return the processor and the threads of a row in words."""
+    numbers = {"family": row.cpu_family, "model": row.cpu_model}
+    details = [f"{name} {number}" for name, number in numbers.items() if number is not None]
+    details += [row.cpu_capability] * bool(row.cpu_capability)
+    processor = f"{row.cpu} ({', '.join(details)})" if details else row.cpu
+    return f"{processor}, {row.threads} thread{'s' * (row.threads != 1)}"
+
+
+def machines(runs: pd.DataFrame) -> list[str]:
+    """Return the machines of `runs`, those with most of them first."""
+    counts = runs["machine"].value_counts()
+    return sorted(counts.index, key=lambda name: (-counts[name], name))
+
+
+def pool(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
+    """Return one line for each variant and seed: what several machines found is averaged.
+
+    `TIMINGS` are those of the machine `timed_on` (None: the first of `machines`), and NaN where it has none.
+    """
+    chosen = timed_on or machines(runs)[0]
+    elsewhere = runs["machine"] != chosen
+    own = runs.assign(
+        **{name: runs[name].mask(elsewhere) for name in runs if name.removesuffix("_before") in TIMINGS},
+        machine=chosen,
+    )
+    numbers = set(own.select_dtypes("number").columns)
+    keys = [*VARIANT, "seed"]
+    how = {name: "mean" if name in numbers else "first" for name in own if name not in keys}
+    return own.groupby(keys, sort=False).agg(how).reset_index()
 
 
 def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the compressed ones of `runs`, each with the numbers of its baseline as `*_before`.
+    """Return the compressed ones of `runs`, pooled, each with the numbers of its baseline as `*_before`.
 
-    The baseline is of the same network, data, machine, versions and seed; runs without one are left out. So
-    means over what is returned compare the same seeds, and `gained`, accuracy less accuracy before, is a paired
-    difference.
+    The baseline is of the same network, data, versions and seed; runs without one are left out. So means over what
+    is returned compare the same seeds, and `gained`, accuracy less accuracy before, is a paired difference. Times
+    before and after are of one machine, that with most such pairs.
     """
-    baselines = runs.loc[runs["compress"] == "baseline", ["network_hash", *ENVIRONMENT, *NUMBERS]]
-    pairs = runs[runs["compress"] != "baseline"].merge(
-        baselines.rename(columns={name: f"{name}_before" for name in NUMBERS}),
-        left_on=["network_hash", *ENVIRONMENT, "seed"],
-        right_on=["network_hash", *ENVIRONMENT, "seed_before"],
+    compressed = runs[runs["compress"] != "baseline"]
+    if compressed.empty:
+        return compressed
+    same = ["network_hash", *VERSIONS, "seed"]
+    both = compressed.merge(runs.loc[runs["compress"] == "baseline", [*same, "machine"]])
+    seeds = pool(runs, timed_on=machines(compressed if both.empty else both)[0])
+    baselines = seeds[seeds["compress"] == "baseline"].groupby(same)[[name for name in NUMBERS if name != "seed"]]
+    pairs = seeds[seeds["compress"] != "baseline"].merge(
+        baselines.mean().add_suffix("_before"), left_on=same, right_index=True
     )
     return pairs.assign(gained=pairs["accuracy"] - pairs["accuracy_before"])
 
 
-def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one line a variant: the numbers of `runs` averaged over seeds, and how many `seeds` there are.
+def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
+    """Return one line a variant: the numbers of `pool` averaged over seeds, and how many `seeds` there are.
 
     Every column of numbers is averaged, and of `SPREADS` those that are there also give `*_std`, the sample
     standard deviation over seeds (NaN for a single one). Variants are sorted by family, by the size of the
     baseline, and by method. `name` tells apart networks that share the name of a model, `label` variants that
-    share model and method.
+    share model and method; `suffix` is what it adds to the method.
     """
-    grouped = runs.groupby(KEYS, sort=False)
-    numbers = [name for name in runs.select_dtypes("number").columns if name != "seed"]
-    means = grouped[numbers].mean()
+    seeds = pool(runs, timed_on)
+    grouped = seeds.groupby(VARIANT, sort=False)
+    numbers = set(seeds.select_dtypes("number").columns)
+    how = {name: "mean" if name in numbers else "first" for name in seeds if name not in (*VARIANT, "seed")}
+    means = grouped.agg(how)
     means["seeds"] = grouped["seed"].nunique()
     for name in SPREADS:
-        if name in runs:
+        if name in seeds:
             means[f"{name}_std"] = grouped[name].std()
     means = means.reset_index()
     means["family"] = means["model"].str.partition("_")[0]
     means["order"] = means["compress"].map({name: rank for rank, name in enumerate(METHODS)}).fillna(len(METHODS))
-    means = means.sort_values(
-        ["family", "baseline_size_bytes", "model", "order", "compress", "teacher", "settings"],
-        ignore_index=True,
-    )
-    means["label"] = _labels(means)
-    # One name for several networks (other widths, another recipe): the hash tells them apart.
-    several = means.groupby("model")["network_hash"].transform("nunique") > 1
-    means["name"] = means["model"].where(~several, means["model"] + " #" + means["network_hash"].str[:4])
+    networks = ["family", "baseline_size_bytes", "model", "architecture", "recipe", "network_hash"]
+    means = means.sort_values([*networks, "order", "compress", "teacher", "settings"], ignore_index=True)
+    means["name"] = means["model"] + names.of_networks(means)
+    means["suffix"] = names.of_variants(means)
+    means["label"] = means["compress"] + means["suffix"]
     return means
-
-
-def _labels(means: pd.DataFrame) -> list[str]:
-    """Name the method of each line, with teacher or settings where the method alone is ambiguous."""
-    labels = list(means["compress"])
-    for _, twins in means.groupby(["network_hash", "compress"]):
-        if len(twins) < 2:
-            continue
-        words = [
-            [*f"{line.teacher} {line.settings}".split(), *(line[name] for name in ENVIRONMENT)]
-            for _, line in twins.iterrows()
-        ]
-        shared = set.intersection(*map(set, words)) if words else set()
-        for index, own in zip(twins.index, words, strict=True):
-            differing = [word for word in own if word not in shared]
-            labels[index] += f" ({' '.join(differing)})" if differing else f" ({means.at[index, 'variant_hash']})"
-    return labels

@@ -9,7 +9,7 @@ import pandas as pd
 from kdbench.results.collect import by_dataset
 from kdbench.results.lines import size
 from kdbench.results.row import Row
-from kdbench.results.summary import frame, summarise
+from kdbench.results.summary import frame, machines, summarise
 
 HEADER = [
     "model",
@@ -54,38 +54,56 @@ def plain(text: str) -> str:
 
 
 def tables(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:
-    """Return a caption and the cells of each data set's table."""
+    """Return a caption and the cells of each data set's table: a line for each variant.
+
+    What several machines found is averaged, but for times: those cells hold one value a machine, in the order in
+    which the caption names them.
+    """
     made = []
     for dataset, members in by_dataset(rows).items():
-        means = summarise(frame(members))
-        machines = sorted({f"{row.cpu}, {row.threads} threads, {row.precision} on {row.device}" for row in members})
-        seeds = sorted(set(means["seeds"]))
+        runs = frame(members)
+        places = machines(runs)
+        # The same lines in the same order for each, with its own times.
+        means = [summarise(runs, place) for place in places]
+        seeds = sorted(set(means[0]["seeds"]))
         counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         plural = "" if seeds[-1] == 1 else "s; mean ± standard deviation"
-        caption = f"{dataset}, {members[0].test_images} test images, {counted} seed{plural} ({'; '.join(machines)})"
-        made.append((caption, [_cells(line) for _, line in means.iterrows()]))
+        trained = ", ".join(sorted({f"{row.precision} on {row.device}" for row in members}))
+        there = f"{trained}; {' / '.join(places)}"
+        caption = f"{dataset}, {members[0].test_images} test images, {counted} seed{plural} ({there})"
+        lines = zip(*(mean.to_dict("records") for mean in means), strict=True)
+        made.append((caption, [_cells(*map(pd.Series, line)) for line in lines]))
     return made
 
 
-def _cells(line: pd.Series) -> list[str]:
+def _cells(line: pd.Series, *elsewhere: pd.Series) -> list[str]:
+    """Return the cells of one variant, as each machine gives it; only the times differ."""
+    times = [line, *elsewhere]
     spread = "" if pd.isna(line.accuracy_std) else f" ± {line.accuracy_std:.2%}"[:-1]
     return [
         line["name"],
         line.label,
         line.teacher,
         f"{line.accuracy:.2%}"[:-1] + spread,
-        f"{line.errors:.0f}" if line.seeds == 1 else f"{line.errors:.1f}",
+        f"{line.errors:.0f}" if line.seeds == 1 and line.errors % 1 == 0 else f"{line.errors:.1f}",
         "" if pd.isna(line.agreement) else f"{line.agreement:.2%}"[:-1],
         f"{line.nonzero_parameters:,.0f}",
-        f"{line.macs / 1e6:.3g}M",
+        f"{line.macs / 1e6:.3g}M" if line.macs < 1e9 else f"{line.macs / 1e9:.3g}G",
         size(line.size_bytes),
         f"{line.baseline_size_bytes / line.size_bytes:.2f}x",
         size(line.size_gzip_bytes),
-        f"{line.latency_ms:.3f}",
-        f"{line.throughput:,.0f}",
-        f"{line.train_seconds:.0f}",
-        "" if pd.isna(line.teacher_train_seconds) else f"{line.teacher_train_seconds:.0f}",
+        _each([time.latency_ms for time in times], ".3f"),
+        _each([time.throughput for time in times], ",.0f"),
+        _each([time.train_seconds for time in times], ".0f"),
+        _each([time.teacher_train_seconds for time in times], ".0f"),
     ]
+
+
+def _each(values: Sequence[float], form: str) -> str:
+    """Return one value a machine, "-" where it has none; nothing where no machine has one."""
+    if all(map(pd.isna, values)):
+        return ""
+    return " / ".join("-" if pd.isna(value) else f"{value:{form}}" for value in values)
 
 
 def _aligned(caption: str, lines: list[list[str]]) -> str:
