@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from kdbench.artifact.ship import ship
+from kdbench.compress.step import Examples
 from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
+from kdbench.networks import Maker
 from kdbench.results.row import Row
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
+from kdbench.storage.store import Store
+from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 
 
@@ -32,6 +38,13 @@ def few(digits: Splits) -> Splits:
     """300 of them to train on: enough to learn something in a second."""
     order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(0))
     return Splits(digits.train[order[:300]], digits.val[order[:100] % 500], digits.test, digits.class_names)
+
+
+def load_some(root: Path | None, cache: Path) -> Splits:
+    """A data set for whole runs: 700 of the embedded digits to train on, and all 1,000 test images."""
+    digits = mnist_5k.load()
+    order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(1))
+    return Splits(digits.train[order[:700]], digits.val[order[:200] % 500], digits.test, digits.class_names)
 
 
 @pytest.fixture(scope="session")
@@ -70,15 +83,54 @@ def mlp(seed: int = 0, *steps: StepSpec, **knobs: Any) -> NetworkSpec:
     return NetworkSpec("mlp_tiny", model, replace(RECIPE, **recipe), seed, steps=steps, **others)
 
 
+QUANTIZE = {"_target_": "kdbench.compress.quantize.dynamic_int8.DynamicInt8"}
+PRUNE = {
+    "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
+    "sparsity": 0.9,
+    "finetune_epochs": 1,
+    "finetune_lr_scale": 0.3,
+}
+DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
+WIDE = mlp(seed=1, widths=[32])  # the usual teacher
+
+
+def distill(*teachers: NetworkSpec) -> StepSpec:
+    """The step of distillation, under these teachers."""
+    return StepSpec(DISTILL, teachers or (WIDE,))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A store of what many tests need, trained and exported once: who is not about training starts from a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    machine = runtime.resolve("cpu", "fp32", None)
+    machine.prepare()
+    some = load_some(None, folder)
+    maker = Maker(some, machine, Store(folder))
+    for spec in [
+        *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
+    ]:
+        networks = maker.compared(spec, ())
+        ship(networks, (), Examples(some.train, some.val, some.class_names), 0, maker.store)
+    return folder
+
+
 @pytest.fixture
-def make_config(tmp_path: Path):
-    """Return a function that makes a run's configuration on the embedded digits, without Hydra."""
+def make_config(tmp_path: Path, trained: Path):
+    """Return a function that makes a run's configuration on the embedded digits, without Hydra.
+
+    The store of its `outputs` holds what is `trained`, unless `untrained` is asked for.
+    """
+    filled = []
 
     def make(compress: str = "baseline", *steps: dict[str, Any] | StepSpec, **changes: Any) -> Config:
         network = changes.pop("network", mlp())
+        if not changes.pop("untrained", False) and not filled and "outputs" not in changes:
+            shutil.copytree(trained, tmp_path / "outputs" / "store", dirs_exist_ok=True)
+            filled.append(True)
         specs = tuple(step if isinstance(step, StepSpec) else StepSpec(step) for step in steps)
         config = Config(
-            data=DataSpec("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path),
+            data=DataSpec("some", {"_target_": "tests.conftest.load_some"}, None, tmp_path),
             fallback=None,
             network=replace(network, steps=specs, compress=compress),
             settings="",
