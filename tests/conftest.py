@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ import torch
 from kdbench.data import mnist_5k as embedded
 from kdbench.data.splits import Split, Splits
 from kdbench.results.row import Row
+from kdbench.settings import own_folder
 from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
 from kdbench.training.runtime import Runtime
 
 
 @pytest.fixture(autouse=True)
-def trusted(monkeypatch):
+def steps_of_tests(monkeypatch):
     """Steps that tests define may be named in configurations."""
-    monkeypatch.setenv("KDBENCH_TRUST", "tests")
+    monkeypatch.setattr(sys, "path", list(sys.path))  # which own_folder.serve changes
+    monkeypatch.setattr(own_folder, "_folder", Path(__file__).parents[1])
 
 
 @pytest.fixture(scope="session")

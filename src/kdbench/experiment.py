@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,12 +39,13 @@ class Result:
     was_done: bool = False  # before, by an earlier command or another process
 
 
-def run(config: Config, seeds: Sequence[int] = ()) -> Result:
+def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], None] = lambda _: None) -> Result:
     """Train, compress, write the file that would ship, measure it on the test set once, write one row.
 
     What is done already is not done again: a finished run gives its row, a training goes on from its checkpoint.
     `seeds` are those of the whole sweep, if this is the first run of its variant there: where it pays, the networks
-    of all are trained at once, and the other runs find theirs in the store.
+    of all are trained at once, and the other runs find theirs in the store. `started` is called with the run's folder
+    as soon as its settings are found to be possible.
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     network_steps, file_steps = steps(config)
@@ -61,6 +62,8 @@ def run(config: Config, seeds: Sequence[int] = ()) -> Result:
         if config.data.name != asked:
             log.info("%s was asked for and could not be had", asked)
         trainer = Trainer(splits, machine, Store(config.outputs / "store", config.checkpoint_seconds))
+        trainer.initial(config.network)  # finds impossible sizes
+        started(folder.path)
         if len(seeds) > 1 and config.trains_seeds_together:
             train_ahead(config, seeds, network_steps, trainer)
         networks = train(config, network_steps, trainer)

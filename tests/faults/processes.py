@@ -17,7 +17,7 @@ from pathlib import Path
 from kdbench.cli.main import main as cli
 
 # With what these import: all that a run, a table and charts need.
-IMPORTED = ["kdbench.experiment", "kdbench.cli.launch", "kdbench.results.table", "kdbench.cli.plot"]
+IMPORTED = ["kdbench.experiment", "kdbench.cli.hydra_app", "kdbench.results.table", "kdbench.cli.plot"]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(IMPORTED)
 

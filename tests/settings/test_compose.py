@@ -70,7 +70,7 @@ def test_the_yaml_files_are_found_in_the_repository_and_in_an_installed_package(
     package = tmp_path / "src" / "kdbench"
     package.mkdir(parents=True)
     (tmp_path / "conf").mkdir()
-    monkeypatch.setattr(choices, "__file__", str(package / "choices.py"))
+    monkeypatch.setattr(choices, "__file__", str(package / "settings" / "choices.py"))
     assert config_dir() == tmp_path / "conf"
     (package / "conf").mkdir()
     assert config_dir() == package / "conf"

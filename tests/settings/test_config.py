@@ -43,11 +43,11 @@ def test_a_student_finds_the_runs_of_its_teacher(make_config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": mlp(epochs=0)}, r"train\.epochs=0 is out of range"),
+        ({"network": mlp(epochs=-1)}, r"train\.epochs=-1 is out of range"),
         ({"network": mlp(batch_size=1)}, r"train\.batch_size"),
         ({"network": mlp(lr=-1)}, r"train\.lr"),
         ({"network": mlp(lr=float("nan"))}, r"train\.lr"),
-        ({"network": mlp(shift=15)}, r"train\.shift=15 is out of range: it takes a whole number from 0 to 14"),
+        ({"network": mlp(shift=33)}, r"train\.shift=33 is out of range: it takes a whole number from 0 to 32"),
         ({"network": mlp(seed=-1)}, r"seed=-1"),
         ({"device": "gpu"}, r"device=gpu is unknown"),
         ({"precision": "fp16"}, r"precision=fp16 is unknown: did you mean 'bf16'\?"),

@@ -20,8 +20,8 @@ from yaml import YAMLError
 
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, as_csv, read
-from kdbench.settings import foreign_yaml
 from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
+from kdbench.settings.plain_yaml import load_plain
 from kdbench.storage import durable, locks
 from kdbench.storage.checksums import checksum
 
@@ -190,9 +190,7 @@ def load_config(folder: Path) -> Config:
     path = folder / CONFIG
     try:
         text = durable.read(path).decode()
-        if foreign_yaml.inflated(text):
-            raise ValueError("its aliases stand for more than it holds")
-        node: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        node: Any = load_plain(text)
         data = DataConfig(**_paths(node["data"], "root", "cache"))
         network, teacher = (
             NetworkConfig(**one | {"train": TrainConfig(**one["train"])}) if one else None

@@ -11,7 +11,6 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting, nearest
-from kdbench.settings import trust
 from kdbench.settings.choices import options
 from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, Schema, TrainConfig
 
@@ -26,9 +25,6 @@ def resolve(composed: DictConfig, names: dict[str, str], overrides: Sequence[str
     model and of the compression. Raises `BadSetting` for anything out of range.
     """
     _known("", composed, [field.name for field in fields(Schema)])
-    if composed.trust and not trust.granted(overrides):
-        raise BadSetting("trust stands in a YAML file: it can only be typed")
-    trust.grant(OmegaConf.to_object(composed.trust) if OmegaConf.is_config(composed.trust) else composed.trust)
     data = _plain(composed, "data")
     compress = _plain(composed, "compress")
     yaml = [str(key) for key in OmegaConf.load(options("compress", folders)[names["compress"]])]

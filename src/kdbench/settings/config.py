@@ -10,11 +10,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from kdbench.settings import checks
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
-TOGETHER = ("auto", "always", "never")
+from kdbench.settings import checks, schema
+from kdbench.settings.schema import Schema as Schema
 
 
 @dataclass
@@ -29,30 +26,8 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise `BadSetting` for the first field outside its range."""
-        checks.whole("train.epochs", self.epochs, 1)
-        checks.whole("train.batch_size", self.batch_size, 2)
-        checks.real("train.lr", self.lr, "(0, inf)")
-        checks.real("train.weight_decay", self.weight_decay, "[0, inf)")
-        checks.whole("train.shift", self.shift, 0, 14)
-
-
-@dataclass
-class Schema:
-    """What the composed YAML must look like; Hydra refuses other keys and types."""
-
-    data: Any = MISSING
-    model: Any = MISSING
-    compress: Any = MISSING
-    train: TrainConfig = field(default_factory=TrainConfig)
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    seeds_together: str = "auto"
-    checkpoint_seconds: float = 30.0
-    again: bool = False
-    trust: Any = None
-    outputs: str = "outputs"
+        for name, value in asdict(self).items():
+            schema.check(f"train.{name}", value)
 
 
 @dataclass(frozen=True)
@@ -107,11 +82,9 @@ class Config:
         for network in (self.network, self.teacher):
             if network is not None:
                 network.train.check()
-                checks.whole("seed", network.seed, 0, 2**31 - 1)
-        checks.one_of("device", self.device, DEVICES)
-        checks.one_of("precision", self.precision, PRECISIONS)
-        checks.one_of("seeds_together", self.seeds_together, TOGETHER)
-        checks.real("checkpoint_seconds", self.checkpoint_seconds, "[0, inf)")
+                schema.check("seed", network.seed)
+        for name in ("device", "precision", "seeds_together", "checkpoint_seconds"):
+            schema.check(name, getattr(self, name))
         checks.name("data", self.data.name)
         checks.name("model", self.network.name)
         checks.name("compress", self.compress.name)
