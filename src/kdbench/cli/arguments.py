@@ -47,7 +47,7 @@ def add_own_folder(parser: argparse.ArgumentParser) -> None:
         "--config-dir",
         type=Path,
         metavar="DIR",
-        help="also use the choices in DIR, and run the Python in it",
+        help="also use the choices and the Python in DIR",
     )
 
 

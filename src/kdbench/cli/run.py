@@ -8,23 +8,23 @@ from kdbench.cli.arguments import Subparsers
 
 HELP = """\
 kdbench run [SETTING=VALUE ...]
-kdbench run -m [SETTING=A,B,C ...]     (a multirun: one run for each combination)
+kdbench run -m [SETTING=A,B,C ...]   (a multirun: one run for each combination)
 
-Trains (or takes from the store), compresses, exports to ONNX, measures that file
-on the test set, and writes one row to outputs/runs/DATA/RUN/metrics.csv. A run
-that is done is not done again; one that was cut off goes on.
+Trains (or takes from the store), compresses, exports to ONNX, measures that
+file on the test set, and writes one row to outputs/runs/DATA/RUN/metrics.csv. A
+run that is done is not done again; one that was cut off goes on.
 
 choices (kdbench ls says what they are):
 {choices}
-  compress.KNOB, model.KNOB  the knobs of a choice, such as compress.sparsity=0.9
-                             or model.widths=[32,64,128] (kdbench ls)
+  compress.KNOB, model.KNOB  the knobs of a choice, such as
+                             compress.sparsity=0.9, model.widths=[32,64,128]
 
 settings, with their defaults:
 {settings}
 flags (from Hydra):
-  -m, --multirun             run every combination of the comma-separated values
+  -m, --multirun             a run for each combination of the values A,B,C
   --cfg job                  print the composed settings instead of running
-  -cd, --config-dir DIR      also use the choices in DIR, and run the Python in it
+  -cd, --config-dir DIR      also use the choices and the Python in DIR
 
 HYDRA_FULL_ERROR=1 in the environment shows tracebacks.
 """

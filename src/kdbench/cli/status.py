@@ -31,7 +31,7 @@ class State:
 
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
-    about = "what is done, running, failed or missing, and how to finish it"
+    about = "what is done, running, failed or missing, and how to go on"
     parser = subparsers.add_parser("status", help=about, description=about)
     add_folder(parser)
     parser.add_argument("--all", action="store_true", help="also list what is done")

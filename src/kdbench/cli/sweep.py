@@ -12,10 +12,11 @@ kdbench sweep [SETTING=VALUE ...]
 
 All nine models x baseline, quantize, prune, distill: the same as
   kdbench run -m '{EVERYTHING["model"]}' {EVERYTHING["compress"]}
-Takes every setting of `kdbench run`; model=A,B or compress=A,B narrows the sweep,
-seed=0,1,2 repeats it. Ends with the whole table. A run that fails is reported when
-it fails, and the others go on. Typed again, or with more seeds or models, it does
-what is missing; typed in several terminals at once, they share the work.
+Takes every setting of `kdbench run`; model=A,B or compress=A,B narrows the
+sweep, seed=0,1,2 repeats it. Ends with the whole table. A run that fails is
+reported when it fails, and the others go on. Typed again, or with more seeds or
+models, it does what is missing; typed in several terminals at once, they share
+the work.
 """
 
 
