@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -107,21 +108,13 @@ def whole(folder: Path) -> Row:
     from kdbench.results.run_folder import SUMMED, SUMS, damage
     from kdbench.storage import durable
 
-    if not exists(folder / FILE):
+    if not os.path.exists(folder / FILE):  # noqa: PTH110 - Path.exists raises for names that are too long
         raise DamagedFile(f"not finished: {folder} holds no {FILE}")
     row = read(folder / FILE)
     found = damage(row, {name: durable.read(folder / name) for name in (*SUMMED, SUMS)})
     if found:
         raise DamagedFile(f"{folder / found[0]} is damaged: {found[1]}")
     return row
-
-
-def exists(path: Path) -> bool:
-    """Whether there is such a file; a name that no system takes has none."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def report(command: Command, states: Sequence[State], outputs: Path, everything: bool) -> list[str]:
