@@ -311,7 +311,7 @@ def test_steps_out_of_order_are_refused(make_config):
     with pytest.raises(BadSetting, match="GlobalMagnitude changes a network, but DynamicInt8 before it"):
         experiment.run(make_config("wrong", QUANTIZE, PRUNE))
     quantized = replace(mlp(seed=1), steps=(StepSpec(QUANTIZE),))
-    with pytest.raises(BadSetting, match="DynamicInt8 makes a file of mlp_tiny, which can teach nobody"):
+    with pytest.raises(BadSetting, match="DynamicInt8 makes a file of mlp_tiny, which cannot teach"):
         experiment.run(make_config("wrong", distill(quantized)))
 
 
