@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from tests.compress.tasks import task_of, used
 
@@ -11,17 +11,11 @@ from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.evaluation import size
+from kdbench.evaluation.weights import layers
 from kdbench.models.network import build, parameters
 from kdbench.settings.choices import config_dir, options
 
 MODELS = options("model", [config_dir()])
-LAYERS = {"Conv", "Gemm", "MatMul", "ConvInteger", "MatMulInteger"}
-
-
-def layers(artifact: Artifact) -> list[NodeProto]:
-    """The nodes that apply stored weights."""
-    stored = {tensor.name for tensor in artifact.file.graph.initializer}
-    return [node for node in artifact.file.graph.node if node.op_type in LAYERS and node.input[1] in stored]
 
 
 @pytest.fixture(scope="module", params=[*MODELS, "colours"])
@@ -42,8 +36,8 @@ def pair(request) -> tuple[int, tuple, Artifact, Artifact]:
 
 def test_every_layer_with_weights_is_int8(pair):
     *_, plain, quantized = pair
-    integer = [node for node in layers(quantized) if node.op_type.endswith("Integer")]
-    assert len(integer) == len(layers(quantized)) == len(layers(plain)) > 0
+    integer = [layer.node for layer in layers(quantized.file) if layer.node.op_type.endswith("Integer")]
+    assert len(integer) == len(layers(quantized.file)) == len(layers(plain.file)) > 0
     kinds = {tensor.name: tensor.data_type for tensor in quantized.file.graph.initializer}
     assert {kinds[node.input[1]] for node in integer} <= {TensorProto.INT8, TensorProto.UINT8}
 
