@@ -89,8 +89,8 @@ def test_one_that_stops_early_goes_on_to_where_it_stops(few, recipe, machine, tm
     expected = fit(Learner(whole, 0), few.train, few.val, settings, machine, until)
     steps = min(steps, 5 * until - 1)
     cut(steps)
+    first = Learner(network(), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
     with pytest.raises(CutOff):
-        first = Learner(network(), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
         fit(first, few.train, few.val, settings, machine, until)
     cut(5 * until - steps)
     learner = Learner(resumed, 0, checkpoint=Checkpoint(tmp_path / "a", 0))
@@ -264,8 +264,8 @@ def test_images_of_another_shape_go_on_too(colours, recipe, machine, tmp_path, c
     whole, resumed = built("resnet", colours), built("resnet", colours)
     expected = fit(Learner(whole, 0), colours.train, colours.val, recipe, machine)  # two epochs of three steps
     cut(4)
+    first = Learner(built("resnet", colours), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
     with pytest.raises(CutOff):
-        first = Learner(built("resnet", colours), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
         fit(first, colours.train, colours.val, recipe, machine)
     cut(2)
     learner = Learner(resumed, 0, LABELS, checkpoint=Checkpoint(tmp_path / "a", 0))
@@ -405,12 +405,12 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(tmp_path
 
 def test_a_checkpoint_of_other_layers_is_not_used(few, recipe, machine, tmp_path, cut):
     cut(3)
+    first = Learner(mlp_of([8]), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
     with pytest.raises(CutOff):
-        first = Learner(mlp_of([8]), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
         fit(first, few.train, few.val, recipe, machine)
     cut(None)
     other = Learner(mlp_of([9]), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
-    with pytest.raises(DamagedFile, match="belongs to another training .*: delete it"):
+    with pytest.raises(DamagedFile, match=r"belongs to another training .*: delete it"):
         fit(other, few.train, few.val, recipe, machine)
 
 

@@ -127,10 +127,8 @@ def test_names_that_yaml_reads_as_numbers_are_names(few, machine):
 
 def test_by_default_both_networks_are_compared_at_all_sizes_they_share(colours, machine):
     criterion = criterion_of(Attention(1.0), built("cnn", colours), built("resnet", colours), colours, machine)
-    assert (criterion.layers, criterion.teacher_layers) == (
-        ("2", "6"),
-        ("3", "4"),
-    )  # 32 x 32 (before: pooled), 16 x 16
+    # 32 x 32, where the CNN's last layer before pooling is batch norm, and 16 x 16.
+    assert (criterion.layers, criterion.teacher_layers) == (("1", "6"), ("3", "4"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +140,7 @@ def test_by_default_both_networks_are_compared_at_all_sizes_they_share(colours, 
         (["9"], ["3"], "layer 9 gives no maps"),
         # A single position has one attention map only: nothing could be learned from it.
         (["7"], ["3"], "layer 7 gives no maps"),
-        (["0"], ["6"], "layer 6 gives no maps: choose from 0, 1, 2, 3, "),
+        (["0"], ["6"], r"layer 6 gives no maps: choose from 0, 1, 2, 3\.conv1, "),
     ],
 )
 def test_layers_that_do_not_exist_or_give_no_maps_are_refused_with_those_that_do(
