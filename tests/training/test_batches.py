@@ -81,6 +81,8 @@ def batch(noise):
 
 CHANGES = {
     "other images": lambda batch: replace(batch, images=1 - batch.images),
+    # As often changed in place as those that they replace.
+    "other images of that version": lambda batch: replace(batch, images=batch.images.neg().add_(1)),
     "a copy of the images": lambda batch: replace(batch, images=batch.images.clone()),
     "images mixed": lambda batch: replace(batch, images=0.5 * batch.images + 0.5 * batch.images.flip(0)),
     "images changed in place": lambda batch: batch.images.mul_(0.5) is None or batch,
