@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from kdbench.data import mnist_5k as embedded
+from kdbench.artifact.ship import ship
+from kdbench.compress.step import Examples
+from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
+from kdbench.networks import Maker
 from kdbench.results.row import Row
-from kdbench.settings.config import CompressConfig, Config, DataConfig, NetworkConfig, TrainConfig
+from kdbench.settings.config import Config
+from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
+from kdbench.storage.store import Store
+from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 
 
@@ -23,14 +30,29 @@ def trusted(monkeypatch):
 @pytest.fixture(scope="session")
 def digits() -> Splits:
     """The 5,000 embedded digits, read once."""
-    return embedded.load()
+    return mnist_5k.load()
 
 
 @pytest.fixture
 def few(digits: Splits) -> Splits:
     """300 of them to train on: enough to learn something in a second."""
     order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(0))
-    return Splits(digits.train[order[:300]], digits.val[order[:100] % 500], digits.test)
+    return Splits(digits.train[order[:300]], digits.val[order[:100] % 500], digits.test, digits.class_names)
+
+
+@pytest.fixture(scope="session")
+def colours() -> Splits:
+    """Images of another shape: 3 x 32 x 32 in seven classes, each brighter in its own place and channel."""
+    random = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        labels = torch.arange(count) % 7
+        images = torch.randint(120, (count, 3, 32, 32), generator=random, dtype=torch.uint8)
+        for image, label in zip(images, labels.tolist(), strict=True):
+            image[label % 3, 4 * label : 4 * label + 6, 4 * label : 4 * label + 6] += 120
+        return Split(images, labels)
+
+    return Splits(split(140), split(70), split(70), tuple("abcdefg"))
 
 
 @pytest.fixture
@@ -38,31 +60,72 @@ def machine() -> Runtime:
     return Runtime("cpu", "fp32", torch.get_num_threads())
 
 
-RECIPE = TrainConfig(epochs=2, batch_size=64, lr=0.01, weight_decay=0.01, shift=0)
+RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, weight_decay=0.01, shift=0)
 
 
 @pytest.fixture
-def recipe() -> TrainConfig:
+def recipe() -> Recipe:
     return replace(RECIPE)
 
 
-def mlp(seed: int = 0, **knobs: Any) -> NetworkConfig:
+def mlp(seed: int = 0, *steps: StepSpec, **knobs: Any) -> NetworkSpec:
+    """A tiny network: `knobs` are those of the model or of the recipe; `steps` what is done to it."""
     recipe = {name: knobs.pop(name) for name in list(knobs) if hasattr(RECIPE, name)}
+    others = {name: knobs.pop(name) for name in ("weights", "compress") if name in knobs}
     model = {"_target_": "kdbench.models.mlp.MLP", "widths": [16], **knobs}
-    return NetworkConfig("mlp_tiny", model, replace(RECIPE, **recipe), seed)
+    return NetworkSpec("mlp_tiny", model, replace(RECIPE, **recipe), seed, steps=steps, **others)
+
+
+QUANTIZE = {"_target_": "kdbench.compress.quantize.dynamic_int8.DynamicInt8"}
+PRUNE = {
+    "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
+    "sparsity": 0.9,
+    "finetune_epochs": 1,
+    "finetune_lr_scale": 0.3,
+}
+DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
+WIDE = mlp(seed=1, widths=[32])  # the usual teacher
+
+
+def distill(*teachers: NetworkSpec) -> StepSpec:
+    """The step of distillation, under these teachers."""
+    return StepSpec(DISTILL, teachers or (WIDE,))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, digits: Splits) -> Path:
+    """A store of what many tests need, trained and exported once: who is not about training starts from a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    machine = runtime.resolve("cpu", "fp32", None)
+    machine.prepare()
+    maker = Maker(digits, machine, Store(folder))
+    for spec in [
+        *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
+    ]:
+        networks = maker.compared(spec, ())
+        ship(networks, (), Examples(digits.train, digits.val, digits.class_names), 0, maker.store)
+    return folder
 
 
 @pytest.fixture
-def make_config(tmp_path: Path):
-    """Return a function that makes a run's configuration on the embedded digits, without Hydra."""
+def make_config(tmp_path: Path, trained: Path):
+    """Return a function that makes a run's configuration on the embedded digits, without Hydra.
 
-    def make(compress: str = "baseline", *steps: dict[str, Any], **changes: Any) -> Config:
+    The store of its `outputs` holds what is `trained`, unless `untrained` is asked for.
+    """
+    filled = []
+
+    def make(compress: str = "baseline", *steps: dict[str, Any] | StepSpec, **changes: Any) -> Config:
+        network = changes.pop("network", mlp())
+        if not changes.pop("untrained", False) and not filled and "outputs" not in changes:
+            shutil.copytree(trained, tmp_path / "outputs" / "store", dirs_exist_ok=True)
+            filled.append(True)
+        specs = tuple(step if isinstance(step, StepSpec) else StepSpec(step) for step in steps)
         config = Config(
-            data=DataConfig("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path),
+            data=DataSpec("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path),
             fallback=None,
-            network=mlp(),
-            compress=CompressConfig(compress, steps, ""),
-            teacher=None,
+            network=replace(network, steps=specs, compress=compress),
+            settings="",
             device="cpu",
             precision="fp32",
             threads=None,
