@@ -40,6 +40,13 @@ def few(digits: Splits) -> Splits:
     return Splits(digits.train[order[:300]], digits.val[order[:100] % 500], digits.test, digits.class_names)
 
 
+def load_some(root: Path | None, cache: Path) -> Splits:
+    """A data set for whole runs: 700 of the embedded digits to train on, and all 1,000 test images."""
+    digits = mnist_5k.load()
+    order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(1))
+    return Splits(digits.train[order[:700]], digits.val[order[:200] % 500], digits.test, digits.class_names)
+
+
 @pytest.fixture(scope="session")
 def colours() -> Splits:
     """Images of another shape: 3 x 32 x 32 in seven classes, each brighter in its own place and channel."""
@@ -93,17 +100,18 @@ def distill(*teachers: NetworkSpec) -> StepSpec:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, digits: Splits) -> Path:
+def trained(tmp_path_factory) -> Path:
     """A store of what many tests need, trained and exported once: who is not about training starts from a copy."""
     folder = tmp_path_factory.mktemp("trained")
     machine = runtime.resolve("cpu", "fp32", None)
     machine.prepare()
-    maker = Maker(digits, machine, Store(folder))
+    some = load_some(None, folder)
+    maker = Maker(some, machine, Store(folder))
     for spec in [
         *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
     ]:
         networks = maker.compared(spec, ())
-        ship(networks, (), Examples(digits.train, digits.val, digits.class_names), 0, maker.store)
+        ship(networks, (), Examples(some.train, some.val, some.class_names), 0, maker.store)
     return folder
 
 
@@ -122,7 +130,7 @@ def make_config(tmp_path: Path, trained: Path):
             filled.append(True)
         specs = tuple(step if isinstance(step, StepSpec) else StepSpec(step) for step in steps)
         config = Config(
-            data=DataSpec("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path),
+            data=DataSpec("some", {"_target_": "tests.conftest.load_some"}, None, tmp_path),
             fallback=None,
             network=replace(network, steps=specs, compress=compress),
             settings="",

@@ -5,6 +5,7 @@ import csv
 import itertools
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +15,15 @@ from omegaconf import OmegaConf
 from onnx.reference import ReferenceEvaluator
 
 from kdbench import experiment
-from kdbench.artifact import export as exporting
+from kdbench.artifact import ship
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed, NotFinite
 from kdbench.evaluation.predictions import BATCH, pixels
+from kdbench.networks import Fitting
 from kdbench.results.row import FILE, read
+from kdbench.settings import identity
+from kdbench.settings.network import NetworkSpec, StepSpec
 from kdbench.training import runtime
 from tests.conftest import mlp
 from tests.models.test_models import shipped
@@ -33,7 +37,11 @@ PRUNE = {
 }
 DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
 
-TIMINGS = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"}
+TIMINGS = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "date"}
+
+
+def distill(*teachers: NetworkSpec) -> StepSpec:
+    return StepSpec(DISTILL, teachers)
 
 
 @pytest.fixture(autouse=True)
@@ -50,18 +58,17 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
         "baseline": [],
         "quantize": [QUANTIZE],
         "prune": [PRUNE],
-        "distill": [DISTILL],
-        "distill_quantize": [DISTILL, QUANTIZE],
+        "distill": [distill(mlp(seed=1, widths=[32]))],
+        "distill_quantize": [distill(mlp(seed=1, widths=[32])), QUANTIZE],
     }[name]
-    teacher = mlp(seed=1, widths=[32]) if "distill" in name else None
-    result = experiment.run(make_config(name, *steps, teacher=teacher))
+    result = experiment.run(make_config(name, *steps))
     assert {path.name for path in (tmp_path / "outputs" / "store").iterdir() if path.name[0] == "."} == set()
     row = result.row
 
     files = {path.name for path in result.folder.iterdir()}
     assert files == {"metrics.csv", "model.onnx", "config.yaml", "history.csv", "SHA256SUMS", "run.log"}
     assert read(result.folder / FILE) == row
-    assert OmegaConf.load(result.folder / "config.yaml").compress.name == name
+    assert OmegaConf.load(result.folder / "config.yaml").network.compress == name
     with (result.folder / "history.csv").open() as file:
         assert len(list(csv.DictReader(file))) == (1 if name == "prune" else 2)
 
@@ -77,7 +84,7 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
     assert row.size_bytes == (result.folder / "model.onnx").stat().st_size
     assert row.parameters == 784 * 16 + 16 + 160 + 10
     assert (row.agreement is None) == (name == "baseline")
-    assert (row.teacher_size_bytes is None) == (teacher is None)
+    assert (row.teacher_size_bytes is None) == ("distill" not in name)
     weights = 784 * 16 + 160
     if name == "prune":
         assert row.nonzero_parameters == row.parameters - round(0.9 * weights)
@@ -107,7 +114,7 @@ def test_the_same_configuration_finds_its_folder_again_and_trains_nothing(make_c
 
 def test_what_is_done_is_not_done_again(make_config, monkeypatch):
     first = experiment.run(make_config("quantize", QUANTIZE))
-    monkeypatch.setattr("kdbench.experiment.train", lambda *_: pytest.fail("done again"))
+    monkeypatch.setattr("kdbench.networks.Maker.make", lambda *_: pytest.fail("done again"))
     again = experiment.run(make_config("quantize", QUANTIZE))
     assert (again.row, again.was_done, first.was_done) == (first.row, True, False)
 
@@ -147,7 +154,7 @@ def test_the_row_of_another_run_is_no_row_of_this_one(make_config, caplog):
 
 def test_a_row_of_other_versions_is_replaced(make_config, monkeypatch):
     first = experiment.run(make_config())
-    newer = {"kdbench_version": "9", "torch_version": "9", "onnxruntime_version": "9"}
+    newer = dict.fromkeys(experiment.versions(), "9")
     monkeypatch.setattr("kdbench.experiment.versions", lambda: newer)
     assert not experiment.run(make_config()).was_done
     assert first.row.kdbench_version != "9"
@@ -155,14 +162,14 @@ def test_a_row_of_other_versions_is_replaced(make_config, monkeypatch):
 
 def test_a_student_does_not_train_its_own_baseline(make_config, monkeypatch):
     titles = []
-    real = experiment.Trainer.fit
+    real = Fitting.__call__
 
-    def counted(self, config, history, title, network, **options):
-        titles.append(title)
-        return real(self, config, history, title, network, **options)
+    def counted(self, network, *given, **options):
+        titles.append(self.title)
+        return real(self, network, *given, **options)
 
-    monkeypatch.setattr(experiment.Trainer, "fit", counted)
-    experiment.run(make_config("distill", DISTILL, teacher=mlp(seed=1)))
+    monkeypatch.setattr(Fitting, "__call__", counted)
+    experiment.run(make_config("distill", distill(mlp(seed=1))))
     assert titles == ["mlp_tiny baseline seed 1", "mlp_tiny Distill seed 0"]
 
 
@@ -170,10 +177,10 @@ def test_the_test_split_is_read_once_by_each_file_and_a_network_is_exported_once
     from kdbench.evaluation import measure, predictions
 
     read_splits, exports = [], []
-    predict, export = predictions.predict, exporting.export
+    predict, export = predictions.predict, ship.export
     monkeypatch.setattr(measure, "predictions", predictions.Predictions())
     monkeypatch.setattr(predictions, "predict", lambda *given: read_splits.append(len(given[1])) or predict(*given))
-    monkeypatch.setattr(exporting, "export", lambda network: exports.append(network) or export(network))
+    monkeypatch.setattr(ship, "export", lambda *given: exports.append(given) or export(*given))
     experiment.run(make_config())
     assert (read_splits, len(exports)) == ([1000], 1)
     experiment.run(make_config("quantize", QUANTIZE))
@@ -190,8 +197,7 @@ def test_nothing_but_the_final_evaluation_touches_the_test_split(make_config, mo
         return plain(self, name)
 
     monkeypatch.setattr(Splits, "__getattribute__", watched)
-    teacher = mlp(seed=1, widths=[32])
-    experiment.run(make_config("all", DISTILL, PRUNE, QUANTIZE, teacher=teacher))
+    experiment.run(make_config("all", distill(mlp(seed=1, widths=[32])), PRUNE, QUANTIZE))
     # The fingerprint hashes all three splits, and chooses nothing.
     assert readers <= {"kdbench.data.splits", "kdbench.evaluation.measure"}
     assert "kdbench.evaluation.measure" in readers
@@ -207,7 +213,7 @@ def test_a_row_says_what_auto_came_to_and_belongs_with_runs_that_asked_for_it_by
 
 def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them(make_config, monkeypatch):
     before = experiment.run(make_config())
-    monkeypatch.setattr("kdbench.settings.targets._code", lambda file: "edited")
+    monkeypatch.setattr(identity, "parsed", lambda *_: ("edited", ()))
     after = experiment.run(make_config())
     assert after.folder == before.folder
     assert after.row.variant_hash != before.row.variant_hash
@@ -217,14 +223,14 @@ def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them
 def test_a_network_is_known_by_one_hash_in_all_its_treatments(make_config):
     made = [("baseline", []), ("quantize", [QUANTIZE])]
     rows = [experiment.run(make_config(name, *steps)).row for name, steps in made]
-    taught = experiment.run(make_config("distill", DISTILL, network=mlp(widths=[8]), teacher=mlp())).row
+    taught = experiment.run(make_config("distill", distill(mlp()), network=mlp(widths=[8]))).row
     assert rows[0].network_hash == rows[1].network_hash == taught.teacher_hash
     assert len({row.variant_hash for row in rows}) == 2
 
 
 def test_a_student_is_measured_beside_its_teacher(make_config):
     teacher = mlp(seed=1, widths=[32])
-    row = experiment.run(make_config("distill", DISTILL, teacher=teacher)).row
+    row = experiment.run(make_config("distill", distill(teacher))).row
     alone = experiment.run(make_config(network=teacher)).row
     assert (row.teacher_seed, row.teacher_accuracy) == (1, alone.accuracy)
     assert row.teacher_size_bytes == alone.size_bytes
@@ -242,7 +248,7 @@ class Untrained(NetworkStep):
 def test_a_student_is_as_large_as_the_same_network_alone(make_config):
     # Batch norm matters here: before any training its biases are zero, and the exporter leaves them out.
     network = replace(mlp(), model=shipped("cnn_simple"))
-    student = experiment.run(make_config("distill", DISTILL, network=network, teacher=mlp(seed=1))).row
+    student = experiment.run(make_config("distill", distill(mlp(seed=1)), network=network)).row
     alone = experiment.run(make_config(network=network)).row
     assert student.size_bytes == student.baseline_size_bytes == alone.size_bytes
 
@@ -258,12 +264,12 @@ def test_a_method_from_scratch_without_a_teacher_is_compared_with_its_trained_ba
 def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, monkeypatch):
     monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(BadSetting, match=r"model\.widths"):
-        experiment.run(make_config("distill", DISTILL, network=mlp(widths=[0]), teacher=mlp(seed=1)))
+        experiment.run(make_config("distill", distill(mlp(seed=1)), network=mlp(widths=[0])))
 
 
 def test_a_run_that_is_cut_off_leaves_the_row_and_the_model_of_the_one_before(make_config, monkeypatch):
     first = experiment.run(make_config())
-    monkeypatch.setattr("kdbench.experiment.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("kdbench.experiment.measure", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         experiment.run(make_config(again=True))
     assert experiment.run(make_config()).row == first.row
@@ -273,7 +279,7 @@ def test_a_new_model_never_stands_beside_an_old_row(make_config, monkeypatch):
     first = experiment.run(make_config())
     replace_file = os.replace
     monkeypatch.setattr(os, "replace", lambda draft, path: 1 / 0 if path.name == FILE else replace_file(draft, path))
-    monkeypatch.setattr("kdbench.settings.targets._code", lambda file: "edited")
+    monkeypatch.setattr(identity, "parsed", lambda *_: ("edited", ()))
     monkeypatch.setattr("kdbench.artifact.export.bare", lambda file: file)  # another file
     with pytest.raises(ZeroDivisionError):
         experiment.run(make_config())
@@ -311,30 +317,34 @@ def test_bad_knobs_are_found_before_anything_is_trained_or_written(make_config):
 
 
 def test_steps_out_of_order_are_refused(make_config):
-    with pytest.raises(BadSetting, match="NetworkSteps, followed by FileSteps"):
+    with pytest.raises(BadSetting, match="GlobalMagnitude changes a network, but DynamicInt8 before it"):
         experiment.run(make_config("wrong", QUANTIZE, PRUNE))
-    with pytest.raises(BadSetting, match="from scratch must come first"):
-        experiment.run(make_config("wrong", PRUNE, DISTILL, teacher=mlp(seed=1)))
+    quantized = replace(mlp(seed=1), steps=(StepSpec(QUANTIZE),))
+    with pytest.raises(BadSetting, match="DynamicInt8 makes a file of mlp_tiny, which can teach nobody"):
+        experiment.run(make_config("wrong", distill(quantized)))
 
 
 @pytest.mark.parametrize(
-    ("method", "steps"),
-    [("baseline", []), ("prune", [PRUNE]), ("distill", [DISTILL])],
-    ids=["baseline", "prune", "distill"],
+    "method",
+    ["baseline", "prune", "distill"],
 )
-def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(
-    make_config, tmp_path, monkeypatch, method, steps
-):
+def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(make_config, tmp_path, monkeypatch, method):
     def config(seed: int, **changes):
-        teacher = mlp(seed=seed + 1, widths=[32]) if method == "distill" else None
-        return make_config(method, *steps, network=mlp(seed=seed), teacher=teacher, **changes)
+        steps: Sequence[StepSpec] = {
+            "prune": [StepSpec(PRUNE)],
+            "distill": [distill(mlp(seed=seed + 1, widths=[32]))],
+        }.get(method, [])
+        return make_config(method, *steps, network=mlp(seed=seed), **changes)
 
     alone = [experiment.run(config(seed, outputs=tmp_path / "alone")).row for seed in (0, 3)]
     first = experiment.run(config(0, seeds_together="always"), seeds=[0, 3]).row
     monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained again"))
-    second = experiment.run(config(3, seeds_together="always")).row
+    second = experiment.run(config(3, seeds_together="always"), seeds=[0, 3]).row
     for own, together in zip(alone, [first, second], strict=True):
-        assert together.config_hash == own.config_hash
+        # They agree up to rounding, and are told apart.
+        assert together.config_hash != own.config_hash
+        assert together.variant_hash != own.variant_hash
+        assert (together.seeds_together, own.seeds_together) == (2, 1)
         assert abs(together.errors - own.errors) <= 2  # of 1,000: equal up to rounding
         assert together.nonzero_parameters == own.nonzero_parameters
 
@@ -344,7 +354,9 @@ def test_seeds_are_trained_at_once_only_where_it_pays_or_is_asked_for(make_confi
     assert [asked[choice].trains_seeds_together for choice in asked] == [False, True, False]
     assert replace(asked["auto"], device="cuda").trains_seeds_together
     assert not replace(asked["never"], device="cuda").trains_seeds_together
+    # What was asked for decides nothing; what came of it does.
     assert len({config.hash for config in asked.values()}) == 1
+    assert replace(asked["always"], together=(0, 1)).hash != asked["always"].hash
 
 
 def test_what_cannot_be_trained_at_once_is_trained_alone_and_said(make_config, monkeypatch, caplog):
@@ -352,4 +364,5 @@ def test_what_cannot_be_trained_at_once_is_trained_alone_and_said(make_config, m
     caplog.set_level("WARNING", logger="kdbench")
     row = experiment.run(make_config(seeds_together="always"), seeds=[0, 1]).row
     assert row.accuracy > 0.2
+    assert row.seeds_together == 1
     assert [record.message.split(" could")[0] for record in caplog.records] == ["seed 0", "seed 1"]

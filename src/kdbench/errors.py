@@ -54,6 +54,10 @@ class Collapsed(KdbenchError):  # noqa: N818
     """A network gives the same class to every image: its accuracy would say nothing."""
 
 
+class CannotCount(KdbenchError):  # noqa: N818
+    """A file holds weights in a form whose zeros and multiply-adds kdbench cannot count."""
+
+
 def printable(text: str) -> str:
     """Return `text` without what would steer a terminal, or break a line into two."""
     return "".join(character if character.isprintable() else "?" for character in text)

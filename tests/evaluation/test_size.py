@@ -1,7 +1,10 @@
 import gzip
+import math
 
+import numpy as np
 import pytest
 import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tests.models.test_models import shipped
 from torch import nn
 
@@ -59,6 +62,50 @@ def test_multiply_adds_of_a_convolution_are_kernel_times_positions():
     assert size.macs(export(network.eval())) == 3 * 25 * 12 * 12 + 3 * 144 * 10
 
 
+def test_a_transposed_convolution_applies_its_kernel_at_every_position_of_its_input():
+    network = nn.Sequential(nn.ConvTranspose2d(1, 4, 3, stride=2), nn.ConvTranspose2d(4, 6, 5, groups=2))
+    side = 27 * 2 + 3
+    assert size.macs(export(network.eval())) == 28 * 28 * 4 * 9 + side * side * 4 * 3 * 25
+
+
 def test_gzip_bytes_are_those_of_a_gzipped_file():
     content = b"kdbench" * 1000
     assert size.gzip_bytes(content) == len(gzip.compress(content, 9, mtime=0)) < 100
+
+
+BITS = {"FLOAT": 32, "DOUBLE": 64, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT8E4M3FN": 8, "FLOAT8E5M2": 8, "FLOAT4E2M1": 4}
+BITS |= {"INT64": 64, "INT32": 32, "INT8": 8, "UINT8": 8, "INT4": 4, "UINT4": 4, "INT2": 2, "UINT2": 2, "BOOL": 8}
+
+
+@pytest.mark.parametrize("kind", BITS)
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_tensor_takes_the_bytes_of_its_type(kind, raw):
+    if not hasattr(TensorProto, kind):
+        pytest.skip("this version of ONNX lacks it")
+    ones = np.ones((3, 3), helper.tensor_dtype_to_np_dtype(getattr(TensorProto, kind)))
+    tensor = helper.make_tensor("w", getattr(TensorProto, kind), [3, 3], ones)
+    expected = math.ceil(9 * BITS[kind] / 8)
+    if raw:
+        tensor = numpy_helper.from_array(ones, "w")
+        assert len(tensor.raw_data) == expected
+    file = ModelProto()
+    file.graph.initializer.append(tensor)
+    assert size.weight_bytes(file) == expected
+    file.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+    assert size.weight_bytes(file) == 2 * expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"value_float": 0.0}, 4),
+        ({"value_floats": [0.0, 1.0]}, 8),
+        ({"value_int": 0}, 8),
+        ({"value_ints": [0, 1, 2]}, 24),
+        ({"value_strings": ["a", "bc"]}, 3),
+    ],
+)
+def test_plain_values_of_constant_nodes_take_bytes(value, expected):
+    file = ModelProto()
+    file.graph.node.append(helper.make_node("Constant", [], ["c"], **value))
+    assert size.weight_bytes(file) == expected

@@ -12,7 +12,8 @@ from kdbench.errors import BadSetting
 from kdbench.settings import choices
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import resolve
-from kdbench.settings.config import Config, Schema
+from kdbench.settings.config import Config
+from kdbench.settings.schema import Schema
 
 TEACHERS = {
     "mlp_simple": "mlp_deep",
@@ -42,25 +43,110 @@ def composed(*overrides: str) -> Config:
 def test_auto_finds_a_teacher_that_is_trained_as_its_own_baseline_is(student, teacher):
     config = composed(f"model={student}", "compress=distill", "seed=3")
     alone = composed(f"model={teacher}", f"seed={4 if student == teacher else 3}")
-    assert config.teacher == alone.network
+    assert config.teachers == (alone.network,)
 
 
 def test_a_network_is_never_its_own_teacher():
     config = composed("model=mlp_simple", "compress=distill", "compress.teacher=mlp_simple", "seed=0")
-    assert (config.network.seed, config.teacher.seed) == (0, 1)
+    assert (config.network.seed, config.teachers[0].seed) == (0, 1)
     narrowed = composed("model=mlp_simple", "model.widths=[8]", "compress=distill", "compress.teacher=mlp_simple")
-    assert (narrowed.network.model["widths"], narrowed.teacher.model["widths"]) == ([8], [64])
-    assert narrowed.teacher.seed == narrowed.network.seed
+    [teacher] = narrowed.teachers
+    assert (narrowed.network.model["widths"], teacher.model["widths"]) == ([8], [64])
+    assert teacher.seed == narrowed.network.seed
 
 
-def test_what_is_typed_for_training_holds_for_the_teacher_too():
-    config = composed("model=mlp_simple", "compress=distill", "train.epochs=3", "compress.temperature=5")
-    assert config.teacher.train.epochs == config.network.train.epochs == 3
+def test_a_recipe_is_the_student_s_and_that_of_teachers_has_a_name_of_its_own():
+    config = composed("model=mlp_simple", "compress=distill", "train.epochs=3", "teacher_train.lr=0.5")
+    [teacher] = config.teachers
+    assert (config.network.recipe.epochs, teacher.recipe.epochs) == (3, 20)
+    assert (config.network.recipe.lr, teacher.recipe.lr) == (0.004, 0.5)
+
+
+def test_several_teachers_are_an_ensemble():
+    config = composed("model=mlp_simple", "compress=distill", "compress.teacher=[mlp_deep,mlp_medium]", "seed=2")
+    assert [(teacher.name, teacher.seed) for teacher in config.teachers] == [("mlp_deep", 2), ("mlp_medium", 2)]
+    assert config.teacher_hash is None
+
+
+def test_a_teacher_is_described_by_the_settings_of_a_run():
+    described = "{model:cnn_medium,seed:5,train.epochs:2,train:{lr:0.1},model.widths:[8,8]}"
+    [teacher] = composed("model=cnn_simple", "compress=distill", f"compress.teacher={described}").teachers
+    assert (teacher.name, teacher.seed, teacher.seed_is_fixed) == ("cnn_medium", 5, True)
+    assert (teacher.recipe.epochs, teacher.recipe.lr, teacher.model["widths"]) == (2, 0.1, [8, 8])
+
+
+def test_a_chain_of_assistants_is_a_teacher_that_was_taught():
+    chain = "{model:cnn_medium,compress:distill,compress.teacher:cnn_deep,compress.temperature:4}"
+    config = composed("model=cnn_simple", "compress=distill", f"compress.teacher={chain}", "seed=1")
+    [assistant] = config.teachers
+    [deep] = assistant.steps[0].teachers
+    assert [(n.name, n.compress, n.seed) for n in (assistant, deep)] == [
+        ("cnn_medium", "distill", 1),
+        ("cnn_deep", "baseline", 1),
+    ]
+    assert assistant.steps[0].method["temperature"] == 4
+    assert config.network.steps[0].method["temperature"] == 2
+
+
+def test_a_pruned_student_learns_from_its_unpruned_self():
+    config = composed("model=cnn_simple", "compress=prune_distill_quantize", "seed=4")
+    assert config.teachers == (config.network.uncompressed,)
+    prune, distill, quantize = config.network.steps
+    assert (prune.teachers, quantize.teachers) == ((), ())
+    assert distill.method["epochs"] == 3
+
+
+def test_weights_start_the_model_or_a_teacher(tmp_path):
+    config = composed(
+        f"weights={tmp_path}/w.pt",
+        "compress=distill",
+        f"compress.teacher={{model:cnn_deep,weights:'{tmp_path}/t.pt'}}",
+    )
+    assert config.network.weights == tmp_path / "w.pt"
+    assert config.teachers[0].weights == tmp_path / "t.pt"
+
+
+def test_another_data_set_can_be_what_a_student_learns_from(tmp_path):
+    [step] = composed("compress=distill", "compress.transfer=mnist_5k").network.steps
+    assert (step.transfer.name, "transfer" in step.method) == ("mnist_5k", False)
+    described = f"{{data:mnist,root:'{tmp_path}'}}"
+    [step] = composed("compress=distill", f"compress.transfer={described}").network.steps
+    assert step.transfer.root == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("cnn_dep", r"compress\.teacher=cnn_dep is unknown: did you mean 'cnn_deep'\?"),
+        ("null", r"compress\.teacher=null is unknown"),
+        ("[]", "names no teacher"),
+        ("[cnn_deep,cnn_dep]", "did you mean 'cnn_deep'"),
+        ("{seed:1}", "type compress.teacher="),
+        ("{model:cnn_deep,epochs:3}", r"epochs is not a setting of a teacher"),
+        (
+            "{model:cnn_deep,train.epoch:3}",
+            r"train\.epoch is not a setting of a teacher: did you mean 'train\.epochs'",
+        ),
+        ("{model:cnn_deep,train.epochs:many}", r"train\.epochs=many has the wrong type"),
+        ("{model:cnn_deep,compress:distil}", "did you mean 'distill'"),
+        ("{model:cnn_deep,outputs:x}", "outputs is not a setting of a teacher"),
+        ("{model:cnn_deep,train.epochs:0}", r"train\.epochs=0 leaves the network untrained"),
+    ],
+)
+def test_a_teacher_that_cannot_be_is_refused_in_one_line(typed, message):
+    with pytest.raises(BadSetting, match=message) as caught:
+        composed("compress=distill", f"compress.teacher={typed}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compression_without_a_teacher_takes_none():
+    with pytest.raises(BadSetting, match=r"compress=prune has no teacher"):
+        composed("compress=prune", "+compress.teacher=cnn_deep")
 
 
 def test_a_step_finds_the_knobs_of_its_list_and_no_others():
     config = composed("model=mlp_simple", "compress=distill_quantize", "compress.temperature=5")
-    assert config.compress.steps[0]["temperature"] == 5
+    assert config.network.steps[0].method["temperature"] == 5
     for name in ("distill_quantize", "baseline"):
         with pytest.raises(BadSetting, match=r"compress\.sparsity is not a setting"):
             composed(f"compress={name}", "+compress.sparsity=0.5")
@@ -70,7 +156,7 @@ def test_the_yaml_files_are_found_in_the_repository_and_in_an_installed_package(
     package = tmp_path / "src" / "kdbench"
     package.mkdir(parents=True)
     (tmp_path / "conf").mkdir()
-    monkeypatch.setattr(choices, "__file__", str(package / "choices.py"))
+    monkeypatch.setattr(choices, "__file__", str(package / "settings" / "choices.py"))
     assert config_dir() == tmp_path / "conf"
     (package / "conf").mkdir()
     assert config_dir() == package / "conf"

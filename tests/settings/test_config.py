@@ -5,7 +5,8 @@ import pytest
 from tests.conftest import mlp
 
 from kdbench.errors import BadSetting
-from kdbench.settings.config import CompressConfig
+from kdbench.settings.config import from_plain, to_plain
+from kdbench.settings.network import StepSpec
 
 
 def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_config):
@@ -16,9 +17,13 @@ def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_conf
         replace(config, network=mlp(seed=1)),
         replace(config, network=mlp(epochs=3)),
         replace(config, network=mlp(widths=[17])),
-        replace(config, compress=CompressConfig("prune", ({"_target_": "x", "sparsity": 0.5},), "")),
-        replace(config, teacher=mlp(seed=1)),
+        make_config("prune", {"_target_": "x", "sparsity": 0.5}),
+        make_config("prune", {"_target_": "x", "sparsity": 0.6}),
+        make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1),))),
+        make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1), mlp(seed=2)))),
+        make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1, epochs=3),))),
         replace(config, precision="bf16"),
+        replace(config, together=(0, 1)),
         replace(config, threads=1),
         replace(config, data=replace(config.data, fingerprint="f1")),
     ]
@@ -26,15 +31,54 @@ def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_conf
 
 
 def test_variants_share_everything_but_seeds(make_config):
-    config = make_config(teacher=mlp(seed=0))
-    other_seed = replace(config, network=mlp(seed=1), teacher=mlp(seed=1))
+    config = make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1),)), threads=2)
+    other_seed = config.at_seed(4)
+    assert [config.network.seed, other_seed.network.seed] == [0, 4]
+    assert [config.teachers[0].seed, other_seed.teachers[0].seed] == [1, 5]
     assert config.variant == other_seed.variant
     assert config.hash != other_seed.hash
-    assert config.variant != replace(config, network=mlp(epochs=3)).variant
+    assert config.variant != make_config("distill", StepSpec({"_target_": "x"}, (mlp(epochs=3),))).variant
+
+
+def test_a_teacher_whose_seed_was_typed_keeps_it(make_config):
+    fixed = replace(mlp(seed=1), seed_is_fixed=True)
+    config = make_config("distill", StepSpec({"_target_": "x"}, (fixed,)))
+    assert config.at_seed(4).teachers[0].seed == 1
+
+
+def test_machines_with_other_core_counts_run_the_same_variant(make_config):
+    two, four = (make_config(threads=threads) for threads in (2, 4))
+    assert (two.variant, two.network_hash) == (four.variant, four.network_hash)
+    assert two.hash != four.hash
+
+
+def test_code_is_part_of_the_variant_and_not_of_the_folder(make_config):
+    before, after = (make_config(code={"row": code}) for code in ("a", "b"))
+    assert before.variant != after.variant
+    assert before.hash == after.hash
+
+
+def test_a_named_file_counts_by_what_it_holds(make_config):
+    network = replace(mlp(), weights=Path("/a/weights.pt"))
+    old, new = (make_config(network=network, files={"/a/weights.pt": content}) for content in ("1", "2"))
+    moved = make_config(network=replace(mlp(), weights=Path("/b.pt")), files={"/b.pt": "1"})
+    assert (
+        len({old.hash, new.hash}) == len({old.variant, new.variant}) == len({old.network_hash, new.network_hash}) == 2
+    )
+    assert old.hash == moved.hash
+
+
+def test_a_configuration_goes_to_yaml_and_back(make_config):
+    chain = replace(mlp(seed=3), steps=(StepSpec({"_target_": "x"}, (mlp(seed=2),)),), compress="prune")
+    data = make_config().data
+    config = make_config(
+        "distill", StepSpec({"_target_": "y", "alpha": 0.1}, (chain, mlp(seed=1)), data), together=(0, 1)
+    )
+    assert from_plain(to_plain(config)) == config
 
 
 def test_a_student_finds_the_runs_of_its_teacher(make_config):
-    student = make_config(teacher=mlp(widths=[32]))
+    student = make_config("distill", StepSpec({"_target_": "x"}, (mlp(widths=[32]),)))
     assert student.teacher_hash == make_config(network=mlp(widths=[32], seed=5)).network_hash
     assert student.teacher_hash != student.network_hash
     assert make_config().teacher_hash is None
@@ -43,11 +87,11 @@ def test_a_student_finds_the_runs_of_its_teacher(make_config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": mlp(epochs=0)}, r"train\.epochs=0 is out of range"),
+        ({"network": mlp(epochs=0)}, r"train\.epochs=0 leaves the network untrained"),
         ({"network": mlp(batch_size=1)}, r"train\.batch_size"),
         ({"network": mlp(lr=-1)}, r"train\.lr"),
         ({"network": mlp(lr=float("nan"))}, r"train\.lr"),
-        ({"network": mlp(shift=15)}, r"train\.shift=15 is out of range: it takes a whole number from 0 to 14"),
+        ({"network": mlp(shift=33)}, r"train\.shift=33 is out of range: it takes a whole number from 0 to 32"),
         ({"network": mlp(seed=-1)}, r"seed=-1"),
         ({"device": "gpu"}, r"device=gpu is unknown"),
         ({"precision": "fp16"}, r"precision=fp16 is unknown: did you mean 'bf16'\?"),

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from kdbench.cli import signals, terminal
 from kdbench.cli.messages import explain
-from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
+from kdbench.errors import BadSetting, Busy, CannotCount, CannotWrite, Collapsed, NotFinite
 from kdbench.results.ledger import Ledger
 from kdbench.settings import foreign_yaml, trust
 from kdbench.settings.choices import config_dir
@@ -213,7 +213,7 @@ def fail(error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -
         if slip and session.new and not several:
             ledger.withdraw(session.typed, [typed])
         else:
-            ledger.failed(typed, message, final=isinstance(error, BadSetting | NotFinite | Collapsed))
+            ledger.failed(typed, message, final=isinstance(error, BadSetting | NotFinite | Collapsed | CannotCount))
 
 
 def launch(arguments: Sequence[str], typed: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kdbench.errors import BadSetting
 from kdbench.settings import checks
 
 Node = dict[str, Any]
@@ -98,6 +99,10 @@ class NetworkSpec:
         """Raise `BadSetting` for what is out of range, here or in a teacher."""
         self.recipe.check()
         checks.whole("seed", self.seed, 0, 2**31 - 1)
+        if self.recipe.epochs == 0 and self.weights is None:
+            raise BadSetting(
+                "train.epochs=0 leaves the network untrained: type weights=FILE beside it, or train.epochs=1"
+            )
         checks.name("model", self.name)
         checks.name("compress", self.compress)
         for step in self.steps:

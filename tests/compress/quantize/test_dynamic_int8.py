@@ -10,6 +10,7 @@ from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.evaluation import size
+from kdbench.evaluation.weights import layers
 from kdbench.models.network import build, parameters
 
 
@@ -23,8 +24,8 @@ def pair(request) -> tuple[int, Artifact, Artifact]:
 
 def test_every_layer_with_weights_is_int8(pair):
     _, plain, quantized = pair
-    integer = [node for node in size.weighted(quantized.file) if node.op_type.endswith("Integer")]
-    assert len(integer) == len(size.weighted(quantized.file)) == len(size.weighted(plain.file))
+    integer = [layer.node for layer in layers(quantized.file) if layer.node.op_type.endswith("Integer")]
+    assert len(integer) == len(layers(quantized.file)) == len(layers(plain.file))
     kinds = {tensor.name: tensor.data_type for tensor in quantized.file.graph.initializer}
     assert {kinds[node.input[1]] for node in integer} <= {TensorProto.INT8, TensorProto.UINT8}
 
