@@ -5,6 +5,7 @@ import torch
 from tests.models.test_models import COLOURS, built, some
 
 from kdbench.artifact import ship as shipping
+from kdbench.artifact.export import export
 from kdbench.artifact.session import session
 from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
@@ -13,14 +14,20 @@ from kdbench.networks import Compared, Trained
 from kdbench.storage.store import Store
 
 
+TRAINED = Trained(built("mlp_simple", data=COLOURS).eval(), "a" * 32)
+
+
 @pytest.fixture
 def trained() -> Trained:
-    return Trained(built("mlp_simple", data=COLOURS).eval(), "a" * 32)
+    return TRAINED
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "store")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    """One for all, since to export takes seconds; it holds the file of `TRAINED`."""
+    store = Store(tmp_path_factory.mktemp("outputs") / "store")
+    exported(TRAINED, COLOURS[0], store)
+    return store
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def examples(colours) -> Examples:
 
 
 def test_the_file_of_a_network_is_exported_once_and_read_back_bit_for_bit(trained, store, monkeypatch):
-    first = exported(trained, COLOURS[0], store)
+    first = export(trained.network, COLOURS[0])
     monkeypatch.setattr(shipping, "export", lambda *_: pytest.fail("exported again"))
     again = exported(trained, COLOURS[0], Store(store.folder))
     assert again.SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
@@ -38,23 +45,20 @@ def test_the_file_of_a_network_is_exported_once_and_read_back_bit_for_bit(traine
 def test_files_of_other_networks_and_shapes_are_other_entries(trained, store, monkeypatch):
     asked = []
 
-    def export(network, shape):
+    def numbered(network, shape):
         asked.append(shape)
         return onnx.ModelProto(producer_name=str(len(asked)))
 
-    monkeypatch.setattr(shipping, "export", export)
-    keys = ("a" * 32, "b" * 32)
+    monkeypatch.setattr(shipping, "export", numbered)
+    keys = ("c" * 32, "d" * 32)
     found = [exported(Trained(trained.network, key), shape, store) for key in keys for shape in ((3, 32, 32), (1, 8, 8))]
     assert len({file.producer_name for file in found}) == 4
 
 
 def test_another_version_of_the_exporter_exports_again(trained, store, monkeypatch):
-    exported(trained, COLOURS[0], store)
     monkeypatch.setattr(shipping, "version", lambda package: "0.0.1")
-    asked = []
-    monkeypatch.setattr(shipping, "export", lambda *given: asked.append(given) or onnx.ModelProto())
-    exported(trained, COLOURS[0], store)
-    assert asked
+    monkeypatch.setattr(shipping, "export", lambda *given: onnx.ModelProto(producer_name="another"))
+    assert exported(trained, COLOURS[0], store).producer_name == "another"
 
 
 def test_what_ships_went_through_the_steps_and_the_others_did_not(trained, store, examples):
