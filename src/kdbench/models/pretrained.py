@@ -47,7 +47,7 @@ def load_weights(network: Network, path: Path) -> None:
 
 
 def size(tensor: Tensor) -> str:
-    """Return the shape of a tensor as a person writes it: `3x28x28`."""
+    """Return the shape of a tensor as a person writes it: `3x32x32`."""
     return "x".join(map(str, tensor.shape)) or "a number"
 
 
