@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
 from kdbench.networks import Maker
 from kdbench.results.row import Row
+from kdbench.settings import own_folder
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
 from kdbench.storage.store import Store
@@ -22,9 +24,10 @@ from kdbench.training.runtime import Runtime
 
 
 @pytest.fixture(autouse=True)
-def trusted(monkeypatch):
-    """Steps that tests define may be named in configurations."""
-    monkeypatch.setenv("KDBENCH_TRUST", "tests")
+def steps_of_tests(monkeypatch):
+    """What tests define may be named in configurations."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # which own_folder.serve changes
+    monkeypatch.setattr(own_folder, "_folder", Path(__file__).parents[1])
 
 
 @pytest.fixture(scope="session")

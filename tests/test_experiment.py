@@ -23,25 +23,12 @@ from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.networks import Fitting
 from kdbench.results.row import FILE, read
 from kdbench.settings import identity
-from kdbench.settings.network import NetworkSpec, StepSpec
+from kdbench.settings.network import StepSpec
 from kdbench.training import runtime
-from tests.conftest import mlp
+from tests.conftest import PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
 
-QUANTIZE = {"_target_": "kdbench.compress.quantize.dynamic_int8.DynamicInt8"}
-PRUNE = {
-    "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
-    "sparsity": 0.9,
-    "finetune_epochs": 1,
-    "finetune_lr_scale": 0.3,
-}
-DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
-
 TIMINGS = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "date"}
-
-
-def distill(*teachers: NetworkSpec) -> StepSpec:
-    return StepSpec(DISTILL, teachers)
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +45,8 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
         "baseline": [],
         "quantize": [QUANTIZE],
         "prune": [PRUNE],
-        "distill": [distill(mlp(seed=1, widths=[32]))],
-        "distill_quantize": [distill(mlp(seed=1, widths=[32])), QUANTIZE],
+        "distill": [distill(WIDE)],
+        "distill_quantize": [distill(WIDE), QUANTIZE],
     }[name]
     result = experiment.run(make_config(name, *steps))
     assert {path.name for path in (tmp_path / "outputs" / "store").iterdir() if path.name[0] == "."} == set()
@@ -97,7 +84,7 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
 def test_the_same_run_gives_the_same_row_but_for_timings(make_config, tmp_path):
     rows = []
     for name in ("a", "b"):
-        config = replace(make_config("prune", PRUNE), outputs=tmp_path / name)
+        config = make_config("prune", PRUNE, outputs=tmp_path / name)
         rows.append(vars(experiment.run(config).row))
     for column, value in rows[0].items():
         if column not in TIMINGS:
@@ -149,6 +136,10 @@ def test_the_row_of_another_run_is_no_row_of_this_one(make_config, caplog):
     again = experiment.run(make_config())
     assert not again.was_done
     assert again.row.accuracy == first.row.accuracy != other.row.accuracy
+    assert "model.onnx is damaged (its checksum is not the one in SHA256SUMS)" in caplog.text
+    for name in ("metrics.csv", "model.onnx", "history.csv", "config.yaml", "SHA256SUMS"):
+        (first.folder / name).write_bytes((other.folder / name).read_bytes())
+    assert experiment.run(make_config()).row.accuracy == first.row.accuracy
     assert "metrics.csv is damaged (it is the row of another run)" in caplog.text
 
 
@@ -169,7 +160,7 @@ def test_a_student_does_not_train_its_own_baseline(make_config, monkeypatch):
         return real(self, network, *given, **options)
 
     monkeypatch.setattr(Fitting, "__call__", counted)
-    experiment.run(make_config("distill", distill(mlp(seed=1))))
+    experiment.run(make_config("distill", distill(mlp(seed=1)), untrained=True))
     assert titles == ["mlp_tiny baseline seed 1", "mlp_tiny Distill seed 0"]
 
 
@@ -181,9 +172,9 @@ def test_the_test_split_is_read_once_by_each_file_and_a_network_is_exported_once
     monkeypatch.setattr(measure, "predictions", predictions.Predictions())
     monkeypatch.setattr(predictions, "predict", lambda *given: read_splits.append(len(given[1])) or predict(*given))
     monkeypatch.setattr(ship, "export", lambda *given: exports.append(given) or export(*given))
-    experiment.run(make_config())
+    experiment.run(make_config(untrained=True))
     assert (read_splits, len(exports)) == ([1000], 1)
-    experiment.run(make_config("quantize", QUANTIZE))
+    experiment.run(make_config("quantize", QUANTIZE, untrained=True))
     assert (read_splits, len(exports)) == ([1000, 1000], 1)
 
 
@@ -197,9 +188,9 @@ def test_nothing_but_the_final_evaluation_touches_the_test_split(make_config, mo
         return plain(self, name)
 
     monkeypatch.setattr(Splits, "__getattribute__", watched)
-    experiment.run(make_config("all", distill(mlp(seed=1, widths=[32])), PRUNE, QUANTIZE))
+    experiment.run(make_config("all", distill(WIDE), PRUNE, QUANTIZE))
     # The fingerprint hashes all three splits, and chooses nothing.
-    assert readers <= {"kdbench.data.splits", "kdbench.evaluation.measure"}
+    assert readers <= {"kdbench.data.splits", "kdbench.evaluation.measure", "tests.conftest"}
     assert "kdbench.evaluation.measure" in readers
 
 
@@ -229,7 +220,7 @@ def test_a_network_is_known_by_one_hash_in_all_its_treatments(make_config):
 
 
 def test_a_student_is_measured_beside_its_teacher(make_config):
-    teacher = mlp(seed=1, widths=[32])
+    teacher = WIDE
     row = experiment.run(make_config("distill", distill(teacher))).row
     alone = experiment.run(make_config(network=teacher)).row
     assert (row.teacher_seed, row.teacher_accuracy) == (1, alone.accuracy)
@@ -310,7 +301,7 @@ def test_a_run_that_diverges_writes_no_row(make_config):
 
 
 def test_bad_knobs_are_found_before_anything_is_trained_or_written(make_config):
-    config = make_config("prune", PRUNE | {"sparsity": 1.5})
+    config = make_config("prune", PRUNE | {"sparsity": 1.5}, untrained=True)
     with pytest.raises(BadSetting, match=r"compress\.sparsity=1\.5"):
         experiment.run(config)
     assert not config.outputs.exists()
@@ -320,7 +311,7 @@ def test_steps_out_of_order_are_refused(make_config):
     with pytest.raises(BadSetting, match="GlobalMagnitude changes a network, but DynamicInt8 before it"):
         experiment.run(make_config("wrong", QUANTIZE, PRUNE))
     quantized = replace(mlp(seed=1), steps=(StepSpec(QUANTIZE),))
-    with pytest.raises(BadSetting, match="DynamicInt8 makes a file of mlp_tiny, which can teach nobody"):
+    with pytest.raises(BadSetting, match="DynamicInt8 makes a file of mlp_tiny, which cannot teach"):
         experiment.run(make_config("wrong", distill(quantized)))
 
 
@@ -362,7 +353,7 @@ def test_seeds_are_trained_at_once_only_where_it_pays_or_is_asked_for(make_confi
 def test_what_cannot_be_trained_at_once_is_trained_alone_and_said(make_config, monkeypatch, caplog):
     monkeypatch.setattr("kdbench.training.together.fit_all", lambda *_: 1 / 0)
     caplog.set_level("WARNING", logger="kdbench")
-    row = experiment.run(make_config(seeds_together="always"), seeds=[0, 1]).row
+    row = experiment.run(make_config(seeds_together="always", untrained=True), seeds=[0, 1]).row
     assert row.accuracy > 0.2
     assert row.seeds_together == 1
     assert [record.message.split(" could")[0] for record in caplog.records] == ["seed 0", "seed 1"]

@@ -8,7 +8,7 @@ import pytest
 
 from kdbench.cli.main import main
 from kdbench.results.collect import collect
-from kdbench.settings import targets
+from kdbench.settings import own_folder, targets
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -25,7 +25,8 @@ def mine(tmp_path, monkeypatch):
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-    monkeypatch.setenv("KDBENCH_TRUST", "model_logistic,method_binarize,data_stripes")
+    for name in ("model_logistic", "method_binarize", "data_stripes"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
@@ -68,29 +69,20 @@ def test_a_run_of_them_is_verified_with_the_folder_that_holds_their_code(mine, m
     own = ["model=logistic", "compress=binarize", "data=stripes"]
     assert main(["run", "--config-dir", "mine", "train.epochs=1", *own]) == 0
     [folder] = Path("outputs/runs/stripes").iterdir()
-    monkeypatch.delenv("KDBENCH_TRUST")
+    monkeypatch.setattr(own_folder, "_folder", None)
     for name in ("model_logistic", "method_binarize", "data_stripes"):
         monkeypatch.delitem(sys.modules, name)
     capsys.readouterr()
-    assert main(["verify", str(folder), "--config-dir", "mine"]) == 1
-    assert "--trust" in capsys.readouterr().err
-    trusted = ["--trust", "model_logistic,method_binarize", "--trust", "data_stripes"]
-    assert main(["verify", str(folder), "--config-dir", "mine", *trusted]) == 0
+    assert main(["verify", str(folder)]) == 1
+    assert "--config-dir DIR names the folder of its Python file" in capsys.readouterr().err
+    assert main(["verify", str(folder), "--config-dir", "mine"]) == 0
     assert capsys.readouterr().out.startswith("verified: ")
 
 
-def test_their_code_is_not_run_unless_it_is_trusted(mine, monkeypatch, capsys):
-    assert "export KDBENCH_TRUST=model_logistic,method_binarize,data_stripes\n" in README.read_text()
-    monkeypatch.delenv("KDBENCH_TRUST")
-    (mine / "mine" / "model_logistic.py").write_text("raise RuntimeError('it was imported')")
-    monkeypatch.delitem(sys.modules, "model_logistic", raising=False)
-    run = ["run", "--config-dir", "mine", "model=logistic", "data=mnist_5k"]
-    assert main(run) == 1
-    assert "if its code may be run, type trust=[model_logistic]" in capsys.readouterr().err
-    assert main(["ls", "--config-dir", "mine"]) == 0
-    assert "logistic" in capsys.readouterr().out
-    assert main([*run, "trust=[model_logistic]"]) == 1
-    assert "it was imported" in capsys.readouterr().err
+def test_the_root_of_a_data_set_of_ones_own_can_be_typed(mine):
+    assert "root:" not in (mine / "mine" / "data" / "stripes.yaml").read_text()
+    arguments = ["--config-dir", "mine", "model=mlp_simple", "data=stripes", "data.noise=0.2", "data.root=/nothing"]
+    assert main(["run", *arguments, "train.epochs=1"]) == 0
 
 
 def test_they_take_part_in_a_sweep(mine):
@@ -123,8 +115,7 @@ def test_a_yaml_that_names_no_python_is_refused_in_one_line(mine, capsys):
 
 
 def test_an_edited_method_is_not_served_the_weights_of_the_old_one(mine, monkeypatch):
-    monkeypatch.syspath_prepend(mine / "mine")
-    monkeypatch.delitem(sys.modules, "method_binarize", raising=False)
+    own_folder.serve(mine / "mine")
     node = {"_target_": "method_binarize.Binarize"}
     before = targets.identity(node)
     file = mine / "mine" / "method_binarize.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,11 +42,12 @@ class Result:
     was_done: bool = False  # before, by an earlier command or another process
 
 
-def run(config: Config, seeds: Sequence[int] = ()) -> Result:
+def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], None] = lambda _: None) -> Result:
     """Make the network, write the file that would ship, measure it on the test set once, write one row.
 
     What is done already is not done again: a finished run gives its row, a training goes on from its checkpoint.
-    `seeds` are those of the whole sweep: where it pays, the networks of all are trained at once.
+    `seeds` are those of the whole sweep: where it pays, the networks of all are trained at once. `started` is called
+    with the run's folder as soon as its settings are found to be possible.
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     network, file_steps = split_steps(config)
@@ -65,6 +66,8 @@ def run(config: Config, seeds: Sequence[int] = ()) -> Result:
             log.info("%s was asked for and could not be had", asked)
         store = Store(config.outputs / "store", remake=config.retrain)
         maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together)
+        maker.initial(network)  # finds impossible sizes
+        started(folder.path)
         if config.together:
             train_ahead(network, config.teachers, maker)
         networks = maker.compared(network, config.teachers)
@@ -97,7 +100,7 @@ def require_sensible_steps(network: NetworkSpec, name: str) -> None:
             files = [type(m).__name__ for m in map(method_of, teacher.steps) if isinstance(m, FileStep)]
             if files:
                 raise BadSetting(
-                    f"compress.teacher: {files[0]} makes a file of {teacher.name}, which can teach nobody: leave it out"
+                    f"compress.teacher: {files[0]} makes a file of {teacher.name}, which cannot teach: leave it out"
                 )
 
 

@@ -132,9 +132,7 @@ class Maker:
         last = spec.steps[-1]
         method = method_of(last)
         if not isinstance(method, NetworkStep):
-            raise BadSetting(
-                f"{type(method).__name__} makes a file, which can teach nobody: leave it out of the teacher"
-            )
+            raise BadSetting(f"{type(method).__name__} makes a file, which cannot teach: leave it out of the teacher")
         before = replace(spec, steps=spec.steps[:-1])
         initial = self.initial(spec)
         start = initial if method.from_scratch and not before.steps else self.unchecked(before)
@@ -170,7 +168,6 @@ class Maker:
 
     def compared(self, spec: NetworkSpec, teachers: Sequence[NetworkSpec]) -> Compared:
         """Return the network that `spec` describes, and those it is compared with."""
-        self.initial(spec)  # first, since it finds impossible sizes
         taught_by = tuple(map(self.make, teachers))
         shipped = self.make(spec)
         return Compared(shipped, self.baseline(spec) if spec.steps else shipped, taught_by)
@@ -203,7 +200,7 @@ class Maker:
         splits = load(step.transfer)[1]
         if splits.shape != self.splits.shape or splits.classes > self.splits.classes:
             raise BadSetting(
-                f"compress.transfer={step.transfer.name} has images of shape {splits.shape} in {splits.classes} classes: "
+                f"compress.transfer={step.transfer.name} has images {splits.shape} in {splits.classes} classes: "
                 f"the network takes {self.splits.shape} in {self.splits.classes}"
             )
         return splits
@@ -282,7 +279,7 @@ class Maker:
 
 
 class Fitting:
-    """The `fit` of one training: by the recipe of `spec`, under the constraints of earlier steps, and from a checkpoint.
+    """The `fit` of one training: by the recipe of `spec`, under the constraints of earlier steps.
 
     `examples` are the images to train on; `history` and `cost` fill up as it goes.
     """
@@ -321,7 +318,7 @@ class Fitting:
         self.history += train(learner, images, maker.splits.val, recipe, maker.runtime, until)
 
     def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
-        """Train, or go on from where the last process that did so was cut off; return the network, and what it took."""
+        """Train, or go on from where the last process was cut off; return the network, and what it took."""
         before, clock = self.cost.seconds, self.maker.clock
         if self.checkpoint.fits:
             step = self.checkpoint.fits[-1].record["step"]

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from tests.conftest import make_row
 
-from kdbench.cli.main import main
+from kdbench.cli.main import COMMANDS, main
 from kdbench.errors import BadSetting
 from kdbench.results.collect import collect
 from kdbench.results.row import write
+from kdbench.settings import schema
 
 QUICK = ["data=mnist_5k", "train.epochs=1", "model=mlp_simple"]
 
@@ -60,10 +61,10 @@ def test_a_sweep_is_narrowed_by_what_is_typed_and_ends_with_the_table(capsys):
 
 
 def test_a_sweep_without_narrowing_is_all_36_variants(monkeypatch):
-    from kdbench.cli import launch
+    from kdbench.cli import hydra_app
 
     seen = []
-    monkeypatch.setattr(launch, "launch", lambda arguments, typed: seen.append((arguments, typed)) or 0)
+    monkeypatch.setattr(hydra_app, "launch", lambda arguments, typed: seen.append((arguments, typed)) or 0)
     assert main(["sweep", "seed=1"]) == 0
     every = ["--multirun", "model=glob(*)", "compress=baseline,quantize,prune,distill", "seed=1"]
     assert seen == [(every, ["sweep", "seed=1"])]
@@ -88,7 +89,10 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["data=minst"], "data=minst is unknown: did you mean 'mnist'?"),
         (["modle=cnn_deep"], "modle is not a setting: did you mean 'model'?"),
         (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
-        (["compress.sparsity=0.5"], "only of prune: type compress=prune beside it"),
+        (
+            ["compress.sparsity=0.5"],
+            "compress.sparsity is a setting of compress=prune, not of baseline: type compress=prune beside it",
+        ),
         (["--frobnicate"], "unrecognized arguments: --frobnicate: see kdbench run --help"),
         (["--cfg", "everything"], "see kdbench run --help"),
         (["+compress.sparsity=0.5"], "compress.sparsity is not a setting"),
@@ -100,7 +104,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["train.lr=fast"], "train.lr=fast is not a number"),
         (["seed=x"], "seed=x is not a whole number"),
         (["seed=-1"], "seed=-1 is out of range"),
-        (["train.epochs=0"], "train.epochs=0 is out of range: it takes a whole number of at least 1"),
+        (["train.epochs=-1"], "train.epochs=-1 is out of range: it takes a whole number of at least 0"),
         (
             ["compress=prune", "compress.sparsity=1"],
             "compress.sparsity=1 is out of range: it takes a number in [0, 1)",
@@ -132,14 +136,20 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
             ["compress=distill", "compress.teacher=null"],
             "compress.teacher=null is unknown: choose from auto, cnn_deep",
         ),
-        (["-m", "compress=distill,distill_quantize", "compress.teacher=mlp_simple"], "type ++compress.teacher=..."),
+        (
+            ["-m", "compress=distill,baseline", "compress.teacher=mlp_simple"],
+            "compress.teacher is a setting of compress=distill,distill_quantize, not of baseline",
+        ),
+        (["+model=cnn_deep"], "model is chosen already: type model=cnn_deep, without +"),
+        (["trust=[mine]"], "trust is not a setting"),
+        (["model.depth=3"], "model.depth is not a setting: did you mean"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
         (["-m", "model=glob(vgg*)"], "no run is asked for: model=glob(vgg*) matches nothing"),
         (["outputs=/proc/nothing"], "/proc/nothing"),
         (["train.epochs="], "train.epochs"),
         (["model=[a"], "model=[a"),
         (["checkpoint_seconds=-1"], "checkpoint_seconds=-1.0 is out of range"),
-        (["again=maybe"], "again=maybe is neither true nor false"),
+        (["again=maybe"], "again=maybe is not true or false"),
     ],
 )
 def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, tmp_path):
@@ -203,7 +213,7 @@ def test_status_names_what_failed_and_the_command_that_finishes_it(capsys):
     out = capsys.readouterr().out
     assert "1 done, 1 failed" in out
     assert "train.lr=1e+30: mlp_simple baseline seed 0 diverged in epoch 1" in out
-    assert "would fail again as it is: change its settings" in out
+    assert "what failed would fail again: change its settings" in out
     next(Path("outputs/runs/mnist_5k").glob("*/metrics.csv")).unlink()
     assert main(["status"]) == 1
     assert f"to finish it, type it again: kdbench {' '.join(typed)}\n" in capsys.readouterr().out
@@ -220,24 +230,32 @@ def test_status_knows_a_run_by_whatever_command_it_was_made(capsys):
     assert capsys.readouterr().out.count("1 done") == 3
 
 
-def test_a_slip_of_the_finger_is_no_work_to_come_back_to(capsys):
-    assert main(["run", *QUICK, "threads=100000"]) == 1
+def test_a_command_all_of_whose_runs_were_refused_leaves_nothing(capsys):
+    for typed in (["threads=100000"], ["-m", "threads=100000", "seed=0,1"], ["-m", "model.widths=0", "seed=0,1"]):
+        assert main(["run", *QUICK, *typed]) == 1
+    assert "2 of 2 runs failed" in capsys.readouterr().err
+    assert not Path("outputs/ledger").exists()
+    assert main(["status"]) == 1
+    assert "nothing was started" in capsys.readouterr().err
+
+
+def test_a_run_that_was_refused_beside_one_that_was_not_is_listed_with_the_reason(capsys):
+    assert main(["run", "-m", *QUICK, "model.widths=0,[8]"]) == 1
     capsys.readouterr()
     assert main(["status"]) == 1
-    assert "nothing was started" in capsys.readouterr().err
-    assert main(["run", "-m", *QUICK, "threads=100000", "seed=0,1"]) == 1
-    assert main(["run", "-m", *QUICK, "model.widths=0", "seed=0,1"]) == 1
-    assert "2 of 2 runs failed" in capsys.readouterr().err
-    assert main(["status"]) == 1
-    assert "nothing was started" in capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "1 done, 1 failed" in out
+    assert "model.widths=0: model.widths=0 is not a list of layer sizes" in out
 
 
-def test_work_that_was_cut_off_and_is_refused_now_is_still_to_be_done(capsys, monkeypatch):
+def test_a_command_is_written_down_before_it_is_done_and_then_a_refusal_is_too(capsys, monkeypatch):
     for typed in (["run", *QUICK], ["run", "-m", *QUICK, "seed=0,1"]):
         with monkeypatch.context() as cut:
             cut.setattr("kdbench.experiment.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 main(typed)
+        assert main(["status"]) == 1
+        assert "missing" in capsys.readouterr().out
         with monkeypatch.context() as refusing:
             refusing.setattr("kdbench.experiment.steps", lambda *_: (_ for _ in ()).throw(BadSetting("not now")))
             assert main(typed) == 1
@@ -246,6 +264,17 @@ def test_work_that_was_cut_off_and_is_refused_now_is_still_to_be_done(capsys, mo
     out = capsys.readouterr().out
     assert "1 failed" in out
     assert "2 failed" in out
+
+
+def test_a_knob_that_all_swept_compressions_have_can_be_typed(capsys):
+    several = ["-m", "compress=distill,distill_quantize", "compress.teacher=mlp_simple", "compress.alpha=0.5"]
+    assert main(["run", *QUICK, "model.widths=[8]", *several]) == 0
+    rows, _ = collect(Path("outputs"))
+    assert {(row.compress, row.teacher) for row in rows} == {
+        ("distill", "mlp_simple"),
+        ("distill_quantize", "mlp_simple"),
+    }
+    assert all("alpha=0.5" in row.settings for row in rows)
 
 
 def test_the_seeds_of_each_variant_of_a_sweep_are_trained_at_once_if_asked(monkeypatch):
@@ -327,10 +356,24 @@ def test_help_and_version_of_every_command(capsys):
     assert main(["--help"]) == main([]) == 0
     overview = capsys.readouterr().out
     for command in ("run", "sweep", "plot", "table", "status", "verify", "ls"):
-        assert f"kdbench {command}" in overview
+        assert f"\n    {command} " in overview
         with contextlib.suppress(SystemExit):  # argparse prints its help and leaves
             assert main([command, "--help"]) == 0
         assert f"kdbench {command}" in capsys.readouterr().out
+
+
+def test_every_command_and_setting_stands_in_the_readme_and_in_the_help(capsys):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert main(["sweep", "--help"]) == 0
+    assert max(map(len, (text + capsys.readouterr().out).splitlines())) <= 80
+    for command in COMMANDS:
+        assert f"\n    kdbench {command.__name__.rpartition('.')[2]} " in readme
+    for setting in schema.SETTINGS:
+        assert f"\n  {setting.name}" in text
+    table = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
+    assert table == schema.markdown()
 
 
 def test_help_and_composing_import_no_torch(tmp_path):

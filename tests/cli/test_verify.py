@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import make_row, mlp
-from tests.settings.test_foreign_yaml import BOMB
+from tests.settings.test_plain_yaml import BOMB
 from tests.test_experiment import DISTILL, PRUNE, QUANTIZE, quick  # noqa: F401 - a fixture
 
 from kdbench import experiment

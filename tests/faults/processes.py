@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdbench.cli.main import main as cli
+from kdbench.cli.main import entry
 
 # With what these import: all that a run, a table and charts need.
-IMPORTED = ["kdbench.experiment", "kdbench.cli.launch", "kdbench.results.table", "kdbench.cli.plot"]
+IMPORTED = ["kdbench.experiment", "kdbench.cli.hydra_app", "kdbench.results.table", "kdbench.cli.plot"]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(IMPORTED)
 
@@ -104,4 +104,4 @@ def become(folder: Path, files: Sequence[Path], arguments: Sequence[str]) -> Non
     for descriptor, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = ["kdbench", *arguments]
-    raise SystemExit(cli.entry())
+    raise SystemExit(entry())

@@ -15,8 +15,16 @@ from kdbench.cli.main import main
 from kdbench.results.ledger import Ledger
 
 NAMES = [
-    *("model", "compress", "data", "train", "seed", "device", "precision", "threads", "outputs", "again", "trust"),
-    *("train.epochs", "train.batch_size", "train.lr", "train.weight_decay", "train.shift", "data.root"),
+    *("model", "compress", "data", "train", "seed", "device", "precision", "threads", "outputs", "again", "weights"),
+    *(
+        "train.epochs",
+        "teacher_train.epochs",
+        "train.batch_size",
+        "train.lr",
+        "train.weight_decay",
+        "train.shift",
+        "data.root",
+    ),
     *("data.fallback", "compress.sparsity", "compress.temperature", "compress.teacher", "compress.finetune_epochs"),
     *("model.widths", "model.blocks", "seeds_together", "checkpoint_seconds", "hydra.run.dir", "model._target_"),
     *("experiment", "nonsense", "train", "compress.steps", "hydra.nonsense"),
@@ -61,14 +69,14 @@ def cached_yaml(monkeypatch):
 def test_no_traceback(tmp_path, monkeypatch, cached_yaml, overrides):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("kdbench.experiment.run", lambda *_: (_ for _ in ()).throw(KeyError("reached the run")))
-    monkeypatch.setattr(Ledger, "command", lambda *_: None)
+    monkeypatch.setattr(Ledger, "write_command", lambda *_: None)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(["run", *overrides])
-    told = err.getvalue()
-    assert "Traceback" not in told
-    assert "Error:" not in told.replace("KeyError: 'reached the run'", ""), told  # no bare exception either
+    printed = err.getvalue()
+    assert "Traceback" not in printed
+    assert "Error:" not in printed.replace("KeyError: 'reached the run'", ""), printed  # no bare exception either
     if status and not any(text.startswith("-") for text in overrides):
-        assert len(told.strip().splitlines()) == 1, told
-        assert told.startswith("error: ")
+        assert len(printed.strip().splitlines()) == 1, printed
+        assert printed.startswith("error: ")
     assert not list(Path().glob("**/metrics.csv"))

@@ -1,14 +1,16 @@
+import json
+
 import pytest
 from tests.conftest import make_row
 
 from kdbench.cli import status
 from kdbench.cli.main import main
 from kdbench.errors import printable
-from kdbench.results.ledger import Ledger, Outcome
+from kdbench.results.ledger import LastTry, Ledger, key
 from kdbench.results.row import FILE, write
 from kdbench.results.run_folder import ARTIFACT, SUMMED, SUMS, sums
 from kdbench.storage import durable
-from kdbench.storage.checksums import checksum, seal_record
+from kdbench.storage.checksums import checksum
 
 
 @pytest.fixture
@@ -16,66 +18,66 @@ def ledger(tmp_path):
     return Ledger(tmp_path)
 
 
-def test_commands_and_outcomes_come_back(ledger, tmp_path):
-    ledger.command(["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]])
-    ledger.done(["seed=0"], tmp_path / "runs" / "a")
+def test_commands_and_last_tries_come_back(ledger, tmp_path):
+    arguments, runs = ["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]]
+    assert not ledger.has(arguments, runs)
+    ledger.write_command(arguments, runs)
+    assert ledger.has(arguments, runs)
+    ledger.started(["seed=0"], tmp_path / "runs" / "a")
     ledger.failed(["seed=1"], "it diverged", final=True)
-    [command], damaged = ledger.commands()
-    assert (command.arguments, command.jobs, damaged) == (["sweep", "seed=0,1"], [["seed=0"], ["seed=1"]], [])
-    assert ledger.outcome(["seed=0"]).run == "runs/a"
-    assert ledger.outcome(["seed=1"]).error == "it diverged"
-    assert ledger.outcome(["seed=2"]) is None
+    [command], unreadable = ledger.commands()
+    assert (command.arguments, command.runs, unreadable) == (arguments, runs, [])
+    assert ledger.last_try(["seed=0"]) == LastTry("runs/a")
+    assert ledger.last_try(["seed=1"]) == LastTry(None, "it diverged", final=True)
+    assert ledger.last_try(["seed=2"]) is None
 
 
 def test_a_command_given_twice_is_one(ledger):
     for _ in range(2):
-        ledger.command(["sweep"], [["a=1"]])
+        ledger.write_command(["sweep"], [["a=1"]])
     assert len(ledger.commands()[0]) == 1
 
 
-def test_jobs_that_come_to_the_same_are_one(ledger):
+def test_runs_that_come_to_the_same_are_one():
     same = [
         ["model=a", "seed=1"],
         ["seed=1", "model=a"],
-        ["seed=1", "model=a", "outputs=there", "again=true", "data.root=/x", "+trust=[a]", "hydra/launcher=b"],
+        ["seed=1", "++model=a"],
+        ["seed=1", "model=a", "outputs=there", "again=true", "retrain=true", "data.root=/x", "hydra/launcher=b"],
     ]
-    assert len({ledger.key(job) for job in same}) == 1
-    assert (
-        len({ledger.key(job) for job in (["seed=0", "compress=baseline", "threads=null"], ["data=mnist"], [])}) == 1
-    )
-    assert len({ledger.key(job) for job in (["model=a"], ["model=b"], ["model=a", "seed=2"], ["data=a"])}) == 4
+    assert len({key(run) for run in same}) == 1
+    assert len({key(run) for run in (["seed=0", "compress=baseline", "threads=null"], ["data=mnist"], [])}) == 1
+    others = (["model=a"], ["model=b"], ["model=a", "seed=2"], ["data=a"], ["model=a", "seeds_together=always"])
+    assert len({key(run) for run in others}) == len(others)
 
 
-def test_a_default_that_an_experiment_may_change_is_told_apart(ledger):
-    assert ledger.key(["+experiment=a", "data=mnist"]) != ledger.key(["+experiment=a"])
+def test_a_default_that_an_experiment_or_a_choice_of_ones_own_may_change_is_kept_apart():
+    for changes in ("+experiment=a", "train=mine", "+experiment@_global_=x"):
+        assert key([changes, "seed=0"]) != key([changes])
 
 
-def test_a_job_that_was_begun_and_one_that_would_fail_again_are_told(ledger, tmp_path):
-    ledger.begun(["a=1"])
-    assert ledger.outcome(["a=1"]) == Outcome(run=None, error=None)
-    ledger.failed(["a=1"], "it diverged", final=True)
-    ledger.begun(["a=1"])
-    assert ledger.outcome(["a=1"]).error is None
-    ledger.done(["a=1"], tmp_path / "runs" / "a")
-    ledger.begun(["a=1"])
-    assert ledger.outcome(["a=1"]).run == "runs/a"
+def test_the_next_try_takes_the_error_away_and_keeps_the_folder(ledger, tmp_path):
+    ledger.started(["a=1"], tmp_path / "runs" / "a")
+    ledger.failed(["a=1"], "the disk was full", final=False)
+    assert ledger.last_try(["a=1"]) == LastTry("runs/a", "the disk was full")
+    ledger.started(["a=1"], tmp_path / "runs" / "a")
+    assert ledger.last_try(["a=1"]) == LastTry("runs/a")
 
 
 def test_a_failure_does_not_hide_a_row_that_stands(ledger, tmp_path):
     folder = finished(tmp_path / "runs" / "a")
-    ledger.done(["a=1"], folder)
+    ledger.started(["a=1"], folder)
     ledger.failed(["a=1", "data.root=/nowhere"], "it has no data", final=True)
-    assert ledger.outcome(["a=1"]) == Outcome(run="runs/a", error="it has no data", final=True)
+    assert status.state(ledger, ["a=1"]).name == "done"
     assert status.state(ledger, ["a=1"]).detail.endswith("; a later try failed: it has no data")
     (folder / FILE).unlink()
-    ledger.failed(["a=1"], "it diverged", final=True)
-    assert ledger.outcome(["a=1"]) == Outcome(run=None, error="it diverged", final=True)
+    assert status.state(ledger, ["a=1"]) == status.State("failed", "it has no data", final=True)
 
 
-def test_damage_to_any_file_of_a_run_is_told(ledger, tmp_path):
+def test_a_run_with_damage_to_any_of_its_files_is_missing(ledger, tmp_path):
     folder = finished(tmp_path / "runs" / "a")
-    ledger.done(["a=1"], folder)
-    for name in (*SUMMED, SUMS):
+    ledger.started(["a=1"], folder)
+    for name in (FILE, *SUMMED, SUMS):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(b"")
         assert status.state(ledger, ["a=1"]).name == "missing"
@@ -83,82 +85,83 @@ def test_damage_to_any_file_of_a_run_is_told(ledger, tmp_path):
     assert status.state(ledger, ["a=1"]).name == "done"
 
 
-def test_what_a_choice_of_one_s_own_may_change_is_told_apart(ledger):
-    assert ledger.key(["train=mine", "seed=0"]) != ledger.key(["train=mine"])
-    assert ledger.key(["+experiment@_global_=x", "seed=0"]) != ledger.key(["+experiment@_global_=x"])
-
-
 def test_a_run_of_a_name_that_no_system_takes_is_missing(ledger, tmp_path, capsys):
-    ledger.command(["run"], [[]])
-    ledger.done([], tmp_path / "runs" / ("a" * 300))
+    ledger.write_command(["run"], [[]])
+    ledger.started([], tmp_path / "runs" / ("a" * 300))
     assert main(["status", str(tmp_path)]) == 1
     assert "1 missing" in capsys.readouterr().out
-
-
-def test_a_folder_outside_is_no_outcome(ledger, tmp_path):
-    place = tmp_path / "ledger" / "jobs"
-    place.mkdir(parents=True)
-    for run in ("../../etc", "/etc"):
-        key = ledger.key(["a=1"])
-        (place / f"{key}.json").write_bytes(seal_record(key, {"run": run, "error": None}))
-        assert ledger.outcome(["a=1"]) is None
-
-
-@pytest.mark.parametrize(
-    "record", [{"run": 3, "error": None}, {"run": "\0", "error": None}, {"run": None, "error": 1}, {}, {"run": "a"}]
-)
-def test_a_record_of_anyone_is_an_outcome_or_none(ledger, tmp_path, record):
-    place = tmp_path / "ledger" / "jobs"
-    place.mkdir(parents=True)
-    key = ledger.key(["a=1"])
-    (place / f"{key}.json").write_bytes(seal_record(key, record))
-    assert ledger.outcome(["a=1"]) is None
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        {"arguments": [1], "jobs": []},
-        {"arguments": [], "jobs": [3]},
-        {"arguments": [], "jobs": [], "when": "x"},
-        {"arguments": [], "jobs": [], "when": 10**400},
-        {"arguments": [], "jobs": [], "where": 3},
-        {},
+        '{"folder": 3, "error": null}',
+        '{"folder": "\\u0000", "error": null}',
+        '{"folder": null, "error": 1}',
+        '{"folder": "../../etc", "error": null}',
+        '{"folder": "/etc", "error": null}',
+        '{"folder": "a"}',
+        "[" * 100_000,
+        *("{}", "[]", "", "\ud800"),
     ],
 )
-def test_a_command_of_anyone_is_read_or_named(ledger, tmp_path, record):
-    place = tmp_path / "ledger" / "commands"
-    place.mkdir(parents=True)
-    (place / "a.json").write_bytes(seal_record("a", {"when": 0, "where": "", "outputs": ""} | record))
-    commands, damaged = ledger.commands()
-    assert commands == []
-    assert len(damaged) == 1
+def test_an_unreadable_record_of_a_run_is_named_and_written_anew(ledger, tmp_path, capsys, record):
+    ledger.write_command(["run"], [["a=1"]])
+    path = durable.folder(tmp_path / "ledger" / "runs") / f"{key(['a=1'])}.json"
+    path.write_bytes(record.encode(errors="surrogatepass"))
+    assert main(["status", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert f"missing  a=1: {path} is not the record of a run" in out
+    assert "the same command writes it anew" in out
+    ledger.failed(["a=1"], "no data", final=False)
+    assert ledger.last_try(["a=1"]) == LastTry(None, "no data")
 
 
-def test_status_tells_done_failed_running_and_missing(ledger, tmp_path, capsys):
-    jobs = [["model=a"], ["model=b"], ["model=c"], ["model=d"], ["model=e"]]
-    ledger.command(["sweep", "model=a,b,c,d,e"], jobs)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arguments": [1]},
+        {"runs": [3]},
+        {"runs": 3},
+        {"when": "x"},
+        {"when": 10**400},
+        {"where": 3},
+        {"outputs": None},
+    ],
+)
+def test_an_unreadable_record_of_a_command_is_named_and_can_be_removed(ledger, tmp_path, capsys, change):
+    place = durable.folder(tmp_path / "ledger" / "commands")
+    whole = {"arguments": [], "runs": [], "when": 0, "where": "", "outputs": ""}
+    (place / "a.json").write_text(json.dumps(whole | change))
+    assert main(["status", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"skipped {place}/a.json: not the record of a command (")
+    [line] = err.splitlines()
+    assert main(["status", *line.rpartition("kdbench status ")[2].split()]) == 0
+    assert ledger.commands() == ([], [])
+
+
+def test_status_lists_done_failed_running_and_missing(ledger, tmp_path, capsys):
+    runs = [["model=a"], ["model=b"], ["model=c"], ["model=d"], ["model=e"]]
+    ledger.write_command(["sweep", "model=a,b,c,d,e"], runs)
     folder = finished(tmp_path / "runs" / "mnist" / "a")
-    ledger.done(jobs[0], folder)
-    ledger.failed(jobs[1], "the disk was full", final=False)
-    ledger.done(jobs[4], tmp_path / "runs" / "mnist" / "e")
+    ledger.started(runs[0], folder)
+    ledger.failed(runs[1], "the disk was full", final=False)
+    ledger.started(runs[4], tmp_path / "runs" / "mnist" / "e")
     from kdbench.storage import locks
 
-    with locks.held(ledger.lock(jobs[2]), "c"):
+    with locks.held(ledger.lock(runs[2]), "c"):
         assert main(["status", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "1 done, 1 running, 1 failed, 2 missing" in out
     assert "failed   model=b: the disk was full" in out
     assert "running  model=c" in out
     assert "missing  model=d" in out
-    assert f"missing  model=e: its row in {tmp_path}/runs/mnist/e is gone" in out
+    assert f"missing  model=e: not finished: {tmp_path}/runs/mnist/e holds no metrics.csv" in out
     assert out.rstrip().endswith("to finish it, type it again: kdbench sweep model=a,b,c,d,e")
     assert "model=a:" not in out
     assert main(["status", str(tmp_path), "--all"]) == 1
     assert f"done     model=a: 99.61%, {folder}" in capsys.readouterr().out
-    ledger.begun(jobs[3])
-    assert main(["status", str(tmp_path)]) == 1
-    assert "missing  model=d: begun, and cut off" in capsys.readouterr().out
 
 
 def finished(folder):
@@ -172,17 +175,16 @@ def finished(folder):
 
 
 def test_what_would_fail_again_is_not_to_be_typed_again_and_can_be_forgotten(ledger, tmp_path, capsys):
-    ledger.command(["run", "train.lr=1e9"], [["train.lr=1e9"]])
+    ledger.write_command(["run", "train.lr=1e9"], [["train.lr=1e9"]])
     ledger.failed(["train.lr=1e9"], "it diverged", final=True)
-    ledger.command(["run"], [[]])
-    ledger.done([], finished(tmp_path / "runs" / "a"))
+    ledger.write_command(["run"], [[]])
+    ledger.started([], finished(tmp_path / "runs" / "a"))
     assert main(["status", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "to finish it" not in out
-    [line] = [line for line in out.splitlines() if "--forget" in line]
-    assert line.startswith(
-        "what failed would fail again as it is: change its settings, or what they name, or take it off the list: "
-    )
+    *_, reason, line = out[: out.index("\n\n")].splitlines()
+    assert reason == "what failed would fail again: change its settings, or take it off this list:"
+    assert line.startswith(f"  kdbench status {tmp_path} --forget ")
     assert main(["status", *line.rpartition("kdbench status ")[2].split()]) == 0
     out = capsys.readouterr().out
     assert "1 done" in out
@@ -190,14 +192,14 @@ def test_what_would_fail_again_is_not_to_be_typed_again_and_can_be_forgotten(led
 
 
 def test_what_cannot_be_forgotten_is_named(ledger, tmp_path, capsys):
-    ledger.command(["run"], [[]])
+    ledger.write_command(["run"], [[]])
     assert main(["status", str(tmp_path), "--forget", "../x"]) == 1
     assert "no command is called ../x" in capsys.readouterr().err
     assert len(ledger.commands()[0]) == 1
 
 
 def test_a_folder_below_outputs_is_led_back(ledger, tmp_path, capsys):
-    ledger.command(["run"], [[]])
+    ledger.write_command(["run"], [[]])
     finished(tmp_path / "runs" / "a")
     assert main(["status", str(tmp_path / "runs")]) == 1
     assert f"give the folder above it: kdbench status {tmp_path}" in capsys.readouterr().err
@@ -207,7 +209,7 @@ def test_what_was_typed_elsewhere_is_to_be_typed_there(ledger, tmp_path, capsys,
     here = tmp_path / "a b"
     here.mkdir()
     monkeypatch.chdir(here)
-    ledger.command(["run"], [[]])
+    ledger.write_command(["run"], [[]])
     monkeypatch.chdir(tmp_path)
     assert main(["status", str(tmp_path)]) == 1
     assert capsys.readouterr().out.rstrip().endswith(f"to finish it, type it again: cd '{here}' && kdbench run")
@@ -218,36 +220,33 @@ def test_what_was_typed_elsewhere_is_to_be_typed_there(ledger, tmp_path, capsys,
 
 
 def test_a_run_whose_file_is_not_its_own_any_more_is_missing(ledger, tmp_path, capsys):
-    ledger.command(["run"], [[]])
+    ledger.write_command(["run"], [[]])
     folder = finished(tmp_path / "runs" / "a")
-    ledger.done([], folder)
+    ledger.started([], folder)
     (folder / ARTIFACT).write_bytes(b"another")
     assert main(["status", str(tmp_path)]) == 1
     assert f"{folder / ARTIFACT} is damaged: it is not" in capsys.readouterr().out
     (folder / ARTIFACT).unlink()
     assert main(["status", str(tmp_path)]) == 1
-    assert f"{folder}: {ARTIFACT} is missing" in capsys.readouterr().out
+    assert f"{ARTIFACT} is missing" in capsys.readouterr().out
 
 
 def test_status_of_what_is_all_done_is_0(ledger, tmp_path, capsys):
-    ledger.command(["run"], [[]])
-    ledger.done([], finished(tmp_path))
+    ledger.write_command(["run"], [[]])
+    ledger.started([], finished(tmp_path))
     assert main(["status", str(tmp_path)]) == 0
     assert "to finish it" not in capsys.readouterr().out
 
 
-def test_a_row_that_is_damaged_is_missing_and_a_damaged_record_is_named(ledger, tmp_path, capsys):
-    ledger.command(["run"], [[]])
+def test_a_row_that_is_damaged_is_missing(ledger, tmp_path, capsys):
+    ledger.write_command(["run"], [[]])
     write(make_row(), tmp_path)
-    ledger.done([], tmp_path)
+    ledger.started([], tmp_path)
     path = tmp_path / "metrics.csv"
     path.write_text(path.read_text().replace("39", "38", 1))
     assert main(["status", str(tmp_path)]) == 1
     assert "altered since it was written" in capsys.readouterr().out
-    (tmp_path / "ledger" / "commands" / "bad.json").write_text("{}")
-    assert main(["status", str(tmp_path)]) == 1
-    assert "bad.json" in capsys.readouterr().err
 
 
-def test_what_is_told_cannot_steer_a_terminal():
+def test_what_is_printed_cannot_steer_a_terminal():
     assert printable("a\x1b[2Jb") == "a?[2Jb"

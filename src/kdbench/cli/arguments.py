@@ -1,34 +1,59 @@
-"""The arguments of commands that Hydra does not handle; their errors are one line like all others."""
+"""Parsers of the commands; their errors are one line like all others."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from kdbench.errors import BadSetting
-from kdbench.settings import foreign_yaml, trust
+from kdbench.settings import own_folder
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser that raises `BadSetting` where argparse would print its usage and leave."""
+    """A parser that raises `BadSetting` where argparse would print its usage and leave.
+
+    `page` makes the whole text of --help, if argparse's own is not wanted.
+    """
+
+    def __init__(self, *, page: Callable[[], str] | None = None, **options: object) -> None:
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+        self.page = page
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
         raise BadSetting(f"{message}: see {self.prog} --help")
 
+    def format_help(self) -> str:
+        """Return the text of --help."""
+        return self.page() if self.page else super().format_help()
+
+
+Subparsers = argparse._SubParsersAction  # the type of what `add` of every command adds its parser to
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Let a command name the folder that runs wrote to."""
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER", help="default: outputs"
+    )
+
 
 def add_own_folder(parser: argparse.ArgumentParser) -> None:
-    """Let a command that Hydra does not handle name a folder of the user's own, and packages to trust."""
-    parser.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="also look for choices and code in DIR")
-    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="whose code may be run")
+    """Let a command that Hydra does not handle name a folder of the user's own."""
+    parser.add_argument(
+        "-cd",
+        "--config-dir",
+        type=Path,
+        metavar="DIR",
+        help="also use the choices and the Python in DIR",
+    )
 
 
-def own_folder(options: argparse.Namespace) -> list[Path]:
-    """Do as those arguments say, and return the folder, if one was given. Raises `BadSetting`."""
-    trust.grant(options.trust)
+def own_folders(options: argparse.Namespace) -> list[Path]:
+    """Return the folder that was named, if one was, once its Python can be imported. Raises `BadSetting`."""
     if options.config_dir is None:
         return []
-    foreign_yaml.require_plain_choices(options.config_dir)
-    trust.serve(str(options.config_dir.absolute()))
+    own_folder.serve(options.config_dir)
     return [options.config_dir]

@@ -2,89 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from pathlib import Path
 from typing import Any
 
-from kdbench.cli.arguments import Arguments, add_own_folder, own_folder
-from kdbench.cli.messages import one_line
+from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
 from kdbench.errors import BadSetting
-from kdbench.settings import trust
-from kdbench.settings.choices import about, config_dir, options
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
-    parser = Arguments(prog="kdbench ls", description="Models, compressions and data sets.")
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    about = "models, compressions and data sets"
+    parser = subparsers.add_parser("ls", help=about, description=about)
     add_own_folder(parser)
-    folders = [*own_folder(parser.parse_args(arguments)), config_dir()]
+    parser.set_defaults(main=main)
 
-    from omegaconf import OmegaConf
 
-    models = [
-        [name, *sizes_if_trusted(_node(OmegaConf.load(path))), about(path)]
-        for name, path in options("model", folders).items()
+def main(options: argparse.Namespace) -> int:
+    """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
+    from kdbench.settings import choices
+
+    folders = [*own_folders(options), choices.config_dir()]
+    models = [[name, *sizes(path), choices.about(path)] for name, path in choices.options("model", folders).items()]
+    models.sort(key=lambda cells: (cells[0].partition("_")[0], int(cells[1].replace(",", ""))))
+    compressions = [
+        [name, " ".join(f"{knob}={value}" for knob, value in choices.knobs(path).items()), choices.about(path)]
+        for name, path in choices.options("compress", folders).items()
     ]
-    models.sort(key=lambda cells: (cells[0].partition("_")[0], int(cells[1].replace(",", "") or 0)))
-    compressions = []
-    for name, path in options("compress", folders).items():
-        node = _node(OmegaConf.load(path))
-        knobs = " ".join(f"{key}={value}" for key, value in node.items() if key not in ("_target_", "steps"))
-        compressions.append([name, knobs, about(path)])
-    data = [[name, about(path)] for name, path in options("data", folders).items()]
+    data = [[name, choices.about(path)] for name, path in choices.options("data", folders).items()]
     _show("model=", ["", "parameters", "multiply-adds", ""], models, right=(1, 2))
     _show("compress=", ["", "knobs", ""], compressions)
     _show("data=", ["", ""], data)
     return 0
 
 
-def sizes_if_trusted(model: dict[str, Any]) -> tuple[str, str]:
-    """Return the sizes, or nothing of a model whose code nobody said may be run."""
-    if "_target_" in model:
-        try:
-            trust.require(str(model["_target_"]))
-        except BadSetting:
-            return "", ""
-    try:
-        return sizes(model)
-    except RuntimeError as error:
-        raise BadSetting(f"{model['_target_']} cannot be built as its YAML says ({one_line(error)})") from error
-
-
-def sizes(model: dict[str, Any]) -> tuple[str, str]:
-    """Return trainable parameters and multiply-adds for one image, with thousands separated."""
+def sizes(path: Path) -> tuple[str, str]:
+    """Return trainable parameters and multiply-adds for one image of MNIST, with thousands separated."""
     import torch
 
+    from kdbench.settings.choices import read
+
+    model = {name: value for name, value in read(path).items() if name not in ("teacher", "defaults")}
     try:
         # Shapes alone: whoever lists sizes need not have the memory for them.
         with torch.device("meta"):
             return counted(model)
-    except RuntimeError:  # of a model that looks at values, too
+    except (RuntimeError, BadSetting):  # of a model that looks at values, too
         return counted(model)
 
 
 def counted(model: dict[str, Any]) -> tuple[str, str]:
-    """Build the model on the device of the context, and count."""
+    """Build the model for MNIST on the device of the context, and count. Raises `BadSetting` if that cannot be."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from kdbench.data.mnist import MNIST
+    from kdbench.data.mnist import SHAPE as MNIST_SHAPE
     from kdbench.models.network import build, parameters
 
-    model.pop("teacher", None)
-    model.pop("defaults", None)
-    network = build(model, 0, (0.0, 1.0)).eval()
+    network = build(model, 0, MNIST_SHAPE, len(MNIST.class_names), ((0.0,), (1.0,))).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 1, 28, 28))
+        network(torch.zeros(1, *MNIST_SHAPE))
     # It counts a multiply-add as two operations.
     return f"{parameters(network):,}", f"{counter.get_total_flops() // 2:,}"
-
-
-def _node(loaded: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    node = OmegaConf.to_container(loaded, resolve=False)
-    if not isinstance(node, dict):
-        raise BadSetting(f"{loaded} is not a choice: its YAML needs settings with names")
-    return {str(key): value for key, value in node.items()}
 
 
 def _show(group: str, header: list[str], lines: list[list[str]], right: tuple[int, ...] = ()) -> None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kdbench.cli.arguments import Arguments
-from kdbench.results.collect import by_dataset, collect
-from kdbench.results.lines import shown
-from kdbench.results.row import Row
-from kdbench.storage import durable
+from kdbench.cli.arguments import Subparsers, add_folder
+
+if TYPE_CHECKING:
+    from kdbench.results.row import Row
 
 KINDS = ("png", "svg")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Draw the charts; name charts whose rows are missing on stderr, and damaged rows, for which 1 is returned."""
-    parser = Arguments(prog="kdbench plot", description="Comparison charts (PNG and SVG) from the rows under FOLDER.")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    about = "comparison charts (PNG and SVG) from the rows under FOLDER"
+    parser = subparsers.add_parser("plot", help=about, description=about)
+    add_folder(parser)
     parser.add_argument("--to", type=Path, metavar="DIR", help="where the charts go (default: FOLDER/plots)")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(main=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Draw the charts; name charts whose rows are missing on stderr, and damaged rows, for which 1 is returned."""
+    from kdbench.results.collect import by_dataset, collect
 
     rows, damaged = collect(options.folder)
     for message in damaged:
@@ -51,7 +58,9 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
         quantization_impact,
         teacher_vs_student,
     )
+    from kdbench.results.lines import shown
     from kdbench.results.summary import frame
+    from kdbench.storage import durable
 
     runs = frame(rows)
     durable.folder(folder)

@@ -33,8 +33,8 @@ def check() -> None:
 
 
 @contextlib.contextmanager
-def handled(farewell: str) -> Iterator[None]:
-    """A context in which both signals raise `Interrupted`, once `farewell` is said; it is not to be survived.
+def handled(message: str) -> Iterator[None]:
+    """A context in which both signals raise `Interrupted`, once `message` is printed; it is not to be survived.
 
     A thread ends the process by force after `GRACE_SECONDS`: Python handles a signal only between two of its own
     instructions, and one of them can be a long native call.
@@ -50,7 +50,7 @@ def handled(farewell: str) -> Iterator[None]:
             _received = number
             # Not print: the signal may have come in the middle of another one.
             with contextlib.suppress(OSError, ValueError):
-                os.write(sys.stderr.fileno(), f"\n{farewell}\n".encode())
+                os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
         raise Interrupted(number)
 
     _received = NONE
@@ -79,8 +79,8 @@ def watch(reader: int) -> None:
     """Wait for the number of a signal, and end the process a little later."""
     number = NONE
     while number not in SIGNALS:
-        told = os.read(reader, 1)
-        number = told[0] if told else NONE
+        received = os.read(reader, 1)
+        number = received[0] if received else NONE
         if number == NONE:
             os.close(reader)
             return

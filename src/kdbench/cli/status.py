@@ -1,121 +1,147 @@
-"""`kdbench status`: what of all that was asked for is done, running, failed or missing. Imports no torch."""
+"""`kdbench status`: which of the runs that were asked for are done, running, failed or missing. Imports no torch."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kdbench.cli.arguments import Arguments
+from kdbench.cli.arguments import Subparsers, add_folder
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError, printable
-from kdbench.results.ledger import Command, Job, Ledger
-from kdbench.results.row import FILE, read
-from kdbench.results.run_folder import SUMMED, SUMS, damage
-from kdbench.storage import durable, locks
+
+if TYPE_CHECKING:
+    from kdbench.results.ledger import Command, Ledger, TypedRun
+    from kdbench.results.row import Row
 
 STATES = ("done", "running", "failed", "missing")
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a job stands: one of `STATES`, and what there is to say of it."""
+    """Where a run stands: one of `STATES`, and what there is to say of it."""
 
     name: str
     detail: str = ""
     final: bool = False  # another try would fail alike
 
 
-def main(arguments: Sequence[str]) -> int:
-    """List every job that is not done, and the command that would do it; return 1 if there is one."""
-    parser = Arguments(prog="kdbench status", description="What is done, running, failed and missing under FOLDER.")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    about = "what is done, running, failed or missing, and how to go on"
+    parser = subparsers.add_parser("status", help=about, description=about)
+    add_folder(parser)
     parser.add_argument("--all", action="store_true", help="also list what is done")
     parser.add_argument("--forget", metavar="NAME", help="take a command off the list; what it made stays")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(main=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """List every run that is not done, and the command that would do it; return 1 if there is one."""
+    from kdbench.results.ledger import Ledger, key
 
     if not options.folder.is_dir():
         raise BadSetting(f"there is no folder {options.folder}: give the one that runs write to, such as outputs/")
     ledger = Ledger(options.folder)
     if options.forget is not None:
         ledger.forget(options.forget)
-    commands, damaged = ledger.commands()
-    for message in damaged:
+    commands, unreadable = ledger.commands()
+    for message in unreadable:
         print(f"skipped {printable(message)}", file=sys.stderr)
-    if not commands and options.forget is not None:
-        return 0
-    if not commands:
-        above = [
-            folder for folder in options.folder.absolute().parents if (Ledger(folder).folder / "commands").is_dir()
-        ]
-        if above:
-            raise BadSetting(
-                f"nothing was started under {options.folder}: give the folder above it: kdbench status {above[0]}"
-            )
-        raise BadSetting(f"nothing was started under {options.folder}: kdbench sweep outputs={options.folder}")
+    if not commands and options.forget is None and not unreadable:
+        raise nothing_under(options.folder)
     known: dict[str, State] = {}
-    unfinished = False
     for command in commands:
-        jobs = {ledger.key(job): job for job in command.jobs}
-        known |= {key: state(ledger, job) for key, job in jobs.items() if key not in known}
-        states = [known[ledger.key(job)] for job in command.jobs]
-        unfinished |= any(one.name in ("failed", "missing") for one in states)
-        print("\n".join(map(printable, told(command, states, options.folder, options.all))) + "\n")
-    return 1 if unfinished or damaged else 0
+        for run in command.runs:
+            if key(run) not in known:
+                known[key(run)] = state(ledger, run)
+        states = [known[key(run)] for run in command.runs]
+        print("\n".join(map(printable, report(command, states, options.folder, options.all))) + "\n")
+    unfinished = any(one.name in ("failed", "missing") for one in known.values())
+    return 1 if unfinished or unreadable else 0
 
 
-def state(ledger: Ledger, job: Job) -> State:
-    """Return where `job` stands now."""
-    if locks.taken(ledger.lock(job)):
+def nothing_under(folder: Path) -> BadSetting:
+    """Return the error for a folder without commands."""
+    above = [place for place in folder.absolute().parents if (place / "ledger" / "commands").is_dir()]
+    if above:
+        return BadSetting(f"nothing was started under {folder}: give the folder above it: kdbench status {above[0]}")
+    return BadSetting(f"nothing was started under {folder}: kdbench sweep outputs={folder}")
+
+
+def state(ledger: Ledger, run: TypedRun) -> State:
+    """Return where a run stands.
+
+    Running while a process holds its lock; else done if its folder holds a whole row; else failed if its last try
+    failed; else missing.
+    """
+    from kdbench.storage import locks
+
+    if locks.taken(ledger.lock(run)):
         return State("running")
-    outcome = ledger.outcome(job)
-    if outcome is None:
-        return State("missing")
-    if outcome.run is None:
-        if outcome.error is None:
-            return State("missing", "begun, and cut off")
-        return State("failed", outcome.error, outcome.final)
-    folder = ledger.outputs / outcome.run
-    if not os.path.exists(folder / FILE):  # noqa: PTH110 - Path.exists raises for names that are too long
-        return State("missing", f"its row in {folder} is gone")
     try:
-        row = read(folder / FILE)
+        last = ledger.last_try(run)
     except DamagedFile as error:
         return State("missing", str(error))
+    if last is None:
+        return State("missing")
+    why = "not finished"
+    if last.folder is not None:
+        folder = ledger.outputs / last.folder
+        try:
+            row = whole(folder)
+        except KdbenchError as error:
+            why = str(error)
+        else:
+            later = f"; a later try failed: {last.error}" if last.error else ""
+            return State("done", f"{row.accuracy:.2%}, {folder}{later}")
+    return State("failed", last.error, last.final) if last.error else State("missing", why)
+
+
+def whole(folder: Path) -> Row:
+    """Return the row of a run whose files are all as they were written. Raises `DamagedFile` and `CannotRead`."""
+    from kdbench.results.row import FILE
+    from kdbench.results.run_folder import read_whole
+
+    if not os.path.exists(folder / FILE):  # noqa: PTH110 - Path.exists raises for names that are too long
+        raise DamagedFile(f"not finished: {folder} holds no {FILE}")
     try:
-        found = damage(row, {name: durable.read(folder / name) for name in (*SUMMED, SUMS)})
-    except KdbenchError as error:
-        return State("missing", f"{folder}: {error}")
-    if found:
-        name, why = found
-        return State("missing", f"{folder / name} is damaged: {why}")
-    later = f"; a later try failed: {outcome.error}" if outcome.error else ""
-    return State("done", f"{row.accuracy:.2%}, {folder}{later}")
+        return read_whole(folder)
+    except DamagedFile as error:
+        raise DamagedFile(f"{error.path or folder} is damaged: {error}") from error
 
 
-def told(command: Command, states: Sequence[State], outputs: Path, everything: bool) -> list[str]:
-    """Return the lines that say where a command stands, and how to finish it or be rid of it."""
+def report(command: Command, states: Sequence[State], outputs: Path, everything: bool) -> list[str]:
+    """Return the lines that say where a command stands, and how to finish it or take it off the list."""
     counts = {name: sum(one.name == name for one in states) for name in STATES}
-    again = "kdbench " + shlex.join(command.arguments)
-    to_go_on = again
-    if Path(command.outputs).resolve() != outputs.resolve():  # moved or copied since
-        kept = [text for text in command.arguments if not text.startswith("outputs=")]
-        to_go_on = "kdbench " + shlex.join([*kept, f"outputs={outputs.absolute()}"])
-    if Path(command.where) != Path.cwd() and Path(command.where).is_dir():
-        to_go_on = f"cd {shlex.quote(command.where)} && {to_go_on}"
-    lines = [again, "  " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)]
-    for job, one in zip(command.jobs, states, strict=True):
+    lines = ["kdbench " + shlex.join(command.arguments)]
+    lines.append("  " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    for run, one in zip(command.runs, states, strict=True):
         if everything or one.name != "done":
             detail = f": {one.detail}" if one.detail else ""
-            lines.append(f"  {one.name:8} {' '.join(job) or 'the default run'}{detail}")
+            lines.append(f"  {one.name:8} {' '.join(run) or 'the default run'}{detail}")
     if any(one.name == "missing" or (one.name == "failed" and not one.final) for one in states):
-        lines.append(f"to finish it, type it again: {to_go_on}")
+        lines.append(f"to finish it, type it again: {typed_again(command, outputs)}")
     if any(one.final for one in states):
         forget = shlex.join(["kdbench", "status", str(outputs), "--forget", command.name])
-        lines.append(
-            "what failed would fail again as it is: change its settings, or what they name, or take it off the list: "
-            + forget
-        )
+        lines += [
+            "what failed would fail again: change its settings, or take it off this list:",
+            f"  {forget}",
+        ]
     return lines
+
+
+def typed_again(command: Command, outputs: Path) -> str:
+    """Return what to type, here and now, for the same command."""
+    arguments = command.arguments
+    if Path(command.outputs).resolve() != outputs.resolve():  # moved or copied since
+        kept = [argument for argument in arguments if not argument.startswith("outputs=")]
+        arguments = [*kept, f"outputs={outputs.absolute()}"]
+    again = shlex.join(["kdbench", *arguments])
+    if Path(command.where) != Path.cwd() and Path(command.where).is_dir():
+        return f"cd {shlex.quote(command.where)} && {again}"
+    return again

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from kdbench.cli.arguments import Arguments
+from kdbench.cli.arguments import Subparsers, add_folder
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the table; name damaged rows on stderr, and return 1 if there are any."""
-    parser = Arguments(prog="kdbench table", description="The rows under FOLDER, means over seeds.")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER")
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    about = "the rows under FOLDER as one table, means over seeds"
+    parser = subparsers.add_parser("table", help=about, description=about)
+    add_folder(parser)
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a page")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(main=main)
 
+
+def main(options: argparse.Namespace) -> int:
+    """Print the table; name damaged rows on stderr, and return 1 if there are any."""
     from kdbench.results import table
     from kdbench.results.collect import collect
 

@@ -64,8 +64,8 @@ class Fit(Protocol):
 
         `epochs`: None is as many as the recipe has; 0 leaves the weights as they are. `until`: stop after that epoch
         of the schedule. `lr_scale`: times the recipe's learning rate. `constraint`: what must hold after every step,
-        beside what earlier steps left behind. `examples`: images of the method's own, in the place of the transfer set.
-        Raises `NotFinite` if the loss diverges.
+        beside what earlier steps left behind. `examples`: images of the method's own, in the place of the transfer
+        set. Raises `NotFinite` if the loss diverges.
         """
 
 

@@ -18,6 +18,8 @@ MNIST = Publication(
     },
 )
 
+SHAPE = (1, 28, 28)
+
 
 def load(root: Path | None, cache: Path) -> Splits:
     """Return the splits; see `published.load` for what is raised."""

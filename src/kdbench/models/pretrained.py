@@ -19,8 +19,8 @@ SHOWN = 3  # how many names that do not fit are listed
 def load_weights(network: Network, path: Path) -> None:
     """Put the tensors of `path` into `network`: safetensors, or a state_dict that torch reads with `weights_only`.
 
-    Their names are those of the model, or of the whole network with its normalisation. Raises `BadSetting`, in one line
-    that lists the first few, if names or shapes do not fit.
+    Their names are those of the model, or of the whole network with its normalisation. Raises `BadSetting`, in one
+    line that lists the first few, if names or shapes do not fit.
     """
     tensors = read(path)
     whole = network.state_dict()
@@ -63,7 +63,7 @@ def read(path: Path) -> Mapping[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what it did not write
         raise BadSetting(
-            f"weights={path} is neither a safetensors file nor a state_dict: torch.save(model.state_dict(), FILE) writes one"
+            f"weights={path} is neither safetensors nor a state_dict: torch.save(model.state_dict(), FILE) writes one"
         ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]

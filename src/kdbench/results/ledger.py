@@ -1,45 +1,47 @@
-"""What was asked for, and what became of it: one small file a command and one a job. Imports no torch."""
+"""Which commands were given, and how each of their runs ended last: one small JSON file each. Imports no torch.
+
+A command is written down once one of its runs has got past its settings. A run is known by its settings as typed:
+what it came to is in its own folder, whose place is remembered here, with the error of the last try.
+"""
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from kdbench.errors import BadSetting, CannotRead, DamagedFile
-from kdbench.results.row import FILE
-from kdbench.settings.choices import GROUPS, config_dir, defaults, options
+from kdbench.errors import BadSetting, DamagedFile, KdbenchError
+from kdbench.settings import schema
+from kdbench.settings.choices import GROUPS, chosen_by_default, config_dir, options
 from kdbench.settings.config import digest
 from kdbench.storage import durable, locks
-from kdbench.storage.checksums import seal_record, unseal_record
 
-# Settings that decide neither what a job makes nor where it is found.
-ASIDE = ("outputs", "again", "trust", "checkpoint_seconds", "seeds_together", "data.root", "data.cache")
-
-Job = Sequence[str]
+TypedRun = Sequence[str]
 """The settings of one run, as typed: `model=cnn_deep compress=prune seed=1`."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, without `kdbench` in front, and the jobs that it consists of."""
+    """A command line, without `kdbench` in front, and the runs that it consists of."""
 
     name: str  # of its record
     arguments: list[str]
-    jobs: list[list[str]]
+    runs: list[list[str]]
     when: float  # it was typed last, in seconds since 1970
     where: str  # the folder in which it was
     outputs: str  # the folder that it wrote to
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a job ended: in the folder of a run (its path below `outputs`) or with a reason; or it was cut off."""
+class LastTry:
+    """The folder of a run, below `outputs`, if it got that far, and why its last try failed, if it did."""
 
-    run: str | None
-    error: str | None
+    folder: str | None = None
+    error: str | None = None
     final: bool = False  # whether another try would fail alike
 
 
@@ -50,109 +52,124 @@ class Ledger:
         self.outputs = outputs
         self.folder = outputs / "ledger"
 
-    def command(self, arguments: Sequence[str], jobs: Sequence[Job]) -> bool:
-        """Remember that a command was given, and return whether it never was before."""
-        new = not (self.folder / "commands" / f"{command_name(arguments, jobs)}.json").exists()
-        record: dict[str, object] = {"arguments": list(arguments), "jobs": [list(job) for job in jobs]}
-        record |= {"when": time.time(), "where": str(Path.cwd()), "outputs": str(self.outputs.absolute())}
-        self._write("commands", command_name(arguments, jobs), record)
-        return new
+    def has(self, arguments: Sequence[str], runs: Sequence[TypedRun]) -> bool:
+        """Whether a command is written down."""
+        return self._command(command_name(arguments, runs)).exists()
+
+    def write_command(self, arguments: Sequence[str], runs: Sequence[TypedRun]) -> None:
+        """Write down a command."""
+        record = {"arguments": list(arguments), "runs": [list(run) for run in runs], "when": time.time()}
+        places = {"where": str(Path.cwd()), "outputs": str(self.outputs.absolute())}
+        self._write(self._command(command_name(arguments, runs)), record | places)
 
     def commands(self) -> tuple[list[Command], list[str]]:
-        """Return the commands in the order in which they were given, and a line for each damaged record."""
-        found, damaged = [], []
+        """Return the commands in the order in which they were given, and a line for each unreadable record."""
+        found, unreadable = [], []
         for path in (self.folder / "commands").glob("*.json"):
             try:
-                record = unseal_record(path.stem, durable.read(path))
-                jobs = [list(map(text, job)) for job in record["jobs"]]
-                arguments = list(map(text, record["arguments"]))
+                record = read(path)
+                runs = [[text(setting) for setting in run] for run in record["runs"]]
+                arguments = [text(argument) for argument in record["arguments"]]
                 places = text(record["where"]), text(record["outputs"])
-                found.append(Command(path.stem, arguments, jobs, float(record["when"]), *places))
-            except (OSError, KeyError, TypeError, ValueError, OverflowError, DamagedFile, CannotRead) as error:
+                found.append(Command(path.stem, arguments, runs, float(record["when"]), *places))
+            except (KeyError, TypeError, ValueError, OverflowError, KdbenchError) as error:
                 forget = shlex.join(["kdbench", "status", str(self.outputs), "--forget", path.stem])
-                damaged.append(f"{path}: not the record of a command ({error}); to remove it: {forget}")
-        return sorted(found, key=lambda command: command.when), sorted(damaged)
+                unreadable.append(f"{path}: not the record of a command ({error}); to remove it: {forget}")
+        return sorted(found, key=lambda command: command.when), sorted(unreadable)
 
     def forget(self, name: str) -> None:
-        """Forget the command whose record has this name, damaged or not. Raises `BadSetting` if there is none."""
-        records = {path.stem: path for path in (self.folder / "commands").glob("*.json")}
-        if name not in records:
+        """Remove the record of this name, readable or not. Raises `BadSetting` if there is none."""
+        if name not in {path.stem for path in (self.folder / "commands").glob("*.json")}:
             raise BadSetting(f"no command is called {name}: kdbench status {self.outputs} names those that failed")
-        with durable.told(records[name]):
-            records[name].unlink(missing_ok=True)
+        with durable.told(self._command(name)):
+            self._command(name).unlink(missing_ok=True)
 
-    def withdraw(self, arguments: Sequence[str], jobs: Sequence[Job]) -> None:
-        """Forget a command that came to nothing, and how its jobs ended."""
-        (self.folder / "commands" / f"{command_name(arguments, jobs)}.json").unlink(missing_ok=True)
-        for job in jobs:
-            self._path(job).unlink(missing_ok=True)
+    def started(self, run: TypedRun, folder: Path) -> None:
+        """Remember the folder of a run, and that nothing is known against it."""
+        place = LastTry(str(folder.relative_to(self.outputs)))
+        if self._last_try_or_none(run) != place:
+            self._write(self._run(run), asdict(place))
 
-    def begun(self, job: Job) -> bool:
-        """Remember that a job was begun, until it ends; of one that ended well before, nothing changes.
+    def failed(self, run: TypedRun, reason: str, final: bool) -> None:
+        """Remember why the last try of a run failed; `final`: another would fail alike."""
+        before = self._last_try_or_none(run)
+        self._write(self._run(run), asdict(LastTry(before.folder if before else None, reason, final)))
 
-        Return whether it never was before.
-        """
-        outcome = self.outcome(job)
-        if outcome is None or outcome.run is None:
-            self._write("jobs", self.key(job), {"run": None, "error": None, "final": False})
-        return outcome is None
-
-    def done(self, job: Job, folder: Path) -> None:
-        """Remember the folder of a job's run."""
-        self._write(
-            "jobs", self.key(job), {"run": str(folder.relative_to(self.outputs)), "error": None, "final": True}
-        )
-
-    def failed(self, job: Job, reason: str, final: bool) -> None:
-        """Remember why a job failed; `final`: another try would fail alike. A row that stands is not forgotten."""
-        before = self.outcome(job)
-        stands = before is not None and before.run is not None and (self.outputs / before.run / FILE).exists()
-        run = before.run if before is not None and stands else None
-        self._write("jobs", self.key(job), {"run": run, "error": reason, "final": final})
-
-    def outcome(self, job: Job) -> Outcome | None:
-        """Return how a job ended last, or None if nothing readable is known of it."""
-        path = self._path(job)
+    def last_try(self, run: TypedRun) -> LastTry | None:
+        """Return what is known of a run, or None if it was never begun. Raises `DamagedFile`."""
+        path = self._run(run)
+        if not path.exists():
+            return None
         try:
-            record = unseal_record(path.stem, durable.read(path))
-            run, error = (None if record[name] is None else text(record[name]) for name in ("run", "error"))
-            inside = (self.outputs / (run or "")).resolve().is_relative_to(self.outputs.resolve())
-        except (OSError, KeyError, TypeError, ValueError, DamagedFile, CannotRead):
-            return None  # it is done, if it is, at once when it is asked for again
-        return Outcome(run, error, record.get("final") is True) if inside else None
+            record = read(path)
+            folder, error = (None if record[name] is None else text(record[name]) for name in ("folder", "error"))
+            if folder is not None and not (self.outputs / folder).resolve().is_relative_to(self.outputs.resolve()):
+                raise ValueError(f"{folder} lies outside")
+        except (OSError, KeyError, TypeError, ValueError, KdbenchError) as why:
+            raise DamagedFile(f"{path} is not the record of a run ({why}): the same command writes it anew") from why
+        return LastTry(folder, error, record.get("final") is True)
 
-    def lock(self, job: Job) -> Path:
-        """Return the lock that who does the job holds."""
-        return self.outputs / "locks" / "jobs" / self.key(job)
+    def lock(self, run: TypedRun) -> Path:
+        """Return the lock that is held by the process which does the run."""
+        return self.outputs / "locks" / "jobs" / key(run)
 
-    @staticmethod
-    def key(job: Job) -> str:
-        """Return 16 hex digits that are equal for settings that come to the same."""
-        last = {text.lstrip("+~").partition("=")[0]: text for text in job}
-        kept = {text for name, text in last.items() if name not in ASIDE and not name.startswith("hydra")}
-        if not any(name.startswith("experiment") for name in last) and ships_all(last):
-            kept -= defaults()  # which an experiment or a YAML of one's own could change
-        return digest(sorted(kept))[:16]
+    def _last_try_or_none(self, run: TypedRun) -> LastTry | None:
+        try:
+            return self.last_try(run)
+        except DamagedFile:
+            return None
 
-    def _path(self, job: Job) -> Path:
-        return self.folder / "jobs" / f"{self.key(job)}.json"
+    def _command(self, name: str) -> Path:
+        return self.folder / "commands" / f"{name}.json"
 
-    def _write(self, kind: str, name: str, record: dict[str, object]) -> None:
-        path = durable.folder(self.folder / kind) / f"{name}.json"
+    def _run(self, run: TypedRun) -> Path:
+        return self.folder / "runs" / f"{key(run)}.json"
+
+    def _write(self, path: Path, record: Mapping[str, Any]) -> None:
+        durable.folder(path.parent)
         with locks.held(self.outputs / "locks" / "ledger", "the ledger", quiet=True):
             durable.sweep(path.parent, path.name)
-            durable.write(path, seal_record(name, record))
+            durable.write(path, json.dumps(record, indent=1).encode())
 
 
-def ships_all(settings: Mapping[str, str]) -> bool:
-    """Whether the choices among `settings`, as typed, by their names, are all kdbench's own."""
-    chosen = {group: settings[group].partition("=")[2] for group in GROUPS if group in settings}
-    return all(name in options(group, [config_dir()]) for group, name in chosen.items())
+def key(run: TypedRun) -> str:
+    """Return 16 hex digits that are equal for settings that come to the same."""
+    last = {setting.lstrip("+~").partition("=")[0]: setting.lstrip("+~") for setting in run}
+    aside = {setting.name for setting in schema.SETTINGS if setting.decides == "nothing"}
+    kept = {setting for name, setting in last.items() if name not in aside and not name.startswith("hydra")}
+    if all(keeps_defaults(name, setting.partition("=")[2]) for name, setting in last.items()):
+        kept -= defaults()
+    return digest(sorted(kept))[:16]
 
 
-def command_name(arguments: Sequence[str], jobs: Sequence[Job]) -> str:
+def keeps_defaults(name: str, value: str) -> bool:
+    """Whether a setting is none that may change the others: an experiment, or a choice of the user's own."""
+    if name.startswith("experiment"):
+        return False
+    return name not in GROUPS or value in options(name, [config_dir()])
+
+
+def defaults() -> set[str]:
+    """Return the settings that hold where nothing is typed, as one would type them; a model chooses its `train`."""
+    chosen = {f"{group}={name}" for group, name in chosen_by_default().items() if group != "train"}
+    # What a data set has besides its files is for its YAML to say.
+    return chosen | {f"{one.name}={one.shown}" for one in schema.SETTINGS if not one.name.startswith("data.")}
+
+
+def command_name(arguments: Sequence[str], runs: Sequence[TypedRun]) -> str:
     """Return what the record of a command is called."""
-    return digest([list(arguments), [list(job) for job in jobs]])[:8]
+    return digest([list(arguments), [list(run) for run in runs]])[:8]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a record. Raises `DamagedFile`, `CannotRead`, or `ValueError` if it is none."""
+    try:
+        record = json.loads(durable.read(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(record, dict):
+        raise ValueError("it is not a mapping")
+    return record
 
 
 def text(value: object) -> str:

@@ -10,6 +10,40 @@ from typing import Any
 from kdbench.errors import BadSetting, nearest
 
 
+def within(field: str, value: Any, kind: type, allowed: str | Sequence[str]) -> None:
+    """Require a value of `kind` that is `allowed`: in an interval, one of a few words, or anything if it is empty."""
+    if kind is int:
+        low, high = bounds(allowed)
+        whole(field, value, int(low), None if math.isinf(high) else int(high))
+    elif kind is float:
+        real(field, value, str(allowed))
+    elif allowed:
+        one_of(field, value, allowed)
+    elif not isinstance(value, kind):
+        raise BadSetting(f"{field}={value} is not {in_words(kind, allowed)}")
+
+
+def in_words(kind: type, allowed: str | Sequence[str]) -> str:
+    """Say what `within` requires: `a whole number of at least 1`."""
+    if kind is int:
+        low, high = bounds(allowed)
+        return f"a whole number {f'of at least {low:.0f}' if math.isinf(high) else f'from {low:.0f} to {high:.0f}'}"
+    if kind is float:
+        low, high = bounds(allowed)
+        if math.isinf(high):
+            return f"a number of at least {low:g}" if allowed[0] == "[" else f"a number above {low:g}"
+        return f"a number in {allowed}"
+    if allowed:
+        return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+    return "true or false" if kind is bool else "text"
+
+
+def bounds(interval: str | Sequence[str]) -> tuple[float, float]:
+    """Return the ends of an interval that is written as in mathematics: "[0, 1)", "(0, inf)"."""
+    low, high = "".join(interval)[1:-1].split(",")
+    return float(low), float(high)
+
+
 def whole(field: str, value: Any, low: int, high: int | None = None) -> None:
     """Require an integer in [low, high]; True and False are not integers here."""
     allowed = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
@@ -23,7 +57,7 @@ def real(field: str, value: Any, interval: str) -> None:
     """Require a finite number inside `interval`, written as in mathematics: "[0, 1)", "(0, inf)"."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadSetting(f"{field}={value} is not a number in {interval}")
-    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    low, high = bounds(interval)
     above = value >= low if interval[0] == "[" else value > low
     below = value <= high if interval[-1] == "]" else value < high
     if not (above and below):

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.errors import BadSetting
+
 GROUPS = ("model", "compress", "data", "train", "experiment")
+WITH_KNOBS = ("model", "compress", "data")  # whose settings are what their YAML files hold
 
 
 def config_dir() -> Path:
@@ -23,41 +26,37 @@ def options(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 @functools.cache
-def defaults() -> frozenset[str]:
-    """Return the settings that hold where nothing is typed, as one would type them; a model chooses its `train`."""
+def chosen_by_default() -> dict[str, str]:
+    """Return what is chosen in each group where nothing is typed; of `train`, the model has its own choice."""
+    chosen: dict[str, str] = {}
+    for entry in read(config_dir() / "config.yaml")["defaults"]:
+        if isinstance(entry, dict):
+            chosen |= {group: name for group, name in entry.items() if group in GROUPS}
+    return chosen
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a YAML file holds, as it stands there. Raises `BadSetting` if that is no mapping."""
     import yaml
 
-    node = yaml.safe_load((config_dir() / "config.yaml").read_text())
-    chosen = [pair for entry in node.pop("defaults") if isinstance(entry, dict) for pair in entry.items()]
-    chosen += [(name, value) for name, value in node.items() if not isinstance(value, dict)]
-    return frozenset(f"{name}={said(value)}" for name, value in chosen if name != "train" and " " not in name)
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("not a file")
+        node = yaml.safe_load(path.read_bytes())
+        if not isinstance(node, dict):
+            raise ValueError("no settings with names")
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadSetting(f"{path} is not the YAML file of a choice ({reason})") from error
+    return {str(key): value for key, value in node.items()}
 
 
-def said(value: object) -> str:
-    """Return `value` as YAML has it."""
-    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+def knobs(path: Path) -> dict[str, Any]:
+    """Return the settings that a choice has by its YAML file, such as `sparsity` of compress/prune.yaml."""
+    return {name: value for name, value in read(path).items() if name not in ("_target_", "defaults", "steps")}
 
 
 def about(path: Path) -> str:
     """Return the one line a YAML file says of itself: its first comment."""
     first = path.read_text().partition("\n")[0]
     return first.lstrip("# ").strip() if first.startswith("#") else ""
-
-
-def settings(folders: Sequence[Path]) -> dict[str, list[str]]:
-    """Return every setting that can be typed, such as `compress.sparsity`, and the choices that have it."""
-    from omegaconf import DictConfig, OmegaConf
-
-    known: dict[str, list[str]] = {group: [] for group in GROUPS}
-    for key in OmegaConf.load(config_dir() / "config.yaml"):
-        if key not in ("defaults", "hydra"):
-            known[str(key)] = []
-    for group in GROUPS:
-        for name, path in options(group, folders).items():
-            node: Any = OmegaConf.load(path)
-            if group == "experiment" or not isinstance(node, DictConfig):
-                continue
-            for key in node:
-                if key not in ("_target_", "defaults", "steps"):
-                    known.setdefault(f"{group}.{key}", []).append(name)
-    return known

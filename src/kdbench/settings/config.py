@@ -8,12 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kdbench.settings import checks
+from kdbench.settings import checks, schema
 from kdbench.settings.network import DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
-TOGETHER = ("auto", "always", "never")
 
 # What only says where things lie, how a run is made or that it is made again; `code` has columns of its own.
 NOT_DECIDING = ("outputs", "fallback", "checkpoint_seconds", "again", "retrain", "code", "files", "seeds_together")
@@ -44,10 +40,8 @@ class Config:
 
     def __post_init__(self) -> None:
         self.network.check()
-        checks.one_of("device", self.device, DEVICES)
-        checks.one_of("precision", self.precision, PRECISIONS)
-        checks.one_of("seeds_together", self.seeds_together, TOGETHER)
-        checks.real("checkpoint_seconds", self.checkpoint_seconds, "[0, inf)")
+        for name in ("device", "precision", "threads", "seeds_together", "checkpoint_seconds"):
+            schema.check(name, getattr(self, name))
         checks.name("data", self.data.name)
         checks.plain("compress", self.settings)
 

@@ -57,8 +57,10 @@ def files_in(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:
-    """Return 16 hex digits over the code of `modules` and all that they import: what begins with `prefixes` of kdbench,
-    every module of the user's own, and the versions of other packages that these import.
+    """Return 16 hex digits over the code of `modules` and of all that they import.
+
+    That is, of kdbench what begins with `prefixes`, every module of the user's own, and of other packages that these
+    import the versions.
     """
     found: dict[str, str] = {}
     waiting = [(module, True) for module in modules]
@@ -129,7 +131,7 @@ def parsed(path: Path, module: str, is_package: bool) -> tuple[str, tuple[str, .
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Yield the modules that the code in `tree` may import, from inside `package`; what is only for types is left out."""
+    """Yield the modules that the code in `tree`, inside `package`, may import; not what is for types only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import BadSetting
-from kdbench.settings import checks
+from kdbench.settings import checks, schema
 
 Node = dict[str, Any]
 """A `_target_`, the dotted name of a class or function, and the arguments it is called with."""
@@ -15,21 +15,18 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; every field is a setting `train.*`."""
+    """How a network is trained: the settings `train.*`, which `schema.SETTINGS` defines."""
 
-    epochs: int  # 0: the network stays as it is
+    epochs: int
     batch_size: int
-    lr: float  # peak of the one-cycle schedule
-    weight_decay: float  # decoupled (AdamW)
-    shift: int  # pixels, the largest random move in x and y
+    lr: float
+    weight_decay: float
+    shift: int
 
-    def check(self, prefix: str = "train") -> None:
+    def check(self) -> None:
         """Raise `BadSetting` for the first field outside its range."""
-        checks.whole(f"{prefix}.epochs", self.epochs, 0)
-        checks.whole(f"{prefix}.batch_size", self.batch_size, 2)
-        checks.real(f"{prefix}.lr", self.lr, "(0, inf)")
-        checks.real(f"{prefix}.weight_decay", self.weight_decay, "[0, inf)")
-        checks.whole(f"{prefix}.shift", self.shift, 0, 32)
+        for name, value in asdict(self).items():
+            schema.check(f"train.{name}", value)
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class NetworkSpec:
     def check(self) -> None:
         """Raise `BadSetting` for what is out of range, here or in a teacher."""
         self.recipe.check()
-        checks.whole("seed", self.seed, 0, 2**31 - 1)
+        schema.check("seed", self.seed)
         if self.recipe.epochs == 0 and self.weights is None:
             raise BadSetting(
                 "train.epochs=0 leaves the network untrained: type weights=FILE beside it, or train.epochs=1"

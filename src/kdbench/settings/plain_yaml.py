@@ -1,4 +1,4 @@
-"""YAML that may come from anyone, read as nothing but data."""
+"""YAML that is data and nothing else: what may come from anyone, such as the config.yaml of a run folder."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import Any
 import yaml
 
 
-class PlainLoader(yaml.SafeLoader):
-    """Refuses aliases: a few lines of them can stand for billions of nodes."""
+class _Plain(yaml.SafeLoader):
+    """Refuses aliases, a few lines of which can stand for billions of nodes, and tags, which name types."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node. Raises `YAMLError` for an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it holds aliases")
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, f"the alias *{event.anchor}", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(None, None, f"the tag {event.tag}", event.start_mark)
         return super().compose_node(parent, index)
 
 
 def load_plain(text: str) -> Any:
-    """Return what the YAML text holds. Raises `YAMLError` on anything but plain data without aliases."""
-    return yaml.load(text, Loader=PlainLoader)
+    """Return what `text` holds: mappings, lists, texts, numbers, booleans and null.
+
+    Raises `yaml.YAMLError` for anything else, and `RecursionError` for what is nested too deep.
+    """
+    return yaml.load(text, Loader=_Plain)

@@ -1,51 +1,182 @@
-"""What the composed YAML must look like; Hydra refuses other keys and types."""
+"""Every setting of a run, once: name, type, default, range, help, and what it decides.
+
+Made from this table: what Hydra checks types against (`Schema`), the defaults, the checks of ranges, what
+`kdbench run --help` lists, and the README's table. The choices (model=, compress=, data=, train=) and their knobs
+are the YAML files in conf/. Imports neither torch nor Hydra.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import textwrap
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any, Literal, Optional
 
-from omegaconf import MISSING
+from kdbench.settings import checks
 
-
-@dataclass
-class TrainSchema:
-    """Types of `train.*`."""
-
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    lr: float = MISSING
-    weight_decay: float = MISSING
-    shift: int = MISSING
+BY_MODEL = "???"  # the default of what conf/train/ gives; OmegaConf's mark of a value that is still to come
+HELP_COLUMN, HELP_WIDTH = 29, 80
 
 
-@dataclass
-class TeacherTrainSchema:
-    """Types of `teacher_train.*`."""
+@dataclass(frozen=True)
+class Setting:
+    """One setting; a default of None means that it may be null.
 
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    shift: int | None = None
+    `allowed` is an interval as in mathematics, the words to choose from, or, if empty, anything of its `kind`.
+    `decides` says what comes out otherwise under another value: the weights, only the row, or nothing.
+    """
+
+    name: str
+    kind: type[bool] | type[int] | type[float] | type[str]
+    default: Any
+    allowed: str | tuple[str, ...]
+    help: str
+    decides: Literal["weights", "row", "nothing"]
+
+    @property
+    def takes(self) -> str:
+        """What it takes, in words: `a whole number of at least 1`."""
+        return checks.in_words(self.kind, self.allowed) + (", or null" if self.default is None else "")
+
+    @property
+    def shown(self) -> str:
+        """The default, as one would type it."""
+        return "by model" if self.default == BY_MODEL else as_yaml(self.default)
 
 
-@dataclass
-class Schema:
-    """What the composed YAML must look like."""
+RECIPE = (
+    ("epochs", int, "[0, inf)", "how often every training image is seen; 0: nothing is trained"),
+    ("batch_size", int, "[2, inf)", "images a step"),
+    ("lr", float, "(0, inf)", "learning rate, the peak of a one-cycle schedule"),
+    ("weight_decay", float, "[0, inf)", "decoupled weight decay (AdamW)"),
+    ("shift", int, "[0, 32]", "pixels by which an image is moved at most, anew in every epoch"),
+)
+FALLBACK = "data set used, with a warning, if this one cannot be had (of mnist and fashion_mnist: mnist_5k)"
 
-    data: Any = MISSING
-    model: Any = MISSING
-    compress: Any = MISSING
-    train: TrainSchema = field(default_factory=TrainSchema)
-    teacher_train: TeacherTrainSchema = field(default_factory=TeacherTrainSchema)
-    weights: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    seeds_together: str = "auto"
-    checkpoint_seconds: float = 30.0
-    again: bool = False
-    retrain: bool = False
-    outputs: str = "outputs"
+SETTINGS = (
+    Setting("seed", int, 0, "[0, 2147483647]", "initial weights, order of images, augmentation", "weights"),
+    Setting("data.root", str, None, "", "folder with the data files, looked at first", "nothing"),
+    Setting("data.cache", str, "${outputs}/data", "", "folder where downloads are kept", "nothing"),
+    Setting("data.fallback", str, None, "", FALLBACK, "row"),
+    *(Setting(f"train.{name}", kind, BY_MODEL, span, text, "weights") for name, kind, span, text in RECIPE),
+    *(
+        Setting(
+            f"teacher_train.{name}", kind, None, span, f"{name} of every teacher; null: its model's own", "weights"
+        )
+        for name, kind, span, _ in RECIPE
+    ),
+    Setting(
+        "weights",
+        str,
+        None,
+        "",
+        "a file (safetensors, or a state_dict) that the model starts from; with train.epochs=0 it stays as it is",
+        "weights",
+    ),
+    Setting(
+        "device",
+        str,
+        "auto",
+        ("auto", "cpu", "cuda", "mps"),
+        "where networks are trained; only cpu has been measured",
+        "weights",
+    ),
+    Setting(
+        "precision", str, "auto", ("auto", "fp32", "bf16"), "auto: bf16 where the device is fast at it", "weights"
+    ),
+    Setting("threads", int, None, "[1, inf)", "CPU threads; null: all that this process may use", "weights"),
+    Setting(
+        "seeds_together",
+        str,
+        "auto",
+        ("auto", "always", "never"),
+        "train the seeds of a variant of a sweep as one stacked network; auto: on a GPU",
+        "weights",
+    ),
+    Setting(
+        "checkpoint_seconds",
+        float,
+        30.0,
+        "[0, inf)",
+        "at least so long between two checkpoints of a training, and never over 1% of its time",
+        "nothing",
+    ),
+    Setting("again", bool, False, "", "do runs that are done once more; trainings come from the store", "nothing"),
+    Setting("retrain", bool, False, "", "train anew what this run needs, whatever the store holds", "nothing"),
+    Setting("outputs", str, "outputs", "", "folder that everything is written to", "nothing"),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def check(name: str, value: Any) -> None:
+    """Raise `BadSetting` if `value` is not what the setting `name` takes."""
+    setting = BY_NAME[name]
+    if value is not None or setting.default is not None:
+        checks.within(name, value, setting.kind, setting.allowed)
+
+
+def as_yaml(value: object) -> str:
+    """Return a default as YAML has it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def of(group: str) -> list[Setting]:
+    """Return the settings of a group such as `train`; of the group "", those without one."""
+    return [setting for setting in SETTINGS if setting.name.rpartition(".")[0] == group]
+
+
+def help_text() -> str:
+    """Return the settings for a terminal of 80 columns."""
+    lines = []
+    for setting in SETTINGS:
+        name = setting.name if setting.default == BY_MODEL else f"{setting.name}={setting.shown}"
+        text = f"{setting.help} ({setting.takes})" if isinstance(setting.allowed, tuple) else setting.help
+        first, *more = textwrap.wrap(text, HELP_WIDTH - HELP_COLUMN)
+        fits = len(name) < HELP_COLUMN - 3
+        lines += [f"  {name:{HELP_COLUMN - 2}}{first}"] if fits else [f"  {name}", " " * HELP_COLUMN + first]
+        lines += [" " * HELP_COLUMN + line for line in more]
+    return "\n".join(lines) + "\n"
+
+
+def markdown() -> str:
+    """Return the settings as a Markdown table."""
+    head = "| setting | default | takes | meaning |\n| --- | --- | --- | --- |\n"
+    return head + "".join(
+        f"| `{setting.name}` | {f'`{setting.shown}`' if setting.default != BY_MODEL else setting.shown} "
+        f"| {setting.takes} | {setting.help} |\n"
+        for setting in SETTINGS
+    )
+
+
+def _dataclass(name: str, group: str, *more: tuple[str, Any, Any]) -> type:
+    """Return a structured config of a group of settings, which Hydra checks keys and types against."""
+    own = [
+        (
+            setting.name.rpartition(".")[2],
+            Optional[setting.kind] if setting.default is None else setting.kind,  # noqa: UP045 - kind is a value
+            field(default=setting.default),
+        )
+        for setting in of(group)
+    ]
+    made = make_dataclass(name, [*own, *more])
+    made.__module__ = __name__  # a launcher may send it to other processes, which import it from here
+    return made
+
+
+Recipe = _dataclass("Recipe", "train")
+TeacherRecipe = _dataclass("TeacherRecipe", "teacher_train")
+# Its groups beside the settings above: what a data set, a model or a compression has besides is its YAML's affair.
+Schema = _dataclass(
+    "Schema",
+    "",
+    (
+        "data",
+        dict[str, Any],
+        field(default_factory=lambda: {s.name.partition(".")[2]: s.default for s in of("data")}),
+    ),
+    ("model", Any, field(default=BY_MODEL)),
+    ("compress", Any, field(default=BY_MODEL)),
+    ("train", Recipe, field(default_factory=Recipe)),
+    ("teacher_train", TeacherRecipe, field(default_factory=TeacherRecipe)),
+)

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from kdbench.errors import BadSetting, KdbenchError
-from kdbench.settings import trust
+from kdbench.settings import own_folder
 
 
 def locate(path: str) -> Callable[..., Any]:
     """Return the class or function that `package.module.name` names.
 
-    Raises `BadSetting` if there is none, and, before anything is imported, if its package is not trusted.
+    Raises `BadSetting` if there is none, and, before anything is imported, if its code may not be run.
     """
-    trust.require(path)
+    own_folder.require_allowed(path)
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -25,7 +25,7 @@ def locate(path: str) -> Callable[..., Any]:
             f"_target_: {path} cannot be imported ({error}); a file of your own belongs beside its "
             "configuration, in the folder given as --config-dir"
         ) from error
-    trust.require_own(path, found)
+    own_folder.require_own(path, found)
     return found
 
 

@@ -35,7 +35,7 @@ class Saved:
 
 @dataclass
 class Cost:
-    """What a training took so far: `seconds` of its own, and those that logits of teachers found in the store took once.
+    """What a training took so far: `seconds` of its own, and what logits of teachers found in the store took once.
 
     The latter by the key of their entry, so that none is counted twice.
     """

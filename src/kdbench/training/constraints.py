@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Constraint(ABC):
     """Called after every step, it changes weights in place so that something holds of them again.
 
-    It is a value of its own, not bound to a network: it finds weights by their names, so that it can go with a network
-    into later trainings. What changes in it while it is applied is its `state`, which goes into checkpoints.
+    It is a value of its own, not bound to a network: it finds weights by their names, so that it can go with a
+    network into later trainings. What changes in it while it is applied is its `state`, which goes into checkpoints.
     """
 
     @abstractmethod

@@ -27,7 +27,7 @@ EVALUATION_BATCH = 500
 def fit(
     learner: Learner, train: Split, val: Split, recipe: Recipe, runtime: Runtime, until: int | None = None
 ) -> list[Epoch]:
-    """Train one network alone and return its history (see `fit_all`). Raises `NotFinite` if its loss is not finite."""
+    """Train one network and return its history (see `fit_all`). Raises `NotFinite` if its loss is not finite."""
     (history,) = fit_all([learner], train, val, recipe, runtime, until)
     if isinstance(history, Exception):
         raise history
@@ -39,12 +39,11 @@ def fit_all(
 ) -> list[list[Epoch] | Exception]:
     """Train the networks in place, all at once, and return the history of each, or how it failed.
 
-    AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose
-    last epoch is its best; nothing is chosen between epochs, so `val` is only watched. `until` ends it after that
-    epoch of the cycle. The models are left in eval mode on the training device; zero epochs leave their weights as they
-    are. Several must be `stackable` and stand at one `step`, and come out as each would alone, up to rounding.
-    Training ends after the first epoch in which all have diverged.
-    Raises `OutOfMemory` if a step does not fit.
+    AdamW (Loshchilov and Hutter 2019) under one cycle of the learning rate (Smith and Topin 2018), whose last epoch
+    is its best; nothing is chosen between epochs, so `val` is only watched. `until` ends it after that epoch of the
+    cycle. The models are left in eval mode on the training device; zero epochs leave their weights as they are.
+    Several must be `stackable` and stand at one `step`, and come out as each would alone, up to rounding. Training
+    ends after the first epoch in which all have diverged. Raises `OutOfMemory` if a step does not fit.
     """
     runtime.prepare()
     torch.manual_seed(learners[0].seed)  # dropout and the like; the order of images has its own generator

@@ -23,8 +23,8 @@ SCHEDULE = ("last_epoch", "_step_count", "_last_lr")
 class Epoch:
     """One line of a training history; losses are means over images, accuracy a fraction.
 
-    `seconds` include validation; networks trained together share them equally. `classes` is how many classes the network
-    gave to the validation images: one is a network that has broken down, or whose head is not trained yet.
+    `seconds` include validation; networks trained together share them equally. `classes` is how many classes the
+    network gave to the validation images: one is a network that has broken down, or whose head is not trained yet.
     """
 
     epoch: int

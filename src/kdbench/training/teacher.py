@@ -18,8 +18,8 @@ class Teacher:
     """Calling it with a batch gives the network's output for the images in it.
 
     Where the images are a known view of the training set (see `Batch.known_view`) and no features are asked for, the
-    logits come from `cached`, which gives them for a whole view by the index of the image: (n, classes), float.
-    For images that anybody changed, and without `cached`, the network is run. It is put into eval mode on the training
+    logits come from `cached`, which gives them for a whole view by the index of the image: (n, classes), float. For
+    images that anybody changed, and without `cached`, the network is run. It is put into eval mode on the training
     device; its weights and statistics stay as they are.
     """
 
@@ -52,7 +52,7 @@ class Teacher:
 
     @torch.no_grad()
     def logits_of(self, views: Batches, number: int) -> tuple[Tensor, float]:
-        """Run the network over the whole training set as the view shows it; return logits (n, classes) and seconds."""
+        """Return logits (n, classes) for the whole training set as the view shows it, and the seconds they took."""
         began = time.perf_counter()
         with self.runtime.autocast:
             parts = [self.network(batch.images) for batch in views.in_order(number)]

@@ -1,4 +1,4 @@
-"""Jobs that train side by side, each in a lane of its own: whenever all want to train, those trainings run at once."""
+"""Jobs side by side, each in a lane of its own: whenever all want to train, those trainings run at once."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Attention(NetworkStep):
     """Train the network from scratch on the labels, and on the attention maps of its teacher's layers.
 
-    `student_layers` and `teacher_layers` name as many layers, compared in their order; where their maps differ in size
-    the larger is averaged down. None: in both networks the last layer at each size that both have, or, if they have
-    none in common, the last that gives maps at all.
+    `student_layers` and `teacher_layers` name as many layers, compared in their order; where their maps differ in
+    size the larger is averaged down. None: in both networks the last layer at each size that both have, or, if they
+    have none in common, the last that gives maps at all.
     """
 
     beta: float  # weight of the attention maps, > 0
@@ -81,8 +81,8 @@ def common_layers(student: Shapes, teacher: Shapes) -> list[tuple[str, str]]:
 class AttentionMaps(Criterion):
     """`CE(labels) + beta / 2 * sum over pairs of || Q_S / ||Q_S|| - Q_T / ||Q_T|| ||`, the mean over the batch.
 
-    Equation 2 of the paper (Paying More Attention to Attention) with p = 2; Q is `attention_map`. `pairs` are names of
-    layers of the student and of the teacher.
+    Equation 2 of the paper (Paying More Attention to Attention) with p = 2; Q is `attention_map`. `pairs` are names
+    of layers of the student and of the teacher.
     """
 
     def __init__(self, teacher: Teacher, pairs: Sequence[tuple[str, str]], beta: float) -> None:

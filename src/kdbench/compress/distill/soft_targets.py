@@ -52,9 +52,7 @@ class Distill(NetworkStep):
             raise BadSetting("this compression needs a teacher: add `teacher: auto` to its YAML file")
         weights = self.teacher_weights or [1.0] * len(task.teachers)
         if len(weights) != len(task.teachers):
-            raise BadSetting(
-                f"compress.teacher_weights={list(weights)} are {len(weights)} weights for {len(task.teachers)} teachers"
-            )
+            raise BadSetting(f"compress.teacher_weights={list(weights)} are not {len(task.teachers)}, one a teacher")
         student = copy.deepcopy(model)
         criterion = SoftTargets(task.teachers, weights, self.temperature, self.alpha)
         task.fit(student, criterion, epochs=self.epochs, lr_scale=self.lr_scale)

@@ -19,9 +19,9 @@ from kdbench.settings import checks
 class Factorize(NetworkStep):
     """Put two layers in the place of each linear layer but the last, then fine-tune.
 
-    `W ≈ (U_r sqrt(S_r)) (sqrt(S_r) V_r')`, the best approximation of rank r (Eckart and Young 1936), in networks after
-    Xue et al. 2013 (Restructuring of Deep Neural Network Acoustic Models with Singular Value Decomposition, section 3).
-    The layer that gives the logits stays as it is: a lower rank there would tie classes to each other.
+    `W ≈ (U_r sqrt(S_r)) (sqrt(S_r) V_r')`, the best approximation of rank r (Eckart and Young 1936), in networks
+    after Xue et al. 2013 (Restructuring of Deep Neural Network Acoustic Models with Singular Value Decomposition,
+    section 3). The layer that gives the logits stays as it is: a lower rank there would tie classes to each other.
     """
 
     keep: float  # share of a layer's weights that its two factors may have together, in (0, 1)

@@ -20,8 +20,8 @@ from kdbench.training.constraints import KeepZeros
 class GlobalMagnitude(NetworkStep):
     """Zero the smallest weights of the whole network, then fine-tune what is left.
 
-    Han et al. 2015 (Learning both Weights and Connections, section 3), with one threshold for all layers.
-    Only weights of linear and convolutional layers are pruned, never biases or batch norm. Later steps keep the zeros.
+    Han et al. 2015 (Learning both Weights and Connections, section 3), with one threshold for all layers. Only
+    weights of linear and convolutional layers are pruned, never biases or batch norm. Later steps keep the zeros.
     """
 
     sparsity: float  # share of the prunable weights set to zero, in [0, 1); exact to one weight

@@ -1,0 +1,173 @@
+"""Is what a row says still what its file does? The comparison that `kdbench verify` makes."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, numpy_helper
+
+from kdbench import experiment
+from kdbench.artifact.file import Artifact, load
+from kdbench.artifact.ship import ship
+from kdbench.cli.messages import one_line
+from kdbench.compress.step import Examples
+from kdbench.data.load import load as load_data
+from kdbench.data.splits import Splits
+from kdbench.errors import BadSetting, DamagedFile, KdbenchError
+from kdbench.evaluation.environment import processor, versions
+from kdbench.evaluation.measure import logits_of, measure, of_the_file
+from kdbench.networks import Maker
+from kdbench.results.row import FILE, Row
+from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
+from kdbench.settings.config import Config
+from kdbench.storage import durable
+from kdbench.storage.checksums import SUMS, checksum
+from kdbench.storage.store import Store
+from kdbench.training.runtime import Runtime
+
+# What another measurement may find otherwise, since it is time or place.
+UNSTEADY = {
+    *("latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"),
+    *("date", "python_version", *processor(), *versions()),
+}
+ELSEWHERE = 1e-4  # relative; what other processors and versions may change in a number that is no count
+
+
+def compare(folder: Path, root: Path | None, retrain: bool) -> int:
+    """Compare the run in `folder`, print what differs, and return 1 if something does."""
+    row, config, content = stored(folder, root)
+    data, splits = load_data(config.data)
+    if splits.fingerprint != row.data_fingerprint:
+        raise DamagedFile(
+            f"{data.name} here (fingerprint {splits.fingerprint}) is not what the row was measured on "
+            f"({row.data_fingerprint})"
+        )
+    machine = Runtime(config.device, config.precision, config.threads or 1)
+    machine.prepare()
+    # With the code and the files that it names as they are now.
+    config = experiment.resolved(replace(config, data=data), machine, config.together)
+    try:
+        found, left_out = measured(config, machine, content, splits)
+    except KdbenchError:
+        raise
+    except Exception as error:  # whatever ONNX Runtime makes of a file that may come from anyone
+        raise DamagedFile(f"{ARTIFACT} cannot be measured ({type(error).__name__}: {one_line(error)})") from error
+    problems = differing(row, found)
+    if retrain:
+        again, compared = retrained(row, config, content)
+        problems += again
+    else:
+        compared = len(found)
+        for name, why in left_out.items():
+            print(f"not compared: {name} ({why})")
+    for problem in problems:
+        print(f"differs: {problem}")
+    if not problems:
+        extent = "verified in part" if left_out and not retrain else "verified"
+        print(f"{extent}: {compared} figures are what the row says" + (", and so are the weights" * retrain))
+    return 1 if problems else 0
+
+
+def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
+    """Return row, configuration and artifact of a run folder. Raises `DamagedFile` if they do not belong together."""
+    if not folder.is_dir():
+        raise BadSetting(f"there is no folder {folder}: give that of one run, such as outputs/runs/mnist/NAME")
+    if not (folder / FILE).exists():
+        raise BadSetting(f"{folder} holds no {FILE}: give the folder of one run, such as outputs/runs/mnist/NAME")
+    for name in (*FILES, SUMS):
+        if not (folder / name).exists():
+            raise BadSetting(f"{folder} holds no {name}: give the folder as this version of kdbench leaves it")
+    try:
+        row = read_whole(folder)
+    except DamagedFile as error:
+        raise DamagedFile(f"{error.path or folder} is damaged: {error}", error.path) from error
+    config = load_config(folder)
+    if config.hash != row.config_hash:
+        raise DamagedFile(f"{folder}: its {CONFIG} is not that of its row")
+    # Of the folders above, the one that holds runs/; a folder alone has none, and its store is empty.
+    outputs = folder.parents[2] if len(folder.parents) > 2 else folder
+    data = replace(config.data, root=root.absolute() if root else config.data.root, cache=outputs / "data")
+    return row, replace(config, data=data, outputs=outputs), durable.read(folder / ARTIFACT)
+
+
+def measured(
+    config: Config, machine: Runtime, content: bytes, splits: Splits
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the artifact is measured to be now, and what could not be compared, with the reason."""
+    try:
+        shipped = Artifact(load(content))
+    except DamagedFile as error:
+        raise DamagedFile(f"{ARTIFACT}: {error}") from error
+    store = Store(config.outputs / "store", frozen=True)
+    hashes = {
+        "code_hash": config.code["row"],
+        "config_hash": config.hash,
+        "variant_hash": config.variant,
+        "network_hash": config.network_hash,
+        "teacher_hash": config.teacher_hash,
+    }
+    try:
+        network, file_steps = experiment.split_steps(config)
+        networks = Maker(splits, machine, store, together=config.together).compared(network, config.teachers)
+        examples = Examples(splits.train, splits.val, splits.class_names)
+        artifacts = ship(networks, file_steps, examples, network.seed, store)
+    except KdbenchError as error:
+        logits = logits_of(shipped, splits, machine)
+        found = of_the_file(shipped, logits, splits.test.labels.numpy())
+        return found | hashes, dict.fromkeys(
+            ("agreement", "teacher_kl", "and what else needs other networks"), str(error)
+        )
+    figures = measure(splits, machine, networks, replace(artifacts, shipped=shipped), bool(config.network.steps))
+    found = {name: value for name, value in figures.items() if name not in UNSTEADY}
+    # What the store would ship today, besides what was shipped.
+    found["artifact_sha256"] = checksum(artifacts.shipped.content)
+    return found | hashes, {}
+
+
+def differing(row: Row, found: Mapping[str, Any]) -> list[str]:
+    """Return a line for each figure that is not what `row` says."""
+    same_place = all(getattr(row, name) == value for name, value in (versions() | processor()).items())
+    lines = []
+    for name, value in found.items():
+        before = getattr(row, name)
+        close = (
+            isinstance(value, float) and isinstance(before, float) and math.isclose(value, before, rel_tol=ELSEWHERE)
+        )
+        if value == before or (close and not same_place):
+            continue
+        if name == "code_hash":
+            lines.append(f"the code that decides the row is another now (code_hash {value}, the row says {before})")
+        elif not name.endswith("_hash"):
+            lines.append(f"{name} is {value}, the row says {before}")
+        elif name == "config_hash":
+            lines.append(
+                f"a file that the settings name holds something else now (config_hash {value}, not {before})"
+            )
+    return lines
+
+
+def retrained(row: Row, config: Config, content: bytes) -> tuple[list[str], int]:
+    """Train from nothing in a folder of its own; return how it differs, and how many figures were compared."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = experiment.run(replace(config, outputs=Path(folder)), config.together)
+        fresh = (result.folder / ARTIFACT).read_bytes()
+    found = {name: value for name, value in asdict(result.row).items() if name not in UNSTEADY}
+    lines = [f"retrained, {line}" for line in differing(row, found)]
+    if fresh != content:
+        lines.append(weights_apart(ModelProto.FromString(content), ModelProto.FromString(fresh)))
+    return lines, len(found)
+
+
+def weights_apart(stored: ModelProto, fresh: ModelProto) -> str:
+    """Say how far the weights of two files lie apart."""
+    old, new = ({t.name: numpy_helper.to_array(t) for t in file.graph.initializer} for file in (stored, fresh))
+    if {name: array.shape for name, array in old.items()} != {name: array.shape for name, array in new.items()}:
+        return "retrained, the file holds other tensors"
+    gaps = [np.abs(old[name].astype(float) - new[name].astype(float)).max(initial=0) for name in old]
+    return f"retrained, {np.count_nonzero(gaps)} of {len(gaps)} tensors, by at most {max(gaps):.3g}"

@@ -1,0 +1,130 @@
+"""The bridge to Hydra, which composes, launches and repeats: what it calls for each run, and for a multirun."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from kdbench.cli import overrides, terminal
+from kdbench.cli.invocation import Invocation, PlannedRun
+from kdbench.cli.messages import explain
+from kdbench.errors import BadSetting, CannotWrite
+from kdbench.results.ledger import Ledger
+from kdbench.settings import own_folder
+from kdbench.settings.choices import config_dir
+from kdbench.settings.compose import outputs_of, resolve
+from kdbench.settings.schema import Schema
+
+LOCAL_LAUNCHER = "BasicLauncher"
+
+invocation = Invocation()  # Hydra passes nothing on to what it calls
+
+
+def launch(arguments: Sequence[str], command: Sequence[str]) -> int:
+    """Hand `arguments` to Hydra and return the exit status: 0 only if every run has its row.
+
+    `command` is the command line they stand for, without `kdbench`.
+    """
+    global invocation
+    full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    invocation = Invocation(list(command), tracebacks=full_error)
+    ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
+    try:
+        sys.argv = ["kdbench run", *overrides.for_hydra(arguments)]
+        # Hydra prints errors in several lines and exits; with this it raises them, and we print one line.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
+        with terminal.warnings_shown():
+            main()
+    except SystemExit as stop:  # from Hydra's own argument parser
+        return stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:
+        if full_error:
+            traceback.print_exc()
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    finally:
+        if not full_error:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+    return invocation.report()
+
+
+def task(composed: DictConfig) -> None:
+    """Do one run. A failure is reported here, when it happens; the other runs of a multirun go on."""
+    own = HydraConfig.get()
+    typed = as_typed(own)
+    elsewhere = not own.launcher._target_.endswith(LOCAL_LAUNCHER)
+    alone = own.mode == RunMode.RUN
+    if alone:
+        invocation.plan([typed])
+    ledger = None
+    try:
+        ledger = Ledger(outputs_of(composed))
+        config = resolve(composed, dict(own.runtime.choices), typed, config_folders(own))
+    except Exception as error:
+        invocation.fail(error, typed, ledger)
+        if elsewhere:
+            raise
+    else:
+        run = PlannedRun(typed, config, own.runtime.choices["data"])
+        invocation.perform(run, wait=alone or elsewhere, raises=elsewhere)
+
+
+class MultirunCallback(Callback):
+    """Hydra's callback for a multirun: one bar over its runs, quiet when output is not a terminal."""
+
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        """List the runs as Hydra's own sweeper does, and start the bar."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        typed = parser.parse_overrides(as_typed(config.hydra))
+        invocation.plan([run for batch in BasicSweeper.split_arguments(typed, None) for run in batch])
+        invocation.several = True
+        invocation.bar = tqdm(total=len(invocation.runs), desc="sweep", unit="run", disable=None, position=0)
+        invocation.bar.refresh()
+        if not invocation.runs:
+            empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
+            invocation.several = False
+            invocation.fail(BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing"), [])
+        elif not config.hydra.launcher._target_.endswith(LOCAL_LAUNCHER):
+            try:
+                invocation.record(Ledger(outputs_of(config)))  # its runs are done in processes that know of none
+            except CannotWrite as error:
+                invocation.fail(error, [])
+
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
+        """Do what was left to other processes."""
+        invocation.finish()
+
+
+def as_typed(own: Any) -> list[str]:
+    """Return the settings of a run to the letter: `${...}` in them is for the run's configuration to resolve."""
+    given = OmegaConf.to_container(own.overrides.task, resolve=False)
+    return [str(setting).removeprefix("++") for setting in given]  # which `overrides` put there
+
+
+def config_folders(own: Any) -> list[Path]:
+    """Return the folders in which choices are looked for; one given by --config-dir also holds Python files."""
+    given = [
+        Path(source.path)
+        for source in own.runtime.config_sources
+        if source.schema == "file" and source.provider == "command-line"
+    ]
+    for folder in given:
+        own_folder.serve(folder)  # in a process of another launcher, nobody has
+    return [*given, config_dir()]

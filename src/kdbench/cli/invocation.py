@@ -1,0 +1,177 @@
+"""What one `kdbench run` or `kdbench sweep` has done so far: its runs, their failures, and what is written down."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from kdbench.cli import signals
+from kdbench.cli.messages import explain
+from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
+from kdbench.results.ledger import Ledger
+from kdbench.settings.config import Config
+from kdbench.storage import locks
+
+if TYPE_CHECKING:
+    from kdbench.results.row import Row
+
+log = logging.getLogger("kdbench")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run as it was asked for: the settings typed, what they came to, and the name of the data set."""
+
+    typed: list[str]
+    config: Config
+    data: str
+
+    def __str__(self) -> str:
+        return " ".join(self.typed) or "kdbench run"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, and why; `final`: another try would fail alike."""
+
+    typed: list[str]
+    message: str
+    final: bool
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.typed) or 'kdbench run'}: {self.message}"
+
+
+@dataclass
+class Invocation:
+    """One command and its runs, in this process; in a process of another launcher, `command` is empty."""
+
+    command: list[str] = field(default_factory=list)  # as typed, after `kdbench`
+    runs: list[list[str]] = field(default_factory=list)
+    several: bool = False  # a multirun
+    tracebacks: bool = False  # asked for by HYDRA_FULL_ERROR
+    bar: tqdm[Any] | None = None
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
+    # Of each variant of a multirun: the seeds of all its runs.
+    seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    postponed: list[PlannedRun] = field(default_factory=list)  # other processes do them now
+    recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
+    stopped: bool = False  # nothing can be written any more
+
+    def plan(self, runs: list[list[str]]) -> None:
+        """Remember what the runs will be."""
+        self.runs = runs
+        for run in runs:
+            typed = [setting.partition("=")[2] for setting in run if setting.startswith("seed=")]
+            self.seeds.setdefault(but_seed(run), []).extend(int(seed) for seed in typed if seed.isdecimal())
+
+    def perform(self, run: PlannedRun, wait: bool, raises: bool = False) -> None:
+        """Do a run, if no other process does. `raises` what went wrong, once it is reported, for Hydra to carry."""
+        signals.check()
+        if self.stopped:
+            return
+        ledger = Ledger(run.config.outputs)
+        seeds = self.seeds.get(but_seed(run.typed), [])
+
+        def started(folder: Path) -> None:
+            self.record(ledger)
+            ledger.started(run.typed, folder)
+
+        try:
+            with locks.held(ledger.lock(run.typed), str(run), wait):
+                from kdbench import experiment  # brings torch, which bad settings need not wait for
+
+                result = experiment.run(run.config, seeds, started)
+                if result.was_done:
+                    started(result.folder)
+        except Busy:
+            self.postponed.append(run)
+            return
+        except Exception as error:
+            signals.check()
+            self.fail(error, run.typed, ledger)
+            if raises:
+                raise  # in another process, where only Hydra can carry it home
+        else:
+            self.succeed(run, result.row, result.folder, result.was_done)
+        if self.bar is not None:
+            self.bar.update()
+
+    def succeed(self, run: PlannedRun, row: Row, folder: Path, was_done: bool) -> None:
+        """Remember a row, and print its line."""
+        from kdbench.results.lines import line
+
+        self.rows.append(row)
+        if run.data != row.dataset:
+            self.replaced.add((run.data, row.dataset))
+        tqdm.write(line(row, folder) + ("  |  was done already" if was_done else ""), file=sys.stdout)
+
+    def fail(self, error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:
+        """Report a failed run in one line, and write it down, unless nothing of its command was ever begun."""
+        failure = Failure(list(typed), explain(error), isinstance(error, BadSetting | NotFinite | Collapsed))
+        self.failures.append(failure)
+        self.stopped |= isinstance(error, CannotWrite)
+        if self.tracebacks:
+            tqdm.write("".join(traceback.format_exception(error)), file=sys.stderr)
+        prefix = f"error in {' '.join(typed)}: " if self.several else "error: "
+        tqdm.write(prefix + failure.message, file=sys.stderr)
+        if ledger is None:
+            return
+        with contextlib.suppress(CannotWrite):
+            if ledger.outputs in self.recorded or not self.command:
+                ledger.failed(failure.typed, failure.message, failure.final)
+            elif not isinstance(error, BadSetting) or ledger.has(self.command, self.runs):
+                self.record(ledger)
+
+    def record(self, ledger: Ledger) -> None:
+        """Write down the command, once, and the runs of it that failed before. Raises `CannotWrite`."""
+        if ledger.outputs in self.recorded or not self.command:
+            return
+        ledger.write_command(self.command, self.runs)
+        self.recorded.add(ledger.outputs)
+        for failure in self.failures:
+            ledger.failed(failure.typed, failure.message, failure.final)
+
+    def finish(self) -> None:
+        """Do what was left to other processes, as soon as they are done with it, and close the bar."""
+        if self.postponed and not self.stopped:
+            log.warning("waiting for other processes, which do %d of the runs", len(self.postponed))
+        for run in self.postponed:
+            self.perform(run, wait=True)
+        if self.bar is not None:
+            self.bar.close()
+
+    def report(self) -> int:
+        """Print, after a multirun, the whole table and what failed; return the exit status."""
+        if self.bar is not None and self.rows:
+            from kdbench.results.table import text
+
+            print("\n" + text(self.rows))
+        for asked, used in sorted(self.replaced):
+            print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
+        if self.several and self.failures:
+            print(f"\n{len(self.failures)} of {len(self.runs)} runs failed:", file=sys.stderr)
+            for failure in self.failures:
+                print(f"  {failure}", file=sys.stderr)
+            if self.stopped:
+                again = shlex.join(["kdbench", *self.command])
+                print(
+                    f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
+                )
+        return 1 if self.failures else 0
+
+
+def but_seed(typed: Sequence[str]) -> tuple[str, ...]:
+    """Return what the runs of one variant under several seeds have in common."""
+    return tuple(setting for setting in typed if not setting.startswith("seed="))

@@ -1,0 +1,131 @@
+"""SETTING=VALUE as typed for `run` and `sweep`: checked and put in order, before Hydra sees it. Imports no torch."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from kdbench.errors import BadSetting, nearest
+from kdbench.settings import own_folder, schema
+from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, config_dir, knobs, options
+
+SETTING = re.compile(r"(\+{0,2})([\w./@:-]+)=(.*)", re.DOTALL)
+HOME = re.compile(r"(['\"]?)(~(?:/[^,]*?)?)\1")
+PATHS = ("outputs", "data.root", "data.cache", "weights")
+NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
+
+
+@dataclass(frozen=True)
+class Override:
+    """One setting as typed: `sign` is what Hydra adds keys by, "", "+" or "++"."""
+
+    sign: str
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.sign}{self.name}={self.value}"
+
+
+def for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Return settings first, then flags: Hydra wants one kind together, people type `-m` anywhere.
+
+    Raises `BadSetting` for unknown names and flags.
+    """
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise BadSetting(f"{message}: see kdbench run --help")
+
+    parser.error = error  # type: ignore[method-assign]
+    given = parser.parse_intermixed_args(arguments)
+    if given.config_path or given.config_name or given.experimental_rerun:
+        raise BadSetting(
+            "--config-path, --config-name and --experimental-rerun are refused: --config-dir adds choices"
+        )
+    folders = [config_dir()]
+    if given.config_dir:
+        own_folder.serve(Path(given.config_dir))
+        folders.insert(0, Path(given.config_dir))
+    typed = [parsed(text) for text in given.overrides]
+    chosen = {one.name: one.value for one in typed if one.name in GROUPS}
+    settings = [checked(one, chosen, folders, several=given.multirun) for one in typed]
+    return [*settings, *(argument for argument in arguments if argument not in given.overrides)]
+
+
+def parsed(text: str) -> Override:
+    """Return what was typed as `text`. Raises `BadSetting` if it is no setting."""
+    if text.startswith("~") and "=" in text:
+        raise BadSetting(f"{text} takes away a setting that every run needs: type SETTING=VALUE instead")
+    found = SETTING.fullmatch(text)
+    if not found:
+        raise BadSetting(f"'{text}' is not SETTING=VALUE: see kdbench run --help")
+    sign, name, value = found.groups()
+    home = HOME.fullmatch(value)
+    if name in PATHS and home:  # which the shell leaves, and Hydra refuses
+        value = f"'{Path(home[2]).expanduser()}'"
+    return Override(sign, name, value)
+
+
+def checked(one: Override, chosen: dict[str, str], folders: Sequence[Path], several: bool) -> str:
+    """Return the setting for Hydra, `several` in a multirun. Raises `BadSetting` if there is none of its name."""
+    if one.name == "hydra.searchpath":
+        raise BadSetting("hydra.searchpath is refused: --config-dir adds choices")
+    if re.match(r"hydra[./]", one.name) or "@" in one.name:
+        return str(one)
+    if str(one) == "outputs=":
+        raise BadSetting("outputs= names no folder: type outputs=FOLDER, or leave it out")
+    if one.name in schema.BY_NAME:
+        return f"{one.name}={one.value}"
+    if one.name == "experiment" and not one.sign:
+        raise BadSetting(f"experiment is not chosen yet: type +{one}")
+    if one.name in GROUPS:
+        if one.sign and one.name != "experiment":
+            raise BadSetting(f"{one.name} is chosen already: type {one.name}={one.value}, without {one.sign}")
+        return str(one)
+    return checked_knob(one, chosen, folders, several)
+
+
+def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path], several: bool) -> str:
+    """Return the setting of a choice, such as `compress.sparsity`, for Hydra."""
+    group, _, rest = one.name.partition(".")
+    knob = rest.partition(".")[0]
+    if group in WITH_KNOBS and (one.sign or knob in NO_KNOBS or f"{group}.{knob}" in schema.BY_NAME):
+        return str(one)  # an argument that no YAML names: whether there is one shows when it is called
+    known = options(group, folders) if group in WITH_KNOBS else {}
+    owners = [name for name, path in known.items() if knob in knobs(path)]
+    if not owners:
+        raise BadSetting(f"{one.name} is not a setting: {nearest(one.name, all_names(folders))}")
+    others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
+    if others:
+        raise BadSetting(
+            f"{one.name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
+            f"type {group}={owners[0]} beside it"
+        )
+    # In a multirun over choices, Hydra asks the default one, which may lack it.
+    return f"++{one}" if several else str(one)
+
+
+def chosen_options(group: str, chosen: dict[str, str], known: Sequence[str]) -> list[str]:
+    """Return the choices in `group` as far as they can be read off what was typed."""
+    if group not in chosen and "experiment" in chosen:  # which may choose
+        return []
+    found = []
+    for part in chosen.get(group, chosen_by_default()[group]).split(","):
+        pattern = re.fullmatch(r"glob\(([^()\[\]]*)\)", part)
+        found += fnmatch.filter(known, pattern[1].strip("'\"")) if pattern else [part] if part in known else []
+    return found
+
+
+def all_names(folders: Sequence[Path]) -> list[str]:
+    """Return every name that can be typed."""
+    own = [
+        f"{group}.{knob}" for group in WITH_KNOBS for path in options(group, folders).values() for knob in knobs(path)
+    ]
+    return [*GROUPS, *schema.BY_NAME, *dict.fromkeys(own)]
