@@ -13,7 +13,6 @@ from kdbench.compress.step import Examples, FileStep
 from kdbench.networks import Compared, Trained
 from kdbench.storage.store import Store
 
-
 TRAINED = Trained(built("mlp_simple", data=COLOURS).eval(), "a" * 32)
 
 
@@ -51,7 +50,9 @@ def test_files_of_other_networks_and_shapes_are_other_entries(trained, store, mo
 
     monkeypatch.setattr(shipping, "export", numbered)
     keys = ("c" * 32, "d" * 32)
-    found = [exported(Trained(trained.network, key), shape, store) for key in keys for shape in ((3, 32, 32), (1, 8, 8))]
+    found = [
+        exported(Trained(trained.network, key), shape, store) for key in keys for shape in ((3, 32, 32), (1, 8, 8))
+    ]
     assert len({file.producer_name for file in found}) == 4
 
 

@@ -1,4 +1,4 @@
-"""Disks that fail and processes that are killed, at a chosen call of `write`, `fsync`, `rename`, `mkdir` and the like."""
+"""Disks that fail and processes that are killed, at a chosen call of `write`, `fsync`, `rename` and the like."""
 
 from __future__ import annotations
 

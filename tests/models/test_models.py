@@ -69,7 +69,9 @@ def test_a_resnet_averages_over_all_of_the_image_that_is_left(stages, side):
     assert network(some(2)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("make", [lambda shape: CNN([4, 4, 4], 1, "average", shape, 3), lambda shape: ResNet([4, 4], 1, shape, 3)])
+@pytest.mark.parametrize(
+    "make", [lambda shape: CNN([4, 4, 4], 1, "average", shape, 3), lambda shape: ResNet([4, 4], 1, shape, 3)]
+)
 def test_images_need_not_be_square(make):
     shape = (2, 20, 13)
     assert make(shape)(torch.rand(2, *shape)).shape == (2, 3)
@@ -83,7 +85,9 @@ def test_parameters_of_an_mlp(widths, shape, classes, inputs):
     assert parameters(MLP(widths, shape, classes)) == expected
 
 
-@pytest.mark.parametrize(("head", "data", "positions"), [("flatten", DIGITS, 9), ("flatten", COLOURS, 16), ("average", COLOURS, 1)])
+@pytest.mark.parametrize(
+    ("head", "data", "positions"), [("flatten", DIGITS, 9), ("flatten", COLOURS, 16), ("average", COLOURS, 1)]
+)
 @pytest.mark.parametrize("convs", [1, 2])
 def test_parameters_of_a_cnn(head, data, positions, convs):
     widths = [4, 6, 8]
@@ -178,7 +182,13 @@ class Fixed(nn.Sequential):
 
 def build_own(name: str, data=DIGITS, **knobs: Any) -> Network:
     shape, classes = data
-    return build({"_target_": f"tests.models.test_models.{name}", **knobs}, 0, shape, classes, ([0.5] * shape[0], [0.5] * shape[0]))
+    return build(
+        {"_target_": f"tests.models.test_models.{name}", **knobs},
+        0,
+        shape,
+        classes,
+        ([0.5] * shape[0], [0.5] * shape[0]),
+    )
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,18 @@ def test_a_pickle_with_code_is_refused_and_nothing_of_it_executed(tmp_path, monk
         lambda path: path.write_bytes(b"\x80\x02}q\x00."),
         lambda path: path.write_bytes(b"PK\x03\x04" + bytes(40)),
     ],
-    ids=["empty", "rubbish", "a module", "a list", "nothing", "no tensors", "one tensor", "a number", "a pickle", "a zip"],
+    ids=[
+        "empty",
+        "rubbish",
+        "a module",
+        "a list",
+        "nothing",
+        "no tensors",
+        "one tensor",
+        "a number",
+        "a pickle",
+        "a zip",
+    ],
 )
 def test_what_is_no_file_of_tensors_by_name_is_refused_in_one_line_that_says_how_to_write_one(tmp_path, write):
     write(tmp_path / "weights")

