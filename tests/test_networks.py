@@ -1,66 +1,74 @@
-from dataclasses import replace
+"""Networks from their descriptions."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from kdbench import networks as trainers
-from kdbench.compress.distill.soft_targets import Distill
-from kdbench.compress.prune.global_magnitude import GlobalMagnitude
+from kdbench import networks
+from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Split, Splits
-from kdbench.networks import Log, Trainer
-from kdbench.settings.config import TrainConfig
+from kdbench.errors import BadSetting, Collapsed
+from kdbench.networks import Fitting, Maker
+from kdbench.settings.network import DataSpec, StepSpec
 from kdbench.storage.store import Store
-from tests.conftest import mlp
+from kdbench.training.criteria import Criterion
+from tests.conftest import DISTILL, PRUNE, mlp
 
-DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
-PRUNE = {
-    "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
-    "sparsity": 0.5,
-    "finetune_epochs": 1,
-    "finetune_lr_scale": 1,
-}
+SMALL_PRUNE = StepSpec(PRUNE | {"sparsity": 0.5})
+ONE_SHOT = StepSpec(PRUNE | {"sparsity": 0.5, "finetune_epochs": 0})
+
+
+def distill(*teachers, **knobs) -> StepSpec:
+    return StepSpec(DISTILL | knobs, teachers)
 
 
 @pytest.fixture
-def trainer(few, machine, tmp_path) -> Trainer:
-    return Trainer(few, machine, Store(tmp_path / "store"))
+def maker(few, machine, tmp_path) -> Maker:
+    return Maker(few, machine, Store(tmp_path / "store"))
 
 
 @pytest.fixture
 def fits(monkeypatch) -> list[str]:
     """The titles of all trainings that really happened."""
     titles = []
-    real = trainers.fit
+    real = Fitting.__call__
 
-    def counted(*arguments, title, **options):
-        titles.append(title)
-        return real(*arguments, title=title, **options)
+    def counted(self, *given, **options):
+        titles.append(self.title)
+        return real(self, *given, **options)
 
-    monkeypatch.setattr(trainers, "fit", counted)
+    monkeypatch.setattr(Fitting, "__call__", counted)
     return titles
 
 
-def flat(network) -> torch.Tensor:
-    return torch.cat([tensor.flatten().double() for tensor in network.state_dict().values()])
+def flat(trained) -> torch.Tensor:
+    return torch.cat([tensor.flatten().double() for tensor in trained.network.state_dict().values()])
 
 
-def test_nothing_is_trained_twice(trainer, few, machine, tmp_path, fits):
-    first = trainer.baseline(mlp())
-    again = Trainer(few, machine, Store(tmp_path / "store")).baseline(mlp())
+def zeros(trained) -> torch.Tensor:
+    return torch.cat([p.flatten() == 0 for name, p in trained.network.named_parameters() if p.dim() > 1])
+
+
+def test_nothing_is_trained_twice(maker, few, machine, tmp_path, fits):
+    first = maker.make(mlp())
+    again = Maker(few, machine, Store(tmp_path / "store")).make(mlp())
     assert len(fits) == 1
-    assert torch.equal(flat(first.network), flat(again.network))
+    assert torch.equal(flat(first), flat(again))
     assert (first.key, first.seconds, first.history) == (again.key, again.seconds, again.history)
 
 
-def test_a_run_and_its_repetition_from_the_store_compress_alike(trainer, few, machine, tmp_path, fits):
-    def pruned(own: Trainer):
-        return own.compressed(GlobalMagnitude(0.5, 1, 1), PRUNE, own.baseline(mlp()), mlp(), None)
-
-    first, again = pruned(trainer), pruned(Trainer(few, machine, Store(tmp_path / "store")))
-    elsewhere = pruned(Trainer(few, machine, Store(tmp_path / "other")))
+def test_a_run_and_its_repetition_from_the_store_compress_alike(maker, few, machine, tmp_path, fits):
+    spec = mlp(0, SMALL_PRUNE)
+    first, again = maker.make(spec), Maker(few, machine, Store(tmp_path / "store")).make(spec)
+    elsewhere = Maker(few, machine, Store(tmp_path / "other")).make(spec)
     assert len(fits) == 4  # baseline and fine-tuning, in each of two stores
-    assert torch.equal(flat(first.network), flat(again.network))
-    assert torch.equal(flat(first.network), flat(elsewhere.network))
+    assert torch.equal(flat(first), flat(again))
+    assert torch.equal(flat(first), flat(elsewhere))
 
 
 @pytest.mark.parametrize(
@@ -75,97 +83,268 @@ def test_a_run_and_its_repetition_from_the_store_compress_alike(trainer, few, ma
         mlp(widths=[17]),
     ],
 )
-def test_everything_that_decides_the_weights_is_in_the_key(trainer, other):
-    assert trainer.initial(mlp()).key == trainer.initial(mlp()).key
-    assert trainer.initial(mlp()).key != trainer.initial(other).key
+def test_everything_that_decides_the_weights_is_in_the_key(maker, other):
+    assert maker.initial(mlp()).key == maker.initial(mlp()).key
+    assert maker.initial(mlp()).key != maker.initial(other).key
 
 
-def test_machine_and_data_are_in_the_key_and_the_name_is_not(trainer, few, machine, tmp_path):
-    key = trainer.initial(mlp()).key
-    assert trainer.initial(replace(mlp(), name="another")).key == key
+def test_machine_and_data_are_in_the_key_and_names_are_not(maker, few, machine, tmp_path):
+    key = maker.initial(mlp()).key
+    assert maker.initial(replace(mlp(), name="another", compress="x", seed_is_fixed=True)).key == key
     store = Store(tmp_path / "store")
-    for other in (replace(machine, threads=machine.threads + 1), replace(machine, precision="bf16")):
-        assert Trainer(few, other, store).initial(mlp()).key != key
+    for other in (
+        replace(machine, threads=machine.threads + 1),
+        replace(machine, precision="bf16"),
+        replace(machine, instructions="another"),
+    ):
+        assert Maker(few, other, store).initial(mlp()).key != key
     fewer = Splits(few.train[:-1], few.val, few.test)
-    assert Trainer(fewer, machine, store).initial(mlp()).key != key
+    assert Maker(fewer, machine, store).initial(mlp()).key != key
+    assert Maker(few, machine, store, together=(0, 1)).initial(mlp()).key != key
 
 
-def test_defaults_that_no_yaml_names_are_part_of_the_identity():
-    class_with_default = {"_target_": "tests.test_networks.Defaulted"}
-    assert trainers.targets.identity(class_with_default)["size"] == 7
-
-
-class Defaulted:
-    def __init__(self, size: int = 7):
-        self.size = size
+def test_steps_teachers_and_their_order_are_in_the_key(maker):
+    specs = [
+        mlp(),
+        mlp(0, SMALL_PRUNE),
+        mlp(0, ONE_SHOT),
+        mlp(0, SMALL_PRUNE, ONE_SHOT),
+        mlp(0, distill(mlp(seed=1))),
+        mlp(0, distill(mlp(seed=2))),
+        mlp(0, distill(mlp(seed=1), mlp(seed=2))),
+        mlp(0, distill(mlp(seed=2), mlp(seed=1))),
+        mlp(0, distill(mlp(1, ONE_SHOT))),
+        mlp(0, distill(mlp(seed=1)), ONE_SHOT),
+        mlp(0, ONE_SHOT, distill(mlp(seed=1))),
+    ]
+    assert len({maker.make(spec).key for spec in specs}) == len(specs)
 
 
 def test_the_test_split_has_no_part_in_training(few, machine, tmp_path):
     scrambled = Split(255 - few.test.images, few.test.labels.flip(0))
-    networks = [
-        Trainer(Splits(few.train, few.val, test), machine, Store(tmp_path / str(number))).baseline(mlp()).network
+    made = [
+        Maker(Splits(few.train, few.val, test), machine, Store(tmp_path / str(number))).make(mlp())
         for number, test in enumerate((few.test, scrambled))
     ]
-    assert torch.equal(flat(networks[0]), flat(networks[1]))
+    assert torch.equal(flat(made[0]), flat(made[1]))
 
 
-def test_distillation_leaves_the_teacher_as_it_was_and_differs_from_training_alone(trainer):
-    teacher = trainer.baseline(mlp(seed=1))
-    before = flat(teacher.network)
-    start = trainer.initial(mlp())
-    initial = flat(start.network)
-    student = trainer.compressed(Distill(4, 0.1), DISTILL, start, mlp(), teacher)
-    assert torch.equal(flat(teacher.network), before)
-    assert torch.equal(flat(start.network), initial)
-    assert student.network is not teacher.network
-    assert not torch.equal(flat(student.network), flat(trainer.baseline(mlp()).network))
+def test_distillation_leaves_the_teacher_as_it_was_and_differs_from_training_alone(maker):
+    teacher = maker.make(mlp(seed=1))
+    before = flat(teacher)
+    initial = flat(maker.initial(mlp()))
+    student = maker.make(mlp(0, distill(mlp(seed=1))))
+    assert torch.equal(flat(maker.make(mlp(seed=1))), before)
+    assert torch.equal(flat(maker.initial(mlp())), initial)
+    assert not torch.equal(flat(student), flat(maker.make(mlp())))
 
 
 @pytest.mark.parametrize("shift", [0, 2])
-def test_students_share_what_their_teacher_said_and_are_what_they_would_be_alone(
-    trainer, few, machine, tmp_path, shift
+def test_students_share_the_logits_of_their_teacher_and_are_what_they_would_be_alone(
+    maker, few, machine, tmp_path, shift
 ):
-    def students(own: Trainer, *widths: int):
-        teacher = own.baseline(mlp(seed=1, shift=shift))
-        configs = [mlp(widths=[width], shift=shift) for width in widths]
-        return [own.compressed(Distill(4, 0.1), DISTILL, own.initial(c), c, teacher) for c in configs]
+    def student(width: int):
+        return mlp(0, distill(mlp(seed=1, shift=shift)), widths=[width], shift=shift)
 
-    def recalled(student) -> float:
-        return trainer.store.get(student.key, student.network).recalled_seconds
+    def cached(trained) -> float:
+        return maker.store.get(trained.key).record["cached_seconds"]
 
-    first, second = students(trainer, 16, 17)
-    (alone,) = students(Trainer(few, machine, Store(tmp_path / "other")), 17)
-    assert torch.equal(flat(second.network), flat(alone.network))
-    assert recalled(first) == 0
-    assert 0 < recalled(second) < second.seconds
+    first, second = maker.make(student(16)), maker.make(student(17))
+    alone = Maker(few, machine, Store(tmp_path / "other")).make(student(17))
+    assert torch.equal(flat(second), flat(alone))
+    assert cached(first) == 0
+    assert 0 < cached(second) < second.seconds
 
 
-def test_alpha_one_is_training_alone(trainer):
-    teacher = trainer.baseline(mlp(seed=1))
-    node = {**DISTILL, "alpha": 1}
-    student = trainer.compressed(Distill(4, 1), node, trainer.initial(mlp()), mlp(), teacher)
-    assert torch.equal(flat(student.network), flat(trainer.baseline(mlp()).network))
+def test_alpha_one_is_training_alone(maker):
+    student = maker.make(mlp(0, distill(mlp(seed=1), alpha=1)))
+    assert torch.equal(flat(student), flat(maker.make(mlp())))
 
 
-def test_a_student_comes_to_agree_with_its_teacher(trainer, few):
-    config = mlp(epochs=20)
-    teacher = trainer.baseline(mlp(seed=1, epochs=20))
-    student = trainer.compressed(Distill(4, 0), DISTILL | {"alpha": 0}, trainer.initial(config), config, teacher)
-    alone = trainer.baseline(config)
+def test_a_student_comes_to_agree_with_its_teacher(maker, few):
+    teacher = mlp(seed=1, epochs=20)
     images = few.test.images.float() / 255
+    made = maker.make(teacher)
+    students = [maker.make(mlp(0, *steps, epochs=20)) for steps in ([distill(teacher, alpha=0)], [])]
     with torch.no_grad():
-        said = teacher.network(images).softmax(1)
-        distances = [(said - net.network(images).softmax(1)).abs().mean() for net in (student, alone)]
+        answers = made.network(images).softmax(1)
+        distances = [(answers - student.network(images).softmax(1)).abs().mean() for student in students]
     assert distances[0] < distances[1]
 
 
-def test_a_method_may_ask_for_no_epochs(trainer):
-    history = []
-    progress = Log(history, trainer.store.checkpoint("key"))
-    trainer.fit(mlp(), progress, "title", trainer.initial(mlp()).network, epochs=0)
-    assert history == []
+def test_an_ensemble_teaches_and_the_weights_of_its_members_count(maker):
+    teachers = mlp(seed=1), mlp(seed=2)
+    students = [
+        maker.make(mlp(0, distill(*teachers))),
+        maker.make(mlp(0, distill(*teachers, teacher_weights=[3, 1]))),
+        maker.make(mlp(0, distill(teachers[0]))),
+    ]
+    assert len({flat(student).sum().item() for student in students}) == 3
+    with pytest.raises(BadSetting, match=r"compress\.teacher_weights=\[1, 2, 3\] are not 2, one a teacher"):
+        maker.make(mlp(0, distill(*teachers, teacher_weights=[1, 2, 3])))
 
 
-def test_recipes_are_checked():
-    with pytest.raises(ValueError, match=r"train\.lr=0 is out of range"):
-        TrainConfig(1, 64, 0, 0, 0).check()
+def test_a_chain_of_assistants_is_made_link_by_link(maker, fits):
+    deep = mlp(seed=0, widths=[32])
+    assistant = mlp(0, distill(deep), widths=[24])
+    student = mlp(0, distill(assistant))
+    maker.make(student)
+    assert fits == ["mlp_tiny baseline seed 0", "mlp_tiny Distill seed 0", "mlp_tiny Distill seed 0"]
+    assert not torch.equal(flat(maker.make(student)), flat(maker.make(mlp(0, distill(deep)))))
+
+
+def test_zeros_hold_through_a_later_distillation_also_from_the_store(maker, few, machine, tmp_path):
+    pruned = maker.make(mlp(0, ONE_SHOT))
+    spec = mlp(0, ONE_SHOT, distill(mlp()))
+    share = zeros(pruned)
+    assert share.float().mean() == pytest.approx(0.5, abs=1e-4)
+    for own in (maker, Maker(few, machine, Store(tmp_path / "store"))):
+        taught = own.make(replace(spec, seed=0))
+        assert torch.equal(zeros(taught) & share, share)
+        assert not torch.equal(flat(taught), flat(pruned))
+        assert len(taught.constraints) == 1
+    # Now only the pruned network comes from the store, and the training of the student is real.
+    other = Maker(few, machine, Store(tmp_path / "store")).make(mlp(0, ONE_SHOT, distill(mlp(), temperature=1)))
+    assert torch.equal(zeros(other) & share, share)
+
+
+class FeaturesOnly(Criterion):
+    """A loss that never looks at the logits, as that of a stage which trains layers below the head."""
+
+    layers = ("1",)
+
+    def __call__(self, output, batch):
+        return (output.features["1"] - 1).pow(2).mean()
+
+
+@dataclass(frozen=True)
+class Body(NetworkStep):
+    """Trains the layers below a head that gives the same to every image."""
+
+    from_scratch: ClassVar[bool] = True
+
+    def __call__(self, model, task):
+        network = copy.deepcopy(model)
+        nn.init.zeros_(network.model[-1].weight)
+        nn.init.zeros_(network.model[-1].bias)
+        task.fit(network, FeaturesOnly(), epochs=1)
+        return network
+
+
+BODY = StepSpec({"_target_": "tests.test_networks.Body"})
+
+
+def test_a_stage_whose_head_is_not_trained_yet_is_no_failure_unless_it_is_the_last(maker, few, machine, tmp_path):
+    spec = mlp(0, BODY)
+    for own in (maker, Maker(few, machine, Store(tmp_path / "store"))):  # trained, and from the store
+        with pytest.raises(Collapsed, match="predicts one class for every image"):
+            own.make(spec)
+    assert maker.make(mlp(0, BODY, distill(mlp(seed=1)))).history[-1].classes > 1
+
+
+@dataclass(frozen=True)
+class Noting(NetworkStep):
+    """Notes what a step sees before it trains anything."""
+
+    seen: ClassVar[list] = []
+
+    def __call__(self, model, task):
+        self.seen.append((task, torch.get_num_threads(), torch.initial_seed()))
+        return copy.deepcopy(model)
+
+
+NOTING = StepSpec({"_target_": "tests.test_networks.Noting"})
+
+
+def test_a_task_is_all_that_a_method_may_use(maker, few):
+    maker.make(mlp(3, NOTING))
+    task, _, seed = Noting.seen[-1]
+    assert (task.seed, seed, tuple(task.teachers)) == (3, 3, ())
+    assert (task.data.shape, task.data.classes, task.data.class_names) == ((1, 28, 28), 10, few.class_names)
+    images = task.data.to_calibrate(5)
+    assert torch.equal(images, few.train.images[:5].float() / 255)
+    initial = task.initial
+    with torch.no_grad():
+        initial.model[1].weight.zero_()  # a copy: rewinding finds the weights that there were
+    assert torch.equal(flat(replace(maker.initial(mlp(3)), network=task.initial)), flat(maker.initial(mlp(3))))
+    with pytest.raises(BadSetting, match="needs a teacher: add `teacher: auto`"):
+        _ = task.teacher
+
+
+@dataclass(frozen=True)
+class OwnImages(NetworkStep):
+    """Trains on images of its own making, under a teacher whose answers are known for the training set only."""
+
+    from_scratch: ClassVar[bool] = True
+    asked: ClassVar[list] = []
+
+    def __call__(self, model, task):
+        from kdbench.compress.distill.soft_targets import SoftTargets
+
+        network, teacher = copy.deepcopy(model), task.teacher
+        real = teacher.cached
+        teacher.cached = lambda view: self.asked.append(view) or real(view)
+        inverted = Split(255 - task.data.train.images, task.data.train.labels)
+        task.fit(network, SoftTargets([teacher], [1], 2, 0), epochs=1, examples=inverted)
+        return network
+
+
+def test_answers_kept_for_the_training_set_are_not_given_for_images_of_a_method_s_own(maker):
+    maker.make(mlp(0, StepSpec({"_target_": "tests.test_networks.OwnImages"}, (mlp(seed=1),))))
+    assert OwnImages.asked == []
+
+
+def test_another_data_set_is_what_the_student_learns_from(maker, few, monkeypatch):
+    others = Splits(few.train[:150], few.val, few.test, few.class_names)
+    monkeypatch.setattr(networks, "load", lambda spec: (spec, others))
+    transfer = DataSpec("others", {"_target_": "x"}, None, None)
+    here, there = distill(mlp(seed=1)), replace(distill(mlp(seed=1)), transfer=transfer)
+    assert not torch.equal(flat(maker.make(mlp(0, here))), flat(maker.make(mlp(0, there))))
+
+
+def test_images_of_another_shape_are_no_transfer_set(maker, colours, monkeypatch):
+    monkeypatch.setattr(networks, "load", lambda spec: (spec, colours))
+    step = replace(distill(mlp(seed=1)), transfer=DataSpec("colours", {"_target_": "x"}, None, None))
+    with pytest.raises(BadSetting, match=r"compress\.transfer=colours has images \(3, 32, 32\)"):
+        maker.make(mlp(0, step))
+
+
+def test_given_weights_stay_as_they_are_with_no_epochs_and_are_trained_on_otherwise(maker, tmp_path):
+    given = maker.make(mlp(seed=5))
+    path = tmp_path / "given.safetensors"
+    save_file(given.network.model.state_dict(), path)
+    as_is = maker.make(replace(mlp(epochs=0), weights=path))
+    assert torch.equal(flat(as_is), flat(given))
+    assert (as_is.seconds, as_is.history) == (0, ())
+    tuned = maker.make(replace(mlp(), weights=path))
+    assert not torch.equal(flat(tuned), flat(given))
+    pruned = maker.make(replace(mlp(0, ONE_SHOT, epochs=0), weights=path))
+    assert zeros(pruned).float().mean() == pytest.approx(0.5, abs=1e-4)
+    student = maker.make(mlp(0, distill(replace(mlp(epochs=0), weights=path))))
+    assert student.seconds > 0
+
+
+def test_weights_that_are_overwritten_make_another_network(maker, tmp_path):
+    path = tmp_path / "given.pt"
+    keys = []
+    for seed in (5, 6):
+        torch.save(maker.make(mlp(seed=seed)).network.state_dict(), path)
+        keys.append(maker.make(replace(mlp(epochs=0), weights=path)).key)
+    assert keys[0] != keys[1]
+
+
+def test_images_of_another_shape_and_classes_go_all_the_way(colours, machine, tmp_path):
+    maker = Maker(colours, machine, Store(tmp_path / "store"))
+    spec = mlp(0, ONE_SHOT, distill(mlp(seed=1)))
+    made = maker.make(spec)
+    assert made.network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    assert zeros(made).float().mean() >= 0.5 - 1e-4
+
+
+def test_a_frozen_store_trains_nothing(few, machine, tmp_path, maker):
+    frozen = Maker(few, machine, Store(tmp_path / "store", frozen=True))
+    with pytest.raises(BadSetting, match="mlp_tiny baseline seed 0 is not in the store: --retrain makes it"):
+        frozen.make(mlp())
+    assert not (tmp_path / "store").exists()
+    made = maker.make(mlp())
+    assert torch.equal(flat(frozen.make(mlp())), flat(made))

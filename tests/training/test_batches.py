@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -20,8 +22,10 @@ def test_a_batch_is_what_its_index_says(noise):
         assert torch.equal(batch.labels, noise.labels[batch.index])
 
 
-def test_shifts_move_the_image_and_fill_with_black():
-    image = torch.arange(784).remainder(255).add(1).to(torch.uint8).reshape(1, 1, 28, 28)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20)])
+def test_shifts_move_the_image_in_all_its_channels_and_fill_with_black(shape):
+    count = torch.tensor(shape).prod()
+    image = torch.arange(count).remainder(251).add(1).to(torch.uint8).reshape(1, *shape)
     many = Split(image.expand(400, -1, -1, -1), torch.zeros(400, dtype=torch.int64))
     seen = set()
     for batch in Batches(many, 400, 2, seed=0, device="cpu").epoch(1):
@@ -39,8 +43,11 @@ def test_shifts_move_the_image_and_fill_with_black():
 
 def shifted(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
     moved = torch.zeros_like(image)
-    rows, columns = slice(max(down, 0), 28 + min(down, 0)), slice(max(right, 0), 28 + min(right, 0))
-    from_rows, from_columns = slice(max(-down, 0), 28 + min(-down, 0)), slice(max(-right, 0), 28 + min(-right, 0))
+    _, height, width = image.shape
+    rows, columns = (slice(max(by, 0), side + min(by, 0)) for by, side in ((down, height), (right, width)))
+    from_rows, from_columns = (
+        slice(max(-by, 0), side + min(-by, 0)) for by, side in ((down, height), (right, width))
+    )
     moved[:, rows, columns] = image[:, from_rows, from_columns]
     return moved
 
@@ -63,14 +70,60 @@ def test_a_view_shows_each_image_as_its_epoch_did(noise, shift):
     assert torch.cat([batch.index for batch in view]).tolist() == list(range(50))
     shown = torch.cat([batch.images for batch in view])
     for batch in batches.epoch(2):
-        assert batch.view == (2 if shift else 0)
+        assert batch.known_view == (2 if shift else 0)
         assert torch.equal(batch.images, shown[batch.index])
+
+
+@pytest.fixture
+def batch(noise):
+    return next(Batches(noise, 8, 2, 3, "cpu").epoch(1))
+
+
+CHANGES = {
+    "other images": lambda batch: replace(batch, images=1 - batch.images),
+    # As often changed in place as those that they replace.
+    "other images of that version": lambda batch: replace(batch, images=batch.images.neg().add_(1)),
+    "a copy of the images": lambda batch: replace(batch, images=batch.images.clone()),
+    "images mixed": lambda batch: replace(batch, images=0.5 * batch.images + 0.5 * batch.images.flip(0)),
+    "images changed in place": lambda batch: batch.images.mul_(0.5) is None or batch,
+    "one pixel changed in place": lambda batch: batch.images[3, 0, 5].fill_(1.0) is None or batch,
+    "images changed through a view": lambda batch: batch.images.view(-1)[7:9].zero_() is None or batch,
+    "another index": lambda batch: replace(batch, index=batch.index.flip(0)),
+    "the index changed in place": lambda batch: batch.index.copy_(batch.index.flip(0)) is None or batch,
+    "both permuted": lambda batch: replace(batch, images=batch.images.flip(0), index=batch.index.flip(0)),
+    "a part": lambda batch: replace(batch, images=batch.images[:4], labels=batch.labels[:4], index=batch.index[:4]),
+    "a part by the index alone": lambda batch: replace(batch, index=batch.index[:4]),
+    "no view": lambda batch: replace(batch, view=None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_of_a_batch_that_was_changed_no_view_is_known(batch, change):
+    assert batch.known_view == 1
+    assert change(batch).known_view is None
+
+
+def test_labels_may_be_changed_since_views_are_of_images(batch):
+    assert replace(batch, labels=torch.nn.functional.one_hot(batch.labels, 10).float()).known_view == 1
+
+
+def test_images_of_a_methods_own_have_no_view(noise):
+    assert all(batch.known_view is None for batch in Batches(noise, 8, 2, 0, "cpu", known=False).epoch(1))
+    assert all(batch.known_view is None for batch in plain(noise, 8, "cpu"))
 
 
 def test_an_epoch_does_not_depend_on_those_before_it(noise):
     fresh, used = (Batches(noise, 50, 2, 0, "cpu") for _ in range(2))
     list(used.epoch(1))
     assert torch.equal(next(fresh.epoch(2)).images, next(used.epoch(2)).images)
+
+
+def test_an_epoch_from_its_middle_on_is_the_rest_of_it(noise):
+    batches = Batches(noise, 8, 2, 0, "cpu")
+    whole = list(batches.epoch(2))
+    rest = list(batches.epoch(2, skip=3))
+    assert len(rest) == len(whole) - 3
+    assert all(torch.equal(a.images, b.images) for a, b in zip(whole[3:], rest, strict=True))
 
 
 def test_plain_batches_keep_the_order(noise):

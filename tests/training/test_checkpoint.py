@@ -1,26 +1,27 @@
 """A training that is cut off goes on as if nothing had happened, bit for bit."""
 
-import copy
 import dataclasses
+import json
 import random
 
 import pytest
 import torch
 from tests.conftest import mlp
+from tests.training.methods import ForgetfulRamp, Hint, Ramp, built, mlp_of, same, timeless
 from torch import nn
 
-from kdbench.compress.distill.soft_targets import Distill
-from kdbench.compress.prune.global_magnitude import GlobalMagnitude, prunable
-from kdbench.compress.step import NetworkStep
-from kdbench.errors import CannotWrite, NotFinite
-from kdbench.networks import Trainer
-from kdbench.storage import durable
-from kdbench.storage.checksums import seal
+from kdbench.errors import CannotWrite, DamagedFile, NotFinite
+from kdbench.networks import Maker
+from kdbench.settings.network import StepSpec
+from kdbench.storage import checksums, durable
 from kdbench.storage.store import Store
 from kdbench.training import checkpoint as checkpoints
-from kdbench.training import together as meeting
-from kdbench.training.checkpoint import Account, Checkpoint, Saved, decode, encode
-from kdbench.training.fit import Learner, fit, fit_all
+from kdbench.training import together
+from kdbench.training.checkpoint import Checkpoint, Cost, Saved, decode, encode
+from kdbench.training.constraints import KeepZeros
+from kdbench.training.criteria import LABELS
+from kdbench.training.fit import fit, fit_all
+from kdbench.training.learner import Learner
 
 
 class CutOff(BaseException):
@@ -56,33 +57,95 @@ def network(dropout=0.0, seed=7):
     return nn.Sequential(nn.Dropout(dropout), *layers) if dropout else nn.Sequential(*layers)
 
 
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-
-
-def lines(history):
-    """A history without its seconds."""
-    return [dataclasses.replace(epoch, seconds=0.0) for epoch in history]
-
-
 @pytest.mark.parametrize("shift", [0, 2])
 @pytest.mark.parametrize("cuts", [[1], [4], [5], [6], [2, 1, 1, 5], [9]])
 def test_a_fit_goes_on_bit_for_bit_wherever_it_was_cut_off(few, recipe, machine, tmp_path, cut, cuts, shift):
     settings = dataclasses.replace(recipe, shift=shift)  # two epochs of five steps
     whole = network(dropout=0.5)
-    expected = fit(whole, few.train, few.val, settings, machine, 3)
+    expected = fit(Learner(whole, 3), few.train, few.val, settings, machine)
+
+    def resumed():
+        torch.manual_seed(random.getrandbits(30))  # another process has another state
+        learner = Learner(network(0.5), 3, checkpoint=Checkpoint(tmp_path / "a", 0))
+        return learner, lambda: fit(learner, few.train, few.val, settings, machine)
+
     for steps in cuts:
         cut(steps)
         with pytest.raises(CutOff):
-            fit(network(0.5), few.train, few.val, settings, machine, 3, checkpoint=Checkpoint(tmp_path / "a", 0))
-        torch.manual_seed(random.getrandbits(30))  # another process has another state
+            resumed()[1]()
     cut(None)
-    resumed = network(0.5)
-    checkpoint = Checkpoint(tmp_path / "a", 0)
-    assert checkpoint.fits[0].record["step"] == sum(cuts)
-    history = fit(resumed, few.train, few.val, settings, machine, 3, checkpoint=checkpoint)
+    learner, go = resumed()
+    assert learner.step == sum(cuts)
+    history = go()
+    assert same(whole, learner.model)
+    assert timeless(history) == timeless(expected)
+
+
+@pytest.mark.parametrize("until", [1, 2])
+@pytest.mark.parametrize("steps", [3, 5, 7])
+def test_one_that_stops_early_goes_on_to_where_it_stops(few, recipe, machine, tmp_path, cut, steps, until):
+    settings = dataclasses.replace(recipe, epochs=3)
+    whole, resumed = network(), network()
+    expected = fit(Learner(whole, 0), few.train, few.val, settings, machine, until)
+    steps = min(steps, 5 * until - 1)
+    cut(steps)
+    first = Learner(network(), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
+    with pytest.raises(CutOff):
+        fit(first, few.train, few.val, settings, machine, until)
+    cut(5 * until - steps)
+    learner = Learner(resumed, 0, checkpoint=Checkpoint(tmp_path / "a", 0))
+    assert timeless(fit(learner, few.train, few.val, settings, machine, until)) == timeless(expected)
     assert same(whole, resumed)
-    assert lines(history) == lines(expected)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 8])
+def test_the_modules_of_a_criterion_go_on_with_their_network(few, recipe, machine, tmp_path, cut, steps):
+    def learner(path=None):
+        torch.manual_seed(5)
+        return Learner(mlp_of(), 0, Hint(8), checkpoint=Checkpoint(tmp_path / path, 0) if path else None)
+
+    whole = learner()
+    expected = fit(whole, few.train, few.val, recipe, machine)
+    cut(steps)
+    with pytest.raises(CutOff):
+        fit(learner("a"), few.train, few.val, recipe, machine)
+    cut(10 - steps)
+    resumed = learner("a")
+    with torch.no_grad():
+        resumed.criterion.modules[0].weight.zero_()  # what it was made with does not matter any more
+    assert timeless(fit(resumed, few.train, few.val, recipe, machine)) == timeless(expected)
+    assert same(whole.model, resumed.model)
+    assert same(whole.criterion.modules, resumed.criterion.modules)
+
+
+def zeros():
+    kept = torch.rand(8, 784, generator=torch.Generator().manual_seed(0)) > 0.3
+    return KeepZeros({"1.weight": kept.float()})
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 8])
+@pytest.mark.parametrize(("ramp", "alike"), [(Ramp, True), (ForgetfulRamp, False)])
+def test_a_constraint_with_a_schedule_goes_on_with_its_state(few, recipe, machine, tmp_path, cut, steps, ramp, alike):
+    """And one that forgets its state comes out otherwise, so that this test can fail."""
+
+    def learner(path=None):
+        kept = Checkpoint(tmp_path / path, 0) if path else None
+        return Learner(mlp_of(), 0, constraints=[zeros(), ramp(0.9)], checkpoint=kept)
+
+    whole = learner()
+    fit(whole, few.train, few.val, recipe, machine)
+    cut(steps)
+    with pytest.raises(CutOff):
+        fit(learner("a"), few.train, few.val, recipe, machine)
+    cut(10 - steps)
+    resumed = learner("a")
+    fit(resumed, few.train, few.val, recipe, machine)
+    assert same(whole.model, resumed.model) is alike
+    if alike:
+        masks, others = (one.constraints[1].state() for one in (whole, resumed))
+        assert all(torch.equal(masks[name], others[name]) for name in masks)
+    for layer in (resumed.model[1], resumed.model[3]):
+        assert int((layer.weight == 0).sum()) >= int(0.9 * layer.weight.numel())
 
 
 def test_networks_trained_together_go_on_together(few, recipe, machine, tmp_path, cut):
@@ -103,146 +166,279 @@ def test_networks_trained_together_go_on_together(few, recipe, machine, tmp_path
     histories = fit_all(resumed, few.train, few.val, recipe, machine)
     for one, other in zip(whole, resumed, strict=True):
         assert same(one.model, other.model)
-    assert list(map(lines, histories)) == list(map(lines, expected))
+    assert list(map(timeless, histories)) == list(map(timeless, expected))
 
 
-def test_of_jobs_that_meet_only_those_at_one_step_go_on_together(few, recipe, machine, tmp_path, cut, monkeypatch):
+def test_of_jobs_side_by_side_only_those_at_one_step_go_on_together(few, recipe, machine, tmp_path, cut, monkeypatch):
     """A kill can come between the checkpoints of two networks: both go on from their own, and lose nothing."""
     whole = [network(seed=seed) for seed in range(4)]
     for seed, model in enumerate(whole):
-        fit(model, few.train, few.val, recipe, machine, seed)
+        fit(Learner(model, seed), few.train, few.val, recipe, machine)
     for seed, steps in [(0, 3), (1, 3), (2, 4)]:
         cut(steps)
-        checkpoint = Checkpoint(tmp_path / str(seed), 0)
+        learner = Learner(network(seed=seed), seed, checkpoint=Checkpoint(tmp_path / str(seed), 0))
         with pytest.raises(CutOff):
-            fit(network(seed=seed), few.train, few.val, recipe, machine, seed, checkpoint=checkpoint)
+            fit(learner, few.train, few.val, recipe, machine)
     cut(7 + 6 + 10)  # what is left for two, for one, for one that had not begun; not a step more
     sizes = []
-    fit_together = meeting.fit_all
+    real = together.fit_all
     monkeypatch.setattr(
-        meeting, "fit_all", lambda learners, *rest: sizes.append(len(learners)) or fit_together(learners, *rest)
+        together, "fit_all", lambda learners, *rest: sizes.append(len(learners)) or real(learners, *rest)
     )
     resumed = [network(seed=seed) for seed in range(4)]
 
     def job(seed):
-        kept = Checkpoint(tmp_path / str(seed), 0)
-        return lambda seat: seat.fit(resumed[seed], few.train, few.val, recipe, machine, seed, checkpoint=kept)
+        learner = Learner(resumed[seed], seed, checkpoint=Checkpoint(tmp_path / str(seed), 0))
+        return lambda lane: lane.fit(learner, few.train, few.val, recipe, machine)
 
-    assert meeting.meet([job(seed) for seed in range(4)]) == [None] * 4
+    assert together.train_together([job(seed) for seed in range(4)]) == [None] * 4
     assert sizes == [2, 1, 1]
     for one, other in zip(whole, resumed, strict=True):
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-@dataclasses.dataclass(frozen=True)
-class Twice(NetworkStep):
-    """A method that fits twice, prunes in between, and uses torch's own random numbers."""
-
-    def __call__(self, model, task):
-        made = copy.deepcopy(model)
-        for turn in range(2):
-            with torch.no_grad():
-                for weight in prunable(made):
-                    weight += 0.01 * torch.randn_like(weight)
-            if turn == 0:
-                task.fit(made)
-        return GlobalMagnitude(0.5, 1, 0.3)(made, task)
-
-
-PRUNE = {"_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude", "sparsity": 0.5, "finetune_epochs": 2}
+PRUNE = {
+    "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
+    "sparsity": 0.5,
+    "finetune_epochs": 2,
+    "finetune_lr_scale": 0.3,
+}
+DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 2.0, "alpha": 0.5}
+FACTORIZE = {
+    "_target_": "kdbench.compress.low_rank.factorize.Factorize",
+    "keep": 0.5,
+    "finetune_epochs": 1,
+    "finetune_lr_scale": 1.0,
+}
+OWN = "tests.training.methods"
+TEACHER = mlp(seed=1, widths=[24], epochs=1)
+# Steps to be done, and how many steps of the optimiser they take; five of them are an epoch.
 METHODS = {
-    "baseline": None,
-    "prune": (GlobalMagnitude(0.5, 2, 0.3), PRUNE | {"finetune_lr_scale": 0.3}),
-    "distill": (
-        Distill(2.0, 0.5),
-        {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 2.0, "alpha": 0.5},
-    ),
-    "twice": (Twice(), {"_target_": "tests.training.test_checkpoint.Twice"}),
+    "baseline": ((), 10),
+    "prune": ((StepSpec(PRUNE),), 10 + 10),
+    "distill": ((StepSpec(DISTILL, (TEACHER,)),), 5 + 10),
+    "two teachers": ((StepSpec(DISTILL, (TEACHER, mlp(seed=2, epochs=1))),), 5 + 5 + 10),
+    "factorize": ((StepSpec(FACTORIZE),), 10 + 5),
+    "prune, distill": ((StepSpec(PRUNE | {"finetune_epochs": 0}), StepSpec(DISTILL, (TEACHER,))), 10 + 5 + 10),
+    "fits twice": ((StepSpec({"_target_": f"{OWN}.Twice"}),), 10 + 10 + 5),
+    "criterion with modules": ((StepSpec({"_target_": f"{OWN}.Hinted"}),), 10 + 5 + 5),
+    "constraint with a schedule": ((StepSpec({"_target_": f"{OWN}.Ramped"}),), 10 + 10),
 }
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_goes_on_to_the_same_weights_and_trains_no_step_twice(
-    few, machine, tmp_path, cut, monkeypatch, method
-):
+def test_every_method_goes_on_to_the_same_weights_and_trains_no_step_twice(few, machine, tmp_path, cut, method):
+    done, steps = METHODS[method]
+
     def make(store, after=None):
         cut(after)
-        trainer = Trainer(few, machine, store)
-        config = mlp(shift=1)
-        if method == "baseline":
-            return trainer.baseline(config)
-        start = trainer.initial(config) if method == "distill" else trainer.baseline(config)
-        teacher = trainer.baseline(mlp(seed=1, widths=[24])) if method == "distill" else None
-        step, node = METHODS[method]
-        return trainer.compressed(step, node, start, config, teacher)
+        return Maker(few, machine, store, checkpoint_seconds=0).make(mlp(0, *done, shift=1))
 
     expected = make(Store(tmp_path / "whole"))
-    store = Store(tmp_path / "cut", checkpoint_seconds=0)
-    steps = {"baseline": 10, "prune": 20, "distill": 20, "twice": 25}[method]
-    cuts = [3] * (steps // 3)  # exactly as many steps as an uncut one takes, and not one more
+    store = Store(tmp_path / "cut")
+    cuts = [3] * ((steps - 1) // 3)  # exactly as many steps as an uncut one takes, and not one more
     for number in cuts:
         with pytest.raises(CutOff):
             make(store, number)
     found = make(store, steps - sum(cuts))
     assert same(found.network, expected.network)
-    assert lines(found.history) == lines(expected.history)
+    assert timeless(found.history) == timeless(expected.history)
     assert not list((store.folder / "checkpoints").iterdir())  # forgotten, once the training is in the store
 
 
+def test_a_constraint_that_forgets_its_state_is_seen_by_the_test_above(few, machine, tmp_path, cut):
+    step = StepSpec({"_target_": f"{OWN}.Ramped", "sparsity": 0.9, "forgetful": True})
+
+    def make(store, after=None):
+        cut(after)
+        return Maker(few, machine, store, checkpoint_seconds=0).make(mlp(0, step))
+
+    expected = make(Store(tmp_path / "whole"))
+    with pytest.raises(CutOff):
+        make(Store(tmp_path / "cut"), 10 + 5)
+    assert not same(make(Store(tmp_path / "cut")).network, expected.network)
+
+
+def test_images_of_another_shape_go_on_too(colours, recipe, machine, tmp_path, cut):
+    whole, resumed = built("resnet", colours), built("resnet", colours)
+    expected = fit(Learner(whole, 0), colours.train, colours.val, recipe, machine)  # two epochs of three steps
+    cut(4)
+    first = Learner(built("resnet", colours), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
+    with pytest.raises(CutOff):
+        fit(first, colours.train, colours.val, recipe, machine)
+    cut(2)
+    learner = Learner(resumed, 0, LABELS, checkpoint=Checkpoint(tmp_path / "a", 0))
+    assert timeless(fit(learner, colours.train, colours.val, recipe, machine)) == timeless(expected)
+    assert same(whole, resumed)
+
+
 def test_the_seconds_of_what_was_cut_off_are_counted(few, machine, tmp_path, cut):
-    store = Store(tmp_path / "store", checkpoint_seconds=0)
-    trainer = Trainer(few, machine, store)
+    maker = Maker(few, machine, Store(tmp_path / "store"), checkpoint_seconds=0)
     now = [0.0]
-    trainer.clock = lambda: now.__setitem__(0, now[0] + 100.0) or now[0]
+    maker.clock = lambda: now.__setitem__(0, now[0] + 100.0) or now[0]
     cut(3)
     with pytest.raises(CutOff):
-        trainer.baseline(mlp())
+        maker.make(mlp())
     cut(None)
-    assert trainer.baseline(mlp()).seconds >= 300
+    assert maker.make(mlp()).seconds >= 300
+
+
+def test_what_cached_logits_took_once_is_counted_once_though_it_was_cut_off(few, machine, tmp_path, cut):
+    """A student that finds its teacher's logits in the store took as long as one that does not."""
+    store = Store(tmp_path / "store")
+
+    def make(width, after=None):
+        cut(after)
+        spec = mlp(0, StepSpec(DISTILL, (TEACHER,)), widths=[width])
+        made = Maker(few, machine, store, checkpoint_seconds=0).make(spec)
+        return store.get(made.key).record["cached_seconds"]
+
+    assert make(16) == 0
+    for _ in range(2):
+        with pytest.raises(CutOff):
+            make(17, 3)
+    views = [json.loads(path.read_text()) for path in store.folder.glob("*/record.json")]
+    (seconds,) = [view["seconds"] for view in views if "view" in view["identity"]]
+    assert make(17) == seconds > 0
 
 
 def test_a_divergence_is_not_kept_and_comes_again(few, machine, tmp_path, cut):
-    trainer = Trainer(few, machine, Store(tmp_path / "store", checkpoint_seconds=0))
-    told = []
+    maker = Maker(few, machine, Store(tmp_path / "store"), checkpoint_seconds=0)
+    messages = []
     for _ in range(2):
         with pytest.raises(NotFinite) as error:
-            trainer.baseline(mlp(lr=1e30))
-        told.append(str(error.value))
+            maker.make(mlp(lr=1e30))
+        messages.append(str(error.value))
         assert not list((tmp_path / "store" / "checkpoints").iterdir())
-    assert told[0] == told[1]
+    assert messages[0] == messages[1]
 
 
 SAVED = Saved({"a": torch.arange(3.0), "b": torch.ones(2, 2, dtype=torch.bfloat16)}, {"step": 3, "lr": 0.1})
 
 
 def test_what_is_encoded_is_decoded():
-    account, fits = decode(encode(Account(1.5, 0.25, 2), [SAVED, SAVED]))
-    assert account == Account(1.5, 0.25, 2)
+    given = Cost(1.5, {"one": 0.25, "two": 2.0})
+    cost, fits = decode("key", encode("key", given, [SAVED, SAVED]))
+    assert cost == given
+    assert cost.cached_seconds == 2.25
+    assert len(fits) == 2
     for saved in fits:
         assert saved.record == SAVED.record
+        assert saved.tensors.keys() == SAVED.tensors.keys()
         assert all(torch.equal(saved.tensors[name], SAVED.tensors[name]) for name in SAVED.tensors)
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda c: b"", lambda c: c[:-1], lambda c: c[:70] + b"x" + c[71:], lambda c: seal("key", b"")]
+    "content",
+    [
+        b"",
+        b"{}",
+        encode("key", Cost(), [SAVED])[:-1],
+        encode("another key", Cost(), [SAVED]),
+        encode("key", Cost(), [Saved({}, {})]),
+        encode("key", Cost(), [Saved({}, {"step": "many"})]),
+    ],
 )
-def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(tmp_path, damage, caplog):
-    path = tmp_path / "key"
-    kept = Checkpoint(path, 0)
+def test_anything_else_is_damaged(content):
+    with pytest.raises(DamagedFile):
+        decode("key", content)
+
+
+def kept_at(folder):
+    kept = Checkpoint(folder, 0)
     kept.begin()
     kept.save(SAVED)
-    assert len(Checkpoint(path, 0).fits) == 1
-    path.write_bytes(damage(path.read_bytes()))
-    assert Checkpoint(path, 0).fits == []
+    return kept
+
+
+def edited(name, change):
+    def damage(folder):
+        path = next(folder.glob(name))
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def of_another(folder):
+    kept_at(folder.with_name("another"))
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.with_name("another").rename(folder)
+
+
+def a_file(folder):
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.write_bytes(b"a checkpoint")
+
+
+DAMAGES = {
+    "empty": edited("*.safetensors", lambda content: b""),
+    "cut short": edited("*.safetensors", lambda content: content[:-1]),
+    "one byte": edited("*.safetensors", lambda content: content[:70] + b"x" + content[71:]),
+    "tensors are gone": lambda folder: next(folder.glob("*.safetensors")).unlink(),
+    "sums are gone": lambda folder: (folder / checksums.SUMS).unlink(),
+    "sums are empty": edited(checksums.SUMS, lambda content: b""),
+    "sums of two": edited(checksums.SUMS, lambda content: content + content.replace(b"1.", b"2.")),
+    "sums of another": edited(checksums.SUMS, lambda content: b"0" * 64 + content[64:]),
+    "of another training": of_another,
+    "a file": a_file,
+    "an empty folder": lambda folder: [path.unlink() for path in folder.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(tmp_path, damage, caplog):
+    folder = tmp_path / "key"
+    kept_at(folder)
+    assert len(Checkpoint(folder, 0).fits) == 1
+    damage(folder)
+    assert Checkpoint(folder, 0).fits == []
     assert "key is damaged" in caplog.text
-    assert [file.name for file in tmp_path.iterdir()] == ["key.damaged-1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["key.damaged-1"]
+    kept_at(folder)
+    assert len(Checkpoint(folder, 0).fits) == 1
+
+
+def test_a_checkpoint_of_other_layers_is_not_used(few, recipe, machine, tmp_path, cut):
+    cut(3)
+    first = Learner(mlp_of([8]), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
+    with pytest.raises(CutOff):
+        fit(first, few.train, few.val, recipe, machine)
+    cut(None)
+    other = Learner(mlp_of([9]), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
+    with pytest.raises(DamagedFile, match=r"belongs to another training .*: delete it"):
+        fit(other, few.train, few.val, recipe, machine)
+
+
+def test_a_kill_between_the_two_files_of_a_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
+    kept = kept_at(tmp_path / "key")
+    write = durable.write
+
+    def killed(path, content):
+        if path.name == checksums.SUMS:
+            raise CutOff
+        write(path, content)
+
+    monkeypatch.setattr(durable, "write", killed)
+    with pytest.raises(CutOff):
+        kept.save(Saved(SAVED.tensors, SAVED.record | {"step": 4}))
+    monkeypatch.undo()
+    found = Checkpoint(tmp_path / "key", 0)
+    assert found.step == 3
+    found.begin()
+    found.save(Saved(SAVED.tensors, SAVED.record | {"step": 5}))
+    assert Checkpoint(tmp_path / "key", 0).step == 5
+    assert len(list((tmp_path / "key").iterdir())) == 2  # nothing is left of those before
 
 
 def test_checkpoints_are_written_by_time_and_cost_a_hundredth_of_it(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(durable, "write", lambda *_: now.__setitem__(0, now[0] + 2.0))  # a slow disk
+    monkeypatch.setattr(durable, "write", lambda *_: now.__setitem__(0, now[0] + 1.0))  # a slow disk; two files
     kept = Checkpoint(tmp_path / "key", 30.0)
     kept.begin()
     written = []

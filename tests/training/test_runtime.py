@@ -52,3 +52,10 @@ def test_bf16_is_chosen_only_where_the_processor_has_it(monkeypatch):
     assert not runtime.fast_bf16("cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     assert runtime.fast_bf16("cpu")
+
+
+def test_the_vector_instructions_are_part_of_a_runtime():
+    """Kernels sum in another order where registers are wider: other instructions, other bits."""
+    found = runtime.resolve("cpu", "fp32", 1)
+    assert found.instructions == torch.backends.cpu.get_cpu_capability()
+    assert found != runtime.Runtime("cpu", "fp32", 1, "of another processor")

@@ -106,7 +106,7 @@ def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path],
     if others:
         raise BadSetting(
             f"{one.name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
-            f"type {group}={owners[0]} beside it"
+            f"type {group}={min(owners, key=len)} beside it"
         )
     # In a multirun over choices, Hydra asks the default one, which may lack it.
     return f"++{one}" if several else str(one)

@@ -52,7 +52,7 @@ def build(
     The model's class is called with its knobs, and with `shape` (channels, height, width) and `classes` where it has
     parameters of these names. Raises `BadSetting` if it cannot be built, or does not give that many logits.
     """
-    accepted = inspect.signature(targets.locate(model["_target_"])).parameters
+    accepted = inspect.signature(targets.target_of(model, "model")).parameters
     known = {"shape": shape, "classes": classes}
     torch.manual_seed(seed)
     made = targets.instantiate({name: value for name, value in known.items() if name in accepted} | model, "model")

@@ -99,6 +99,12 @@ def inert(text: str) -> bool:
     return text.isprintable() and not text.lstrip().startswith(("=", "+", "-", "@")) and not MARKUP & set(text)
 
 
+def several(field: str, value: Any, example: str) -> None:
+    """Require a list that is not empty; `example` is what one looks like."""
+    if not isinstance(value, list | tuple) or not value:
+        raise BadSetting(f"{field}={value} is not a list, such as {field}=[{example}]")
+
+
 def widths(field: str, value: Any) -> None:
     """Require a non-empty list of positive whole numbers: the sizes of layers."""
     if not isinstance(value, list | tuple) or not value:

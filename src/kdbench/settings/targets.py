@@ -29,13 +29,18 @@ def locate(path: str) -> Callable[..., Any]:
     return found
 
 
-def instantiate(node: dict[str, Any], setting: str) -> Any:
-    """Call the target of `node` with the rest of `node`; `setting` is the name to use in messages."""
+def target_of(node: dict[str, Any], setting: str) -> Callable[..., Any]:
+    """Return what `node` names as its `_target_`. Raises `BadSetting`, with `setting`, if it names nothing that is."""
     if "_target_" not in node:
         raise BadSetting(f"{setting}: its YAML needs a _target_")
     if not isinstance(node["_target_"], str):
         raise BadSetting(f"{setting}: _target_={node['_target_']} is not the name of a class or function")
-    target = locate(node["_target_"])
+    return locate(node["_target_"])
+
+
+def instantiate(node: dict[str, Any], setting: str) -> Any:
+    """Call the target of `node` with the rest of `node`; `setting` is the name to use in messages."""
+    target = target_of(node, setting)
     knobs = {name: value for name, value in node.items() if name != "_target_"}
     try:
         inspect.signature(target).bind(**knobs)

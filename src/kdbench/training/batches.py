@@ -24,7 +24,12 @@ class View:
     number: int
     images: Tensor
     index: Tensor
-    version: int  # of `images`, which torch counts up when they are changed in place
+    versions: tuple[int, int]  # of both, which torch counts up when they are changed in place
+
+    @classmethod
+    def of(cls, number: int, images: Tensor, index: Tensor) -> View:
+        """Return that `images` and `index`, as they are now, show view `number`."""
+        return cls(number, images, index, (images._version, index._version))
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Batch:
         view = self.view
         if view is None or view.images is not self.images or view.index is not self.index:
             return None
-        return view.number if self.images._version == view.version else None
+        return view.number if (self.images._version, self.index._version) == view.versions else None
 
 
 class Batches:
@@ -90,7 +95,7 @@ class Batches:
         parts = torch.stack([order, *offsets[:, order]]).to(device).tensor_split(self.steps, dim=1)
         for index, dy, dx in parts[skip:]:
             images = scaled(self.windows[index, dy, dx])
-            view = View(number if self.shift else 0, images, index, images._version) if self.known else None
+            view = View.of(number if self.shift else 0, images, index) if self.known else None
             yield Batch(images, self.labels[index], index, view)
 
 

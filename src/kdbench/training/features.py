@@ -71,7 +71,7 @@ def submodule(network: nn.Module, name: str) -> nn.Module:
 def shapes(network: nn.Module, image_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Return the shape of what each layer gives for one image, by the layer's name, in the order in which they run.
 
-    The network is left as it was, its mode included.
+    The network is left as it was, the mode of each layer included.
     """
     found: dict[str, tuple[int, ...]] = {}
 
@@ -84,12 +84,13 @@ def shapes(network: nn.Module, image_shape: Sequence[int]) -> dict[str, tuple[in
 
     named = [(name, module) for name, module in model_of(network).named_modules() if name]
     hooks = [module.register_forward_hook(keep(name)) for name, module in named]
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     device = next(network.parameters()).device
     try:
         network.eval()(torch.zeros(1, *image_shape, device=device))
     finally:
-        network.train(training)
+        for module, training in modes:
+            module.training = training
         for hook in hooks:
             hook.remove()
     return found

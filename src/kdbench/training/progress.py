@@ -102,7 +102,8 @@ class Progress:
             try:
                 self._restore(position, saved)
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise DamagedFile(f"{checkpoint.folder} belongs to another training ({error}): delete it") from error
+                reason = " ".join(str(error).split())
+                raise DamagedFile(f"{checkpoint.folder} belongs to another training ({reason}): delete it") from error
 
     def _checkpoints(self) -> list[Checkpoint | None]:
         return [learner.checkpoint for learner in self.learners]

@@ -54,6 +54,7 @@ class Teacher:
     def logits_of(self, views: Batches, number: int) -> tuple[Tensor, float]:
         """Return logits (n, classes) for the whole training set as the view shows it, and the seconds they took."""
         began = time.perf_counter()
+        self.network.eval()
         with self.runtime.autocast:
             parts = [self.network(batch.images) for batch in views.in_order(number)]
         logits = torch.cat(parts).cpu()  # waits for the device, so that the seconds are true

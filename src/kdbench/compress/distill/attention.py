@@ -20,7 +20,7 @@ from kdbench.training.features import Output
 from kdbench.training.teacher import Teacher
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""What layers give for one image, by their names."""
+"""The maps that layers give for one image, by their names: (channels, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -40,38 +40,46 @@ class Attention(NetworkStep):
 
     def __post_init__(self) -> None:
         checks.real("compress.beta", self.beta, "(0, inf)")
-        given = [layers for layers in (self.student_layers, self.teacher_layers) if layers is not None]
+        named = {"student_layers": self.student_layers, "teacher_layers": self.teacher_layers}
+        given = [layers for layers in named.values() if layers is not None]
+        for name, layers in named.items():
+            if layers is not None:
+                checks.several(f"compress.{name}", layers, "2,5")
         if len(given) == 1 or (given and len(given[0]) != len(given[1])):
             raise BadSetting("compress.student_layers and compress.teacher_layers name as many layers, in pairs")
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for layers that do not exist or give no maps."""
         student, teacher = copy.deepcopy(model), task.teacher
-        both = [features.shapes(network, task.data.shape) for network in (student, teacher.network)]
+        both = [maps(features.shapes(network, task.data.shape)) for network in (student, teacher.network)]
+        if not all(both):
+            raise BadSetting("attention needs layers that give maps in both networks: choose cnn or resnet models")
         if self.student_layers is not None and self.teacher_layers is not None:
-            pairs = list(zip(self.student_layers, self.teacher_layers, strict=True))
+            # Their names may be numbers, which YAML reads as such.
+            pairs = list(zip(map(str, self.student_layers), map(str, self.teacher_layers), strict=True))
         else:
             pairs = common_layers(*both)
-        for network, shapes, names in zip((student, teacher.network), both, zip(*pairs, strict=True), strict=True):
+        for network, known, names in zip((student, teacher.network), both, zip(*pairs, strict=True), strict=True):
             for name in names:
                 features.submodule(network, name)
-                if len(shapes.get(name, ())) != 3:
-                    raise BadSetting(f"layer {name} gives no maps: choose from {', '.join(maps(shapes))}")
+                if name not in known:
+                    raise BadSetting(f"layer {name} gives no maps: choose from {', '.join(known)}")
         task.fit(student, AttentionMaps(teacher, pairs, self.beta))
         return student
 
 
-def maps(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Return the layers that give maps (channels, height, width) larger than one position."""
+def maps(shapes: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Return the layers that give maps (channels, height, width) larger than one position.
+
+    Of a single position every map is the same, once it has length 1.
+    """
     return {name: shape for name, shape in shapes.items() if len(shape) == 3 and shape[1] * shape[2] > 1}
 
 
 def common_layers(student: Shapes, teacher: Shapes) -> list[tuple[str, str]]:
     """Return pairs of the last layers, in both networks, at each size of map that both have."""
     # A later layer of the same size takes the place of an earlier one.
-    last = [{shape[1:]: name for name, shape in maps(shapes).items()} for shapes in (student, teacher)]
-    if not all(last):
-        raise BadSetting("attention needs layers that give maps in both networks: choose cnn or resnet models")
+    last = [{shape[1:]: name for name, shape in shapes.items()} for shapes in (student, teacher)]
     common = [size for size in last[0] if size in last[1]]
     if common:
         return [(last[0][size], last[1][size]) for size in common]

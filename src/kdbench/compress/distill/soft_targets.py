@@ -40,8 +40,10 @@ class Distill(NetworkStep):
     def __post_init__(self) -> None:
         checks.real("compress.temperature", self.temperature, "(0, inf)")
         checks.real("compress.alpha", self.alpha, "[0, 1]")
-        for weight in self.teacher_weights or ():
-            checks.real("compress.teacher_weights", weight, "(0, inf)")
+        if self.teacher_weights is not None:
+            checks.several("compress.teacher_weights", self.teacher_weights, "2,1")
+            for weight in self.teacher_weights:
+                checks.real("compress.teacher_weights", weight, "(0, inf)")
         if self.epochs is not None:
             checks.whole("compress.epochs", self.epochs, 0)
         checks.real("compress.lr_scale", self.lr_scale, "(0, inf)")

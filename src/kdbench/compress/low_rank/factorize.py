@@ -13,6 +13,7 @@ from torch import nn
 from kdbench.compress.step import NetworkStep, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
+from kdbench.training import features
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Factorize(NetworkStep):
     section 3). The layer that gives the logits stays as it is: a lower rank there would tie classes to each other.
     """
 
-    keep: float  # share of a layer's weights that its two factors may have together, in (0, 1)
+    keep: (
+        float  # share of a layer's weights that its two factors may have together, in (0, 1); the rank is 1 at least
+    )
     finetune_epochs: int
     finetune_lr_scale: float
 
@@ -38,14 +41,15 @@ class Factorize(NetworkStep):
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the factorized network. Raises `BadSetting` if it has no linear layer but the last."""
         factorized = copy.deepcopy(model)
-        layers = [
-            (name, layer) for name, layer in linear_layers(factorized) if layer.out_features != task.data.classes
-        ]
-        if not layers:
+        inner = features.model_of(factorized)
+        linear = dict(linear_layers(inner))
+        ran = [name for name in features.shapes(factorized, task.data.shape) if name in linear]
+        if len(ran) < 2:
             raise BadSetting("compress=factorize finds no linear layer but the last: it is for mlp models")
-        for name, layer in layers:
+        for name in ran[:-1]:
+            layer = linear[name]
             rank = max(1, int(self.keep * layer.weight.numel() / (layer.out_features + layer.in_features)))
-            replace_layer(factorized, name, factors(layer, rank))
+            replace_layer(inner, name, factors(layer, rank))
         if self.finetune_epochs:
             task.fit(factorized, epochs=self.finetune_epochs, lr_scale=self.finetune_lr_scale)
         return factorized

@@ -1,0 +1,51 @@
+"""Tasks for methods that are tested without a store: a fit of a few epochs, or none at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from tests.training.methods import built
+from torch import nn
+
+from kdbench.compress.step import Examples, Task
+from kdbench.data.splits import Splits
+from kdbench.models.network import Network
+from kdbench.training.batches import Batch, Batches
+from kdbench.training.criteria import LABELS
+from kdbench.training.fit import fit
+from kdbench.training.learner import Learner
+
+
+def no_training(*_, **__):
+    raise AssertionError("this trains nothing")
+
+
+def fitting(splits: Splits, recipe, machine, histories=None):
+    """The `Fit` of a run, as `networks` makes it, without a checkpoint."""
+
+    def fit_one(network, criterion=LABELS, *, epochs=None, until=None, lr_scale=1.0, constraint=None, examples=None):
+        own = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
+        learner = Learner(network, 0, criterion, [constraint] if constraint else [], views_known=examples is None)
+        history = fit(learner, splits.train if examples is None else examples, splits.val, own, machine, until)
+        if histories is not None:
+            histories.append(history)
+
+    return fit_one
+
+
+def task_of(splits: Splits, fit_one=no_training, teachers=(), initial: nn.Module | None = None) -> Task:
+    data = Examples(splits.train, splits.val, splits.class_names)
+    return Task(data, teachers, fit_one, 0, nn.Identity() if initial is None else initial)
+
+
+def used(family: str, splits: Splits, seed: int = 0) -> Network:
+    """A network that has seen some images, so that batch norm has statistics."""
+    network = built(family, splits, seed).train()
+    with torch.no_grad():
+        network(splits.train.images[:64].float() / 255)
+    return network.eval()
+
+
+def a_batch(splits: Splits, count: int = 12) -> Batch:
+    return next(Batches(splits.train[:count], count, 0, 0, "cpu").epoch(1))
