@@ -53,7 +53,7 @@ def killed_before(number: int, work: Callable[[], object]) -> bool:
     process = os.fork()
     if process == 0:
         with contextlib.suppress(BaseException):
-            _exit_before(number)
+            exit_before(number)
             work()
             os._exit(0)
         os._exit(2)
@@ -65,7 +65,8 @@ def killed_before(number: int, work: Callable[[], object]) -> bool:
 KILLED = 9
 
 
-def _exit_before(number: int) -> None:
+def exit_before(number: int) -> None:
+    """End this process before its call `number` that changes a disk, counted from 0."""
     done = 0
 
     def counted(original: Callable[..., object]) -> Callable[..., object]:
