@@ -8,7 +8,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
@@ -24,11 +24,12 @@ from benchmark.training import Track
 from kdbench.data.load import load
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import KdbenchError
-from kdbench.evaluation.measure import cpu_name
+from kdbench.evaluation.environment import processor
 from kdbench.results.row import read
 from kdbench.settings.choices import config_dir, options
 from kdbench.settings.compose import resolve
-from kdbench.settings.config import Config, Schema
+from kdbench.settings.config import Config
+from kdbench.settings.schema import Schema
 from kdbench.training import runtime
 
 QUICK_IMAGES = 6_400  # to train on; then nothing is a figure to quote
@@ -78,7 +79,7 @@ class Bench:
         fixed = [f"{name}={getattr(self.resolved, name)}" for name in ("device", "precision", "threads")]
         self.data = [*settings, *fixed]
         if quick:
-            few = Splits(splits.train[:QUICK_IMAGES], splits.val[: QUICK_IMAGES // 11], splits.test)
+            few = replace(splits, train=splits.train[:QUICK_IMAGES], val=splits.val[: QUICK_IMAGES // 11])
             self.data += ["data=mnist_5k"]
         else:
             few = splits
@@ -87,7 +88,7 @@ class Bench:
         self.folder = folder
         self.found: dict[str, Any] = {}
         self.machine = {
-            "processor": cpu_name(),
+            "processor": processor()["cpu"],
             "device": self.resolved.device,
             "threads": self.resolved.threads,
             "precision": f"{self.resolved.precision} (ordinary way: fp32)",
@@ -104,14 +105,17 @@ class Bench:
         """Compose every model's own configuration under `settings`, and load the data."""
         ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
         folders = [config_dir()]
+        data = next((text.partition("=")[2] for text in settings if text.startswith("data=")), "mnist")
         configs = {}
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             for model in options("model", folders):
                 overrides = [f"model={model}", *settings]
                 composed = hydra.compose("config", overrides)
-                names = {"data": "mnist", "model": model, "compress": "baseline"}
+                names = {"data": data, "model": model, "compress": "baseline"}
                 configs[model] = resolve(composed, names, overrides, folders)
-        _, splits = load(next(iter(configs.values())))
+        first = next(iter(configs.values()))
+        used, splits = load(first.data, first.fallback)
+        configs = {model: replace(config, data=used) for model, config in configs.items()}
         return cls(configs, splits, settings, quick, folder)
 
     def races(self, made: list[Callable[[], Race]]) -> list[dict[str, Any]]:
@@ -131,8 +135,8 @@ def machine_ceiling(bench: Bench) -> dict[str, float]:
     for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
         found[f"matmul 2048 {name}"] = ceiling.matmul_flops(2048, dtype) / 1e9
         for network in ("cnn_deep", "resnet_deep"):
-            batch = bench.track.networks[network].train.batch_size
-            seconds, operations = ceiling.of_training(bench.track.network(network), batch, dtype)
+            images = bench.track.batch(network)
+            seconds, operations = ceiling.of_training(bench.track.network(network), images, dtype)
             found[f"convolutions of {network} {name}"] = operations / seconds / 1e9
     for name, speed in found.items():
         print(f"{name:<36}{speed:>8.0f} GFLOP/s", flush=True)

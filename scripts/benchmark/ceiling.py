@@ -35,7 +35,7 @@ def matmul_flops(size: int, dtype: torch.dtype) -> float:
 
 
 def convolutions(network: nn.Module, images: Tensor) -> Counter[Shape]:
-    """Count the convolutions of `network` by shape, as they run on `images` (n, 1, 28, 28)."""
+    """Count the convolutions of `network` by shape, as they run on `images` (n, channels, height, width)."""
     found: Counter[Shape] = Counter()
 
     def see(module: nn.Conv2d, inputs: tuple[Tensor], _: Tensor) -> None:
@@ -50,14 +50,13 @@ def convolutions(network: nn.Module, images: Tensor) -> Counter[Shape]:
     return found
 
 
-def convolution(shape: Shape, batch: int, dtype: torch.dtype) -> tuple[float, float]:
+def convolution(shape: Shape, batch: int, dtype: torch.dtype, first: bool) -> tuple[float, float]:
     """Return seconds and floating-point operations of one convolution, forward and backward, channels last.
 
-    Warm, alone, again and again on the same tensors: nothing in a network can be faster. The first convolution
+    Warm, alone, again and again on the same tensors: nothing in a network can be faster. The `first` convolution
     of a network has no gradient to the images, neither here nor there.
     """
     inputs, outputs, height, kernel, stride = shape
-    first = inputs == 1
     x = torch.randn(batch, inputs, height, height).to(dtype).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(outputs, inputs, kernel, kernel).to(dtype).contiguous(memory_format=torch.channels_last)
     x.requires_grad_(not first)
@@ -76,11 +75,12 @@ def convolution(shape: Shape, batch: int, dtype: torch.dtype) -> tuple[float, fl
     return there + back, 2.0 * products * (1 + len(to))
 
 
-def of_training(network: nn.Module, batch: int, dtype: torch.dtype) -> tuple[float, float]:
-    """Return seconds and operations that the convolutions of one training step take by themselves."""
+def of_training(network: nn.Module, images: Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    """Return seconds and operations that the convolutions of one training step on `images` take by themselves."""
     total, operations = 0.0, 0.0
-    for shape, count in convolutions(network, torch.zeros(batch, 1, 28, 28)).items():
-        time_of_one, operations_of_one = convolution(shape, batch, dtype)
+    for shape, count in convolutions(network, images).items():
+        first = shape[0] == images.shape[1]
+        time_of_one, operations_of_one = convolution(shape, len(images), dtype, first)
         total += count * time_of_one
         operations += count * operations_of_one
     return total, operations

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -41,7 +41,7 @@ sys.exit(status)
 
 
 def command(*arguments: str) -> Ended:
-    """Run `kdbench` with `arguments`, quietly. Raises `RuntimeError` with what it said if it fails."""
+    """Run `kdbench` with `arguments`, quietly. Raises `RuntimeError` with what it printed if it fails."""
     launched = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "kdbench", *arguments]
     ended = subprocess.run(launched, capture_output=True, text=True)
     if ended.returncode:
@@ -57,7 +57,7 @@ def rows(outputs: Path) -> list[dict[str, str]]:
 
 
 def records(outputs: Path) -> list[tuple[float, dict[str, Any]]]:
-    """Return when each entry of the store was finished, in seconds since 1970, and what it says of itself."""
+    """Return when each entry of the store was finished, in seconds since 1970, and its record."""
     return [(path.stat().st_mtime, json.loads(path.read_text())) for path in outputs.glob(f"store/*/{RECORD}")]
 
 
@@ -67,7 +67,8 @@ def speedrun(outputs: Path, data: Sequence[str], seeds: int) -> tuple[list[float
     for seed in range(seeds):
         folder = outputs / f"speedrun-{seed}"
         run = command("run", "+experiment=speedrun", f"seed={seed}", f"outputs={folder}", *data)
-        seconds.append(max(finished for finished, _ in records(folder)) - run.started)
+        trained = [finished for finished, record in records(folder) if "history" in record]
+        seconds.append(max(trained) - run.started)
         accuracies += [float(row["accuracy"]) for row in rows(folder)]
     return seconds, accuracies
 
@@ -86,20 +87,20 @@ def sweep(outputs: Path, data: Sequence[str]) -> dict[str, float]:
     ended = command("sweep", f"outputs={outputs}", *data)
     entries = [record for _, record in records(outputs)]
     trained = [record for record in entries if "history" in record]
-    spent = sum(record["seconds"] - record["recalled_seconds"] for record in trained)
-    told = Counter(line for path in outputs.glob("runs/*/*/run.log") for line in trainings(path))
+    spent = sum(record["seconds"] - record["cached_seconds"] for record in trained)
+    done = Counter(line for path in outputs.glob("runs/*/*/run.log") for line in trainings(path))
     return {
         "runs": len(rows(outputs)),
         "wall_s": ended.seconds,
         "trainings": len(trained),
         "trained_s": spent,
         "ratio": ended.seconds / spent,
-        "trained_twice": sum(count - 1 for count in told.values()),
+        "trained_twice": sum(count - 1 for count in done.values()),
     }
 
 
 def trainings(log: Path) -> list[str]:
-    """Return the store keys of the trainings that a run's log says it did itself."""
+    """Return the store keys of the trainings that a run did itself, from its log."""
     return [line.rsplit(" ", 1)[-1] for line in log.read_text().splitlines() if " kept as " in line]
 
 
@@ -130,8 +131,6 @@ def startup(repetitions: int) -> dict[str, float]:
 
 def plot(outputs: Path, examples: Sequence[Row], counts: Sequence[int]) -> dict[int, float]:
     """Return the seconds of `kdbench plot` over so many rows, the `examples` again and again under other seeds."""
-    from dataclasses import replace
-
     found = {}
     for count in counts:
         folder = outputs / f"plot-{count}"

@@ -4,51 +4,77 @@ from dataclasses import replace
 import pytest
 
 from kdbench.data import load as loading
-from kdbench.errors import DataUnavailable
-from kdbench.settings.config import DataConfig
+from kdbench.errors import DamagedFile, DataUnavailable
+from kdbench.settings.network import DataSpec
 
 
 def unavailable(root, cache):
     raise DataUnavailable("Nowhere is not on this machine")
 
 
-@pytest.fixture
-def lost(make_config, tmp_path, monkeypatch):
-    """A configuration whose data are nowhere, with the embedded digits as fallback."""
+def damaged(root, cache):
+    raise DamagedFile(f"{root}/images is truncated")
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded(monkeypatch):
     monkeypatch.setattr(loading, "_loaded", {})
-    config = make_config()
-    nowhere = DataConfig("nowhere", {"_target_": "tests.data.test_load.unavailable"}, tmp_path / "mine", tmp_path)
-    return replace(config, data=nowhere, fallback=config.data)
 
 
-def test_the_fallback_is_announced_and_named_in_the_configuration(lost, digits, caplog):
+@pytest.fixture
+def lost(tmp_path) -> DataSpec:
+    """Data that are nowhere."""
+    return DataSpec("nowhere", {"_target_": "tests.data.test_load.unavailable"}, tmp_path / "mine", tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path) -> DataSpec:
+    return DataSpec("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path)
+
+
+def test_the_fallback_is_announced_and_named(lost, embedded, digits, caplog):
     with caplog.at_level(logging.WARNING):
-        config, splits = loading.load(lost)
-    assert config.data.name == "mnist_5k"
+        used, splits = loading.load(lost, embedded)
+    assert used.name == "mnist_5k"
     assert splits.fingerprint == digits.fingerprint
     assert "GOING ON WITH mnist_5k" in caplog.text
-    assert str(lost.data.root) in caplog.text
+    assert str(lost.root) in caplog.text
 
 
-def test_a_run_that_fell_back_is_the_same_run_as_one_that_asked_for_the_fallback(lost):
-    assert loading.load(lost)[0].hash == replace(lost, data=lost.fallback, fallback=None).hash
+def test_what_was_used_bears_the_fingerprint_of_its_images(embedded, digits):
+    assert loading.load(embedded)[0].fingerprint == digits.fingerprint
 
 
-def test_without_fallback_the_error_says_what_to_type(lost):
-    with pytest.raises(DataUnavailable, match=r"data\.root=FOLDER"):
-        loading.load(replace(lost, fallback=None))
+def test_a_run_that_fell_back_is_the_same_run_as_one_that_asked_for_the_fallback(lost, embedded, make_config):
+    fell_back = make_config(data=loading.load(lost, embedded)[0])
+    asked = make_config(data=loading.load(embedded)[0])
+    assert fell_back.hash == asked.hash
 
 
-def test_a_failure_is_found_once_a_process(lost, monkeypatch):
-    strict = replace(lost, fallback=None)
-    with pytest.raises(DataUnavailable):
-        loading.load(strict)
-    monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("the dead network was waited for again"))
-    with pytest.raises(DataUnavailable):
-        loading.load(strict)
+def test_without_fallback_the_error_names_the_setting_and_what_was_looked_at(lost):
+    with pytest.raises(DataUnavailable, match=r"data\.root=.*mine does not exist\); .*data\.root=FOLDER"):
+        loading.load(lost)
+    lost.root.mkdir()
+    loading._loaded.clear()
+    with pytest.raises(DataUnavailable, match="mine does not hold its files"):
+        loading.load(lost)
 
 
-def test_the_files_are_read_once_a_process(lost, monkeypatch):
-    first = loading.load(lost)[1]
+def test_damaged_files_are_no_reason_to_fall_back(lost, embedded):
+    with pytest.raises(DamagedFile, match="truncated"):
+        loading.load(replace(lost, loader={"_target_": "tests.data.test_load.damaged"}), embedded)
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "damaged"])
+def test_a_failure_is_found_once_a_process(lost, monkeypatch, kind):
+    asked = replace(lost, loader={"_target_": f"tests.data.test_load.{kind}"})
+    for _ in range(2):
+        with pytest.raises((DataUnavailable, DamagedFile)):
+            loading.load(asked)
+        monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("the dead network was waited for again"))
+
+
+def test_the_files_are_read_once_a_process(embedded, monkeypatch):
+    first = loading.load(embedded)[1]
     monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("read again"))
-    assert loading.load(lost)[1] is first
+    assert loading.load(embedded)[1] is first

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from tests.models.test_models import shipped
+from tests.models.test_models import built
 from torch import nn
 
 from kdbench.artifact.export import export
@@ -17,7 +17,6 @@ from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.errors import CannotCount, DamagedFile
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers
-from kdbench.models.network import build
 
 QINT8, QUINT8 = QuantType.QInt8, QuantType.QUInt8
 
@@ -110,7 +109,7 @@ ZEROS = sum(int((weight == 0).sum()) for weight in Tiny().weights())
 MACS = 4 * 9 * 28 * 28 + 4 * 9 * 13 * 13 + 6 * 2 * 9 * 6 * 6 + 6 * 36 * 7 + 7 * 10
 FORMS = {
     "float": lambda file, _: file,
-    "dynamic int8": lambda file, _: DynamicInt8()(file),
+    "dynamic int8": lambda file, _: DynamicInt8()(file, None),
     "int4": lambda file, _: weight_only(file, TensorProto.INT4, 0),
     "int4 in blocks": lambda file, _: weight_only(file, TensorProto.INT4, 2),
     "uint4": lambda file, _: weight_only(file, TensorProto.UINT4, 0),
@@ -133,7 +132,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def plain():
-    return export(Tiny().eval())
+    return export(Tiny().eval(), (1, 28, 28))
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -156,7 +155,7 @@ def test_a_file_of_onnx_operators_reads_back_the_same_and_any_other_is_refused(s
 
 
 def test_multiply_adds_of_a_quantized_residual_network(tmp_path):
-    file = export(build(shipped("resnet_simple"), 0, (0.13, 0.31)).eval())
+    file = export(built("resnet_simple").eval(), (1, 28, 28))
     quantized = static(file, tmp_path, QuantFormat.QOperator)
     assert "QLinearAdd" in {node.op_type for node in quantized.graph.node}
     assert size.macs(quantized) == size.macs(file)

@@ -11,24 +11,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
-from kdbench.cli.main import entry
+from tests.faults.shim import exit_before
 
-# With what these import: all that a run, a table and charts need.
-IMPORTED = ["kdbench.experiment", "kdbench.cli.hydra_app", "kdbench.results.table", "kdbench.cli.plot"]
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(IMPORTED)
+FORKS.set_forkserver_preload(["tests.faults.warm"])
 
 
 class Command:
-    """What both have: a folder to run in, that of `outputs`, and files for what is said, far from what is written."""
+    """What both have: a folder to run in, that of `outputs`, and files for what is printed, far from it."""
 
     def __init__(self, outputs: Path) -> None:
         self.folder = outputs.parent
-        self.told = tempfile.TemporaryDirectory(prefix="kdbench-")
-        self.files = [Path(self.told.name) / name for name in ("out", "err")]
+        self.printed = tempfile.TemporaryDirectory(prefix="kdbench-")
+        self.files = [Path(self.printed.name) / name for name in ("out", "err")]
 
     @property
     def out(self) -> str:
@@ -39,6 +39,17 @@ class Command:
     def err(self) -> str:
         """What it has written to its standard error."""
         return self.files[1].read_text()
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return its exit status, or None if it still runs after so many seconds."""
+        raise NotImplementedError
+
+    def wait_until(self, reached: Callable[[], object], seconds: float = 60) -> None:
+        """Wait until it has `reached` something. Raises `AssertionError` if it ends before."""
+        end = time.monotonic() + seconds
+        while not reached():
+            assert self.wait(0.005) is None, f"it ended before: {self.err}"
+            assert time.monotonic() < end, "it took too long"
 
 
 class Start(Command):
@@ -80,11 +91,17 @@ def heed_interrupts() -> None:
 
 
 class Fork(Command):
-    """A command as the fork of a process that has imported everything."""
+    """A command as the fork of a process that has imported everything.
 
-    def __init__(self, outputs: Path, *arguments: str) -> None:
+    `calls`: it is killed before it changes a disk once more than so many times. `share`: of the time that a training
+    takes, what its checkpoints may take.
+    """
+
+    def __init__(self, outputs: Path, *arguments: str, calls: int | None = None, share: float | None = None) -> None:
         super().__init__(outputs)
-        self.process = FORKS.Process(target=become, args=(self.folder, self.files, arguments))
+        serve()
+        given = (self.folder, self.files, arguments, calls, share)
+        self.process = FORKS.Process(target=become, args=given)
         self.process.start()
 
     def wait(self, seconds: float | None = None) -> int | None:
@@ -92,16 +109,44 @@ class Fork(Command):
         self.process.join(seconds)
         return self.process.exitcode
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
     def kill(self) -> None:
         """End it by SIGKILL."""
         self.process.kill()
         self.process.join()
 
 
-def become(folder: Path, files: Sequence[Path], arguments: Sequence[str]) -> None:
+def serve() -> None:
+    """Start the process that is forked from, if it does not run, where it finds what this one finds."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), *sys.path]))
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def become(
+    folder: Path, files: Sequence[Path], arguments: Sequence[str], calls: int | None, share: float | None
+) -> None:
     """Be the command: in its folder, with its output in files, and its arguments where it looks for them."""
+    from kdbench.cli.main import entry
+    from kdbench.training import checkpoint
+
+    heed_interrupts()
     os.chdir(folder)
     for descriptor, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = ["kdbench", *arguments]
+    if share is not None:
+        checkpoint.SHARE = share
+    if calls is not None:
+        exit_before(calls)
     raise SystemExit(entry())

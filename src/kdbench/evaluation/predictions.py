@@ -21,7 +21,7 @@ class Predictions:
         self.known: dict[tuple[str, str], np.ndarray] = {}
 
     def of(self, file: Artifact, split: Split, fingerprint: str, threads: int) -> np.ndarray:
-        """Return float64 logits (n, 10) of every image of `split`, in its order; `fingerprint` is the split's."""
+        """Return float64 logits (n, classes) of the images of `split`, in its order; `fingerprint` is the split's."""
         key = (hashlib.sha256(file.content).hexdigest(), fingerprint)
         if key not in self.known:
             # Each thread runs batches of its own: ONNX Runtime's int8 convolutions make poor use of several threads
@@ -31,7 +31,7 @@ class Predictions:
 
 
 def predict(run: Session, split: Split, workers: int = 1) -> np.ndarray:
-    """Return float64 logits (n, 10) of every image of `split`, in its order; `workers` threads call `run` at once.
+    """Return float64 logits (n, classes) of the images of `split`, in its order; `workers` threads call `run`.
 
     In batches of 256, the last one smaller. The size matters for dynamic quantization, whose activations
     are scaled by their range over the batch.
@@ -42,5 +42,5 @@ def predict(run: Session, split: Split, workers: int = 1) -> np.ndarray:
 
 
 def pixels(images: object) -> np.ndarray:
-    """Grey levels uint8 (n, 1, 28, 28) as float32 in [0, 1], as the artifact takes them."""
+    """Grey levels uint8 (n, channels, height, width) as float32 in [0, 1], as the artifact takes them."""
     return np.asarray(images, np.float32) / np.float32(255)

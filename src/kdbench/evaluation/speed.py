@@ -25,7 +25,7 @@ class Speed:
 
 
 def measure(content: bytes, images: np.ndarray, threads: int) -> Speed:
-    """Time the file on real images, float32 (at least 256, 1, 28, 28): content changes what int8 costs.
+    """Time the file on real images, float32 (at least 256, channels, height, width): content changes what int8 costs.
 
     Latency: batch 1, one thread. Throughput: the median batch of 256 on `threads` threads. Both after warm-up.
     """

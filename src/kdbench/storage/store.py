@@ -25,7 +25,7 @@ RECORD = "record.json"
 Made = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """What an entry holds: tensors by name, and a record that JSON can say."""
 
-_remade: set[Path] = set()  # entries that this process made anew, since it was asked to
+_remade: set[Path] = set()  # entries that stores with `remake` made in this process
 
 
 @dataclass(frozen=True)
@@ -110,20 +110,23 @@ class Store:
         durable.folder(self.folder)
         content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
         files = {TENSORS: content, RECORD: json.dumps(record, indent=1, default=str).encode()}
+        before = self.folder / f"{durable.DRAFT}{key}-before"
         with durable.told(self.folder / key):
             # A folder of our own, renamed when it is whole: parallel runs never see half an entry.
             draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{durable.DRAFT}{key}-"))
             try:
                 for name, part in (files | {checksums.SUMS: checksums.sums(files)}).items():
                     durable.write(draft / name, part)
-                if self.remake:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.rename(self.folder / key, draft / "before")  # noqa: PTH104 - as below
+                if self.remake and self.has(key):
+                    os.rename(self.folder / key, before)  # noqa: PTH104 - as below
                 os.rename(draft, self.folder / key)  # noqa: PTH104 - Path.rename has no different meaning here
-                _remade.add(self.folder / key)
             except OSError:
-                if not (self.folder / key).exists():
+                with contextlib.suppress(OSError):
+                    os.rename(before, self.folder / key)  # noqa: PTH104
+                if self.remake or not self.has(key):
                     raise
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-                shutil.rmtree(self.folder / key / "before", ignore_errors=True)
+                shutil.rmtree(before, ignore_errors=True)
+        if self.remake:
+            _remade.add(self.folder / key)

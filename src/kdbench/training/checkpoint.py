@@ -68,7 +68,7 @@ class Checkpoint:
         self.begun = 0  # fits of this process
         self.number = 0  # of the file that was written last
         self.due_at = time.monotonic() + self.every
-        if not os.path.lexists(self.folder):
+        if not os.path.lexists(self.folder) or self._was_never_written():
             return
         try:
             (name,) = checksums.parse_at(self.folder)
@@ -116,6 +116,13 @@ class Checkpoint:
     def remove(folder: Path) -> None:
         """Remove the progress that is kept in `folder`, if there is any."""
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _was_never_written(self) -> bool:
+        """Whether a process was killed before its first checkpoint was whole."""
+        if not self.folder.is_dir():
+            return False
+        names = {path.name for path in self.folder.iterdir() if not path.name.startswith(durable.DRAFT)}
+        return names <= {"1.safetensors"}
 
     def _write(self, content: bytes) -> None:
         """Write the next file beside the last one; SHA256SUMS, replaced at once, then says which of them counts."""

@@ -1,0 +1,23 @@
+"""What a process does once before commands are forked from it: imports, a first export, the embedded digits read."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import nn
+
+import kdbench.cli.hydra_app
+import kdbench.cli.plot
+import kdbench.experiment
+import kdbench.results.table  # noqa: F401
+from kdbench.artifact.export import export
+from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
+from kdbench.data import mnist_5k
+from kdbench.evaluation import speed
+
+torch.set_num_threads(1)  # threads do not survive a fork
+mnist_5k.read = functools.cache(mnist_5k.read)
+mnist_5k.read()
+DynamicInt8()(export(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (1, 2, 2)), None)  # type: ignore[arg-type]
+speed.SECONDS, speed.WARM_UP_SECONDS = 0.02, 0.01  # timings are no part of what is tested

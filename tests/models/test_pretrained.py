@@ -1,0 +1,170 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kdbench.errors import BadSetting
+from kdbench.models.network import Network, build
+from kdbench.models.pretrained import load_weights
+
+CNN = {"_target_": "kdbench.models.cnn.CNN", "widths": [4, 6], "convs": 1, "head": "flatten"}
+MLP = {"_target_": "kdbench.models.mlp.MLP", "widths": [5]}
+SHAPE, CLASSES = (3, 8, 8), 4
+
+
+def network(seed: int, model=CNN, mean: float = 0.5) -> Network:
+    return build(model, seed, SHAPE, CLASSES, ([mean] * 3, [0.25] * 3))
+
+
+def trained(seed: int) -> Network:
+    """One whose statistics of batch norm are no longer those of an untrained one."""
+    other = network(seed, mean=0.1)
+    other.train()(torch.rand(16, *SHAPE))
+    return other.eval()
+
+
+WRITERS = {
+    "safetensors": lambda tensors, path: save_file({name: t.contiguous() for name, t in tensors.items()}, path),
+    "state_dict": torch.save,
+    "checkpoint": lambda tensors, path: torch.save({"state_dict": dict(tensors), "epoch": 3}, path),
+    "old torch": lambda tensors, path: torch.save(tensors, path, _use_new_zipfile_serialization=False),
+}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["with normalisation", "the model alone"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_weights_come_back_from_every_kind_of_file(tmp_path, writer, whole):
+    source, target = trained(1), network(2)
+    WRITERS[writer]((source if whole else source.model).state_dict(), tmp_path / "weights")
+    before = target[0].mean.clone()
+    load_weights(target, tmp_path / "weights")
+    for name, tensor in source.model.state_dict().items():
+        assert torch.equal(tensor, target.model.state_dict()[name]), name
+    # The normalisation of the data at hand stays where the file has none.
+    assert torch.equal(target[0].mean, source[0].mean if whole else before)
+
+
+def test_a_linear_network_comes_back_too(tmp_path):
+    source, target = network(1, MLP), network(2, MLP)
+    torch.save(source.model.state_dict(), tmp_path / "weights.pt")
+    load_weights(target, tmp_path / "weights.pt")
+    images = torch.rand(3, *SHAPE)
+    assert torch.equal(source(images), target(images))
+
+
+def refused(target: Network, path: Path) -> str:
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(BadSetting) as error:
+        load_weights(target, path)
+    assert all(torch.equal(tensor, target.state_dict()[name]) for name, tensor in before.items())
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(f"weights={path}")
+    return message
+
+
+def altered(tmp_path: Path, change, whole: bool) -> Path:
+    source = trained(1)
+    tensors = dict((source if whole else source.model).state_dict())
+    change(tensors, "1." if whole else "")
+    save_file(tensors, tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_names_that_do_not_fit_are_listed_as_the_file_has_them(tmp_path, whole):
+    def rename(tensors, prefix):
+        tensors[f"{prefix}first.weight"] = tensors.pop(f"{prefix}0.weight")
+
+    prefix = "1." if whole else ""
+    message = refused(network(2), altered(tmp_path, rename, whole))
+    assert f"{prefix}0.weight is missing, {prefix}first.weight is unknown" in message
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_shapes_that_do_not_fit_are_listed(tmp_path, whole):
+    def reshape(tensors, prefix):
+        tensors[f"{prefix}0.weight"] = torch.zeros(4, 3, 5, 5)
+
+    prefix = "1." if whole else ""
+    message = refused(network(2), altered(tmp_path, reshape, whole))
+    assert message.endswith(f"do not fit the model: {prefix}0.weight is 4x3x5x5 there and 4x3x3x3 in the model")
+
+
+def test_only_the_first_few_that_do_not_fit_are_listed(tmp_path):
+    torch.save(network(1, MLP).model.state_dict(), tmp_path / "weights")
+    message = refused(network(2), tmp_path / "weights")
+    listed, _, more = message.partition(", and ")
+    assert listed.count(",") == 2
+    own, others = (network(0, model).model.state_dict() for model in (CNN, MLP))
+    of_another_shape = [name for name in own if name in others and own[name].shape != others[name].shape]
+    assert more == f"{len(own.keys() ^ others.keys()) + len(of_another_shape) - 3} more"
+
+
+def test_half_a_network_is_not_taken_for_a_model_alone(tmp_path):
+    def drop(tensors, prefix):
+        del tensors["0.mean"]
+
+    assert "0.mean is missing" in refused(network(2), altered(tmp_path, drop, whole=True))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert refused(network(2), tmp_path / "nowhere").endswith("there is no such file")
+    assert refused(network(2), tmp_path).endswith("there is no such file")
+
+
+class Code:
+    def __reduce__(self):
+        return (exec, ("import pathlib; pathlib.Path('executed').touch()",))
+
+
+@pytest.mark.parametrize("write", [lambda value, path: path.write_bytes(pickle.dumps(value)), torch.save])
+def test_a_pickle_with_code_is_refused_and_nothing_of_it_executed(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    write({"0.weight": Code()}, tmp_path / "weights")
+    refused(network(2), tmp_path / "weights")
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"rubbish"),
+        lambda path: torch.save(network(1), path),
+        lambda path: torch.save([torch.zeros(3)], path),
+        lambda path: torch.save({}, path),
+        lambda path: torch.save({"epoch": 3}, path),
+        lambda path: torch.save(torch.zeros(3), path),
+        lambda path: path.write_bytes(pickle.dumps(3)),
+        lambda path: path.write_bytes(b"\x80\x02}q\x00."),
+        lambda path: path.write_bytes(b"PK\x03\x04" + bytes(40)),
+    ],
+    ids=[
+        "empty",
+        "rubbish",
+        "a module",
+        "a list",
+        "nothing",
+        "no tensors",
+        "one tensor",
+        "a number",
+        "a pickle",
+        "a zip",
+    ],
+)
+def test_what_is_no_file_of_tensors_by_name_is_refused_in_one_line_that_says_how_to_write_one(tmp_path, write):
+    write(tmp_path / "weights")
+    assert "torch.save(model.state_dict(), FILE)" in refused(network(2), tmp_path / "weights")
+
+
+@pytest.mark.parametrize("writer", ["safetensors", "state_dict"])
+def test_a_file_that_was_cut_off_is_refused(tmp_path, writer):
+    path = tmp_path / "weights"
+    WRITERS[writer](network(1).state_dict(), path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:length])
+        refused(network(2), path)
