@@ -203,7 +203,10 @@ def words_of_teacher(teacher: NetworkSpec) -> str:
     recipe = [f"teacher.train.{name}={value}" for name, value in asdict(teacher.recipe).items()]
     steps = [knobs_in_words(step.method, "teacher.compress.") for step in teacher.steps]
     others = [
-        f"teacher.{words}" for step in teacher.steps for other in step.teachers for words in [words_of_teacher(other)]
+        f"teacher.{word}"
+        for step in teacher.steps
+        for other in step.teachers
+        for word in words_of_teacher(other).split(" ")
     ]
     weights = [f"teacher.weights={teacher.weights.name}"] if teacher.weights else []
     model = knobs_in_words(teacher.model, "teacher.model.")

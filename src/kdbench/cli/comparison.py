@@ -25,7 +25,8 @@ from kdbench.evaluation.measure import logits_of, measure, of_the_file
 from kdbench.networks import Maker
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
-from kdbench.settings.config import Config
+from kdbench.settings import own_folder
+from kdbench.settings.config import Config, to_plain
 from kdbench.storage import durable
 from kdbench.storage.checksums import SUMS, checksum
 from kdbench.storage.store import Store
@@ -42,6 +43,8 @@ ELSEWHERE = 1e-4  # relative; what other processors and versions may change in a
 def compare(folder: Path, root: Path | None, retrain: bool) -> int:
     """Compare the run in `folder`, print what differs, and return 1 if something does."""
     row, config, content = stored(folder, root)
+    for target in experiment.targets_in(to_plain(config)):
+        own_folder.require_allowed(target)  # code that is not to be had is no code that has changed
     data, splits = load_data(config.data)
     if splits.fingerprint != row.data_fingerprint:
         raise DamagedFile(
