@@ -132,7 +132,7 @@ def trained(tmp_path_factory) -> Path:
     for spec in [
         *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
     ]:
-        networks = maker.compared(spec, ())
+        networks = maker.compared(spec)
         ship(networks, (), Examples(some.train, some.val, some.class_names), 0, maker.store)
     return folder
 

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdbench.compress.step import Examples, FileStep, NetworkStep, Task
+from kdbench.compress.order import method_of
+from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.data.load import load
-from kdbench.data.splits import Split, Splits
-from kdbench.errors import BadSetting, Collapsed, NotFinite
+from kdbench.data.splits import Splits
+from kdbench.errors import BadSetting, Collapsed
 from kdbench.models.network import build
 from kdbench.models.pretrained import load_weights
-from kdbench.settings import identity, targets
+from kdbench.settings import identity
 from kdbench.settings.config import digest
 from kdbench.settings.network import NetworkSpec, StepSpec
 from kdbench.storage.store import Entry, Store
 from kdbench.training.batches import Batches
 from kdbench.training.checkpoint import Checkpoint, Cost
 from kdbench.training.constraints import Constraint
-from kdbench.training.criteria import LABELS, Criterion
-from kdbench.training.fit import EVALUATION_BATCH, fit
-from kdbench.training.learner import Learner
+from kdbench.training.fit import EVALUATION_BATCH
+from kdbench.training.fitting import Fitting
 from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
 from kdbench.training.teacher import Teacher
-from kdbench.training.together import Lane
+from kdbench.training.together import Lane, train_together
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,11 @@ class Maker:
         self.checkpoint_seconds = checkpoint_seconds
         self.together = together
         self.lane: Lane | None = None
-        self.clock = time.perf_counter
 
     def in_lane(self, lane: Lane) -> Maker:
         """Return one that makes the same networks, but trains together with those of other lanes."""
         other = copy.copy(self)
-        other.lane, other.clock = lane, lane.clock
+        other.lane = lane
         return other
 
     def make(self, spec: NetworkSpec) -> Trained:
@@ -166,11 +165,11 @@ class Maker:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
         return self.step(spec) if spec.steps else self.trained(spec)
 
-    def compared(self, spec: NetworkSpec, teachers: Sequence[NetworkSpec]) -> Compared:
+    def compared(self, spec: NetworkSpec) -> Compared:
         """Return the network that `spec` describes, and those it is compared with."""
-        taught_by = tuple(map(self.make, teachers))
+        teachers = tuple(map(self.make, spec.teachers))
         shipped = self.make(spec)
-        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, taught_by)
+        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, teachers)
 
     def baseline(self, spec: NetworkSpec) -> Trained:
         """Return the network before any step.
@@ -246,7 +245,9 @@ class Maker:
         checkpoint_folder = self.store.checkpoint_folder(key)
 
         def make() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-            fitting = Fitting(self, title, spec, Checkpoint(checkpoint_folder, self.checkpoint_seconds))
+            checkpoint = Checkpoint(checkpoint_folder, self.checkpoint_seconds)
+            train_set, val = self.splits.train, self.splits.val
+            fitting = Fitting(title, spec.recipe, spec.seed, train_set, val, self.runtime, checkpoint, self.lane)
             network, cost = fitting.run(lambda: train(copy.deepcopy(start.network), fitting))
             made.append(network)
             seconds = cost.seconds + cost.cached_seconds
@@ -278,68 +279,22 @@ class Maker:
         return digest(everything)[:32]
 
 
-class Fitting:
-    """The `fit` of one training: by the recipe of `spec`, under the constraints of earlier steps.
+def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
+    """Train the networks of all seeds of `maker.together` at once, into the store, unless that of `spec` lies there.
 
-    `examples` are the images to train on; `history` and `cost` fill up as it goes.
+    What cannot be trained so is only reported: its own run trains it alone, and fails there if it must.
     """
+    there = Store(maker.store.folder, remake=maker.store.remake, frozen=True)
+    with contextlib.suppress(BadSetting):
+        Maker(maker.splits, maker.runtime, there, together=maker.together).compared(spec)
+        return
 
-    def __init__(self, maker: Maker, title: str, spec: NetworkSpec, checkpoint: Checkpoint) -> None:
-        self.maker = maker
-        self.title = title
-        self.spec = spec
-        self.checkpoint = checkpoint
-        self.cost = checkpoint.cost
-        self.history: list[Epoch] = []
-        self.examples: Split = maker.splits.train
-        self.constraints: tuple[Constraint, ...] = ()
+    def job(seed: int) -> Callable[[Lane], Compared]:
+        return lambda lane: maker.in_lane(lane).compared(spec.with_seed(seed))
 
-    def __call__(
-        self,
-        network: nn.Module,
-        criterion: Criterion = LABELS,
-        *,
-        epochs: int | None = None,
-        until: int | None = None,
-        lr_scale: float = 1.0,
-        constraint: Constraint | None = None,
-        examples: Split | None = None,
-    ) -> None:
-        """Train `network` in place; see `compress.step.Fit`."""
-        recipe = self.spec.recipe
-        recipe = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
-        constraints = [*copy.deepcopy(self.constraints), *([constraint] if constraint else [])]
-        learner = Learner(network, self.spec.seed, criterion, constraints, self.title, self.checkpoint)
-        if examples is not None:
-            learner = replace(learner, views_known=False)  # what teachers are cached for is the transfer set
-        images = self.examples if examples is None else examples
-        maker = self.maker
-        train = maker.lane.fit if maker.lane else fit
-        self.history += train(learner, images, maker.splits.val, recipe, maker.runtime, until)
-
-    def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
-        """Train, or go on from where the last process was cut off; return the network, and what it took."""
-        before, clock = self.cost.seconds, self.maker.clock
-        if self.checkpoint.fits:
-            step = self.checkpoint.fits[-1].record["step"]
-            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", self.title, before, step)
-        began = clock() - before
-
-        def now() -> Cost:
-            return Cost(clock() - began, self.cost.cached)
-
-        self.checkpoint.now = now
-        try:
-            network = train()
-        except (NotFinite, Collapsed):
-            self.checkpoint.drop()  # another try would only fail again
-            raise
-        return network.to("cpu", memory_format=torch.contiguous_format).eval(), now()
-
-
-def method_of(step: StepSpec) -> NetworkStep | FileStep:
-    """Return the method of a step, which checks its knobs. Raises `BadSetting`."""
-    return targets.instantiate(step.method, "compress")
+    for seed, error in zip(maker.together, train_together([job(seed) for seed in maker.together]), strict=True):
+        if error is not None:
+            log.warning("seed %d could not be trained with the others (%s): it is trained alone", seed, error)
 
 
 def describe(spec: NetworkSpec) -> dict[str, Any]:

@@ -286,7 +286,7 @@ def test_the_seeds_of_each_variant_of_a_sweep_are_trained_at_once_if_asked(monke
     monkeypatch.setattr(
         meeting, "fit_all", lambda learners, *rest: sizes.append(len(learners)) or real(learners, *rest)
     )
-    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained alone"))
+    monkeypatch.setattr("kdbench.training.fitting.fit", lambda *_, **__: pytest.fail("trained alone"))
     variants = ["model.widths=[8],[9]", "seed=0,4", "seeds_together=always"]
     assert main(["run", "-m", *QUICK, *variants]) == 0
     assert sizes == [2, 2]
