@@ -88,8 +88,8 @@ class Figures:
 class Campaign:
     """Kills of one command in one folder: its result is compared with that of a command that nobody killed.
 
-    A share `at_calls` of the kills comes before a chosen call that changes a disk, wherever in the command it lies; the
-    others come after a random time.
+    A share `at_calls` of the kills comes before a chosen call that changes a disk, wherever in the command it lies;
+    the others come after a random time.
     """
 
     def __init__(self, place: Path, expected: Path, seconds: float, seed: int, at_calls: float) -> None:
