@@ -11,8 +11,12 @@ from typing import Any
 from kdbench.settings import checks, schema
 from kdbench.settings.network import DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain
 
-# What only says where things lie, how a run is made or that it is made again; `code` has columns of its own.
-NOT_DECIDING = ("outputs", "fallback", "checkpoint_seconds", "again", "retrain", "code", "files", "seeds_together")
+# What decides nothing, and what stands here in another form: the data that were really used in `data`, the seeds that
+# are really trained together in `together`; `code` has columns of its own.
+NOT_DECIDING = {
+    *(setting.name for setting in schema.SETTINGS if setting.decides == "nothing"),
+    *("fallback", "seeds_together", "code", "files"),
+}
 # What decides bits and timings, but not the variant: machines differ in it.
 OF_THE_MACHINE = ("threads",)
 
