@@ -8,31 +8,32 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import multiprocessing
 import os
 import random
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.faults.processes import Fork, Start
+from tests.faults.processes import Fork, Start, serve
+from tests.faults.shim import KILLED
 
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import ARTIFACT
 from kdbench.storage import durable
 from kdbench.storage.checksums import checksum
 
-# Network and file steps, and a teacher that both students share, on data that come with a package; small networks,
-# but enough epochs for checkpoints, which are written as often as a hundredth of the time allows.
+# Network and file steps, and a teacher that both students share, on data that come with a package; small networks.
 COMMAND = [
     *("run", "-m", "data=mnist_5k", "model=mlp_simple", "model.widths=[8],[12]"),
-    *("compress=distill_quantize", "compress.teacher=mlp_simple"),
-    *("train.epochs=30", "checkpoint_seconds=0", "threads=1"),
+    *("compress=distill_quantize", "compress.teacher=mlp_simple", "checkpoint_seconds=0", "threads=1"),
+    *(f"{recipe}.{knob}" for recipe in ("train", "teacher_train") for knob in ("epochs=3", "batch_size=500")),
 ]
 RUNS = 2
-UNSTEADY = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "row_sha256"}
+EVERY_STEP = float("inf")  # of the time of a training may go into checkpoints
+CALLS = 40  # at most that many calls that change a disk lie between two kills
+UNSTEADY = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "date"}
 
 
 def contents(outputs: Path) -> dict[str, tuple[dict[str, str], bytes]]:
@@ -85,14 +86,19 @@ class Figures:
 
 
 class Campaign:
-    """Kills of one command in one folder: its result is compared with that of a command that nobody killed."""
+    """Kills of one command in one folder: its result is compared with that of a command that nobody killed.
 
-    def __init__(self, place: Path, expected: Path, seconds: float, seed: int) -> None:
+    A share `at_calls` of the kills comes before a chosen call that changes a disk, wherever in the command it lies;
+    the others come after a random time.
+    """
+
+    def __init__(self, place: Path, expected: Path, seconds: float, seed: int, at_calls: float) -> None:
         self.place = place
         self.expected = expected
         self.seconds = seconds
+        self.at_calls = at_calls
         began = time.monotonic()
-        Fork(expected, *COMMAND, f"outputs={expected}").wait()
+        assert Fork(expected, *COMMAND, f"outputs={expected}").wait() == 0
         self.startup = time.monotonic() - began  # what a command costs where all is done
         self.random = random.Random(seed)
         self.figures = Figures()
@@ -106,12 +112,20 @@ class Campaign:
     def kill(self, times: int) -> Figures:
         """Kill so many times."""
         while self.figures.kills < times:
-            # Now and then one that still imports.
-            begin = Start if self.random.random() < 0.1 else Fork
-            process = begin(self.outputs, *COMMAND, f"outputs={self.outputs}")
-            # Mostly soon, for many kills; now and then late, so that what comes last is reached too.
-            status = process.wait(self.startup + (self.seconds - self.startup) * self.random.random() ** 4)
-            if status is None:
+            command = [*COMMAND, f"outputs={self.outputs}"]
+            if self.random.random() < self.at_calls:
+                calls = self.random.randrange(CALLS)
+                process: Start | Fork = Fork(self.outputs, *command, calls=calls, share=EVERY_STEP)
+                status = process.wait()
+                killed = status == KILLED
+            else:
+                # Now and then one that still imports.
+                anew = self.random.random() < 0.1
+                process = Start(self.outputs, *command) if anew else Fork(self.outputs, *command, share=EVERY_STEP)
+                # Mostly soon, for many kills; now and then late, so that what comes last is reached too.
+                status = process.wait(self.startup + (self.seconds - self.startup) * self.random.random() ** 4)
+                killed = status is None
+            if killed:
                 process.kill()
                 self.figures.kills += 1
                 self.look()
@@ -153,38 +167,34 @@ class Campaign:
 
     def finish(self) -> None:
         """Let the last command come to its end."""
-        process = Start(self.outputs, *COMMAND, f"outputs={self.outputs}")
+        process = Fork(self.outputs, *COMMAND, f"outputs={self.outputs}")
         self.ended(process.wait(), process.err)
 
 
 def undisturbed(place: Path) -> tuple[Path, float]:
     """Return the outputs of a command that nobody kills, and the seconds it takes."""
+    serve()
+    Fork(place / "outputs", "ls").wait()  # from here on, a fork costs no imports
     expected = place / "expected"
     began = time.monotonic()
-    whole = Start(expected, *COMMAND, f"outputs={expected}")
+    whole = Fork(expected, *COMMAND, f"outputs={expected}")
     assert whole.wait() == 0, whole.err
     assert len(contents(expected)) == RUNS
     return expected, time.monotonic() - began
 
 
-def campaigns(place: Path, kills: int, seed: int, side_by_side: int = 2) -> Figures:
+def campaigns(place: Path, kills: int, seed: int, side_by_side: int = 2, at_calls: float = 0.5) -> Figures:
     """Kill so many times, in a few campaigns side by side, and return what all found."""
     expected, seconds = undisturbed(place)
     folders = [place / f"campaign-{number}" for number in range(side_by_side)]
-    with ProcessPoolExecutor(side_by_side, multiprocessing.get_context("spawn")) as pool:
-        begun = []
-        for number, folder in enumerate(folders):
-            folder.mkdir()
-            share = kills // side_by_side + (number < kills % side_by_side)
-            begun.append(pool.submit(campaign, folder, expected, seconds, seed + number, share))
-        found = [one.result() for one in begun]
-    return sum(found, Figures())
 
+    def campaign(number: int) -> Figures:
+        folders[number].mkdir()
+        share = kills // side_by_side + (number < kills % side_by_side)
+        return Campaign(folders[number], expected, seconds, seed + number, at_calls).kill(share)
 
-def campaign(place: Path, expected: Path, seconds: float, seed: int, kills: int) -> Figures:
-    """Kill so many times in one process."""
-    Fork(place / "outputs", "ls").wait()  # from here on, forking costs no imports
-    return Campaign(place, expected, seconds, seed).kill(kills)
+    with ThreadPoolExecutor(side_by_side) as pool:
+        return sum(pool.map(campaign, range(side_by_side)), Figures())
 
 
 def main() -> int:

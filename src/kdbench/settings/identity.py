@@ -13,7 +13,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from kdbench.settings import targets
 from kdbench.settings.config import Config, to_plain
+from kdbench.settings.network import NetworkSpec
 
 # What decides weights: of these parts of kdbench, the modules that are reached.
 DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
@@ -40,6 +41,16 @@ def of_node(node: Mapping[str, Any]) -> dict[str, Any]:
     }
     module = node["_target_"].rpartition(".")[0]
     return {**defaults, **node, "_files_": dict(files_in(node)), "_code_": code([MAKER, module])}
+
+
+def of_network(spec: NetworkSpec) -> dict[str, Any]:
+    """Return everything of a network before its steps that decides its weights; its name does not."""
+    return {
+        "model": of_node(spec.model),
+        "train": asdict(spec.recipe),
+        "seed": spec.seed,
+        "weights": [content for _, content in files_in(spec.weights)],
+    }
 
 
 def identified(config: Config) -> Config:
