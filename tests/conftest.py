@@ -22,6 +22,25 @@ from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 
+TRAINING = {"make_config", "trained", "few", "recipe"}  # fixtures of tests that train something
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what trains, and all faults")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        items[:] = [item for item in items if not slow(item)]
+
+
+def slow(item: pytest.Item) -> bool:
+    """Whether a test trains something or starts whole commands."""
+    part = item.path.relative_to(Path(__file__).parent).parts[0]
+    if part == "settings":
+        return False
+    return part in ("faults", "cli", "benchmark") or bool(TRAINING & set(getattr(item, "fixturenames", ())))
+
 
 @pytest.fixture(autouse=True)
 def steps_of_tests(monkeypatch):
@@ -113,7 +132,7 @@ def trained(tmp_path_factory) -> Path:
     for spec in [
         *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
     ]:
-        networks = maker.compared(spec, ())
+        networks = maker.compared(spec)
         ship(networks, (), Examples(some.train, some.val, some.class_names), 0, maker.store)
     return folder
 

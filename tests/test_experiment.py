@@ -20,11 +20,11 @@ from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed, NotFinite
 from kdbench.evaluation.predictions import BATCH, pixels
-from kdbench.networks import Fitting
 from kdbench.results.row import FILE, read
 from kdbench.settings import identity
 from kdbench.settings.network import StepSpec
 from kdbench.training import runtime
+from kdbench.training.fitting import Fitting
 from tests.conftest import PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
 
@@ -93,7 +93,7 @@ def test_the_same_run_gives_the_same_row_but_for_timings(make_config, tmp_path):
 
 def test_the_same_configuration_finds_its_folder_again_and_trains_nothing(make_config, monkeypatch):
     first = experiment.run(make_config())
-    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("kdbench.training.fitting.fit", lambda *_, **__: pytest.fail("trained again"))
     again = experiment.run(make_config(again=True))
     assert again.folder == first.folder
     assert again.row.train_seconds == first.row.train_seconds
@@ -253,7 +253,7 @@ def test_a_method_from_scratch_without_a_teacher_is_compared_with_its_trained_ba
 
 
 def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, monkeypatch):
-    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("kdbench.training.fitting.fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(BadSetting, match=r"model\.widths"):
         experiment.run(make_config("distill", distill(mlp(seed=1)), network=mlp(widths=[0])))
 
@@ -329,7 +329,7 @@ def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(make_con
 
     alone = [experiment.run(config(seed, outputs=tmp_path / "alone")).row for seed in (0, 3)]
     first = experiment.run(config(0, seeds_together="always"), seeds=[0, 3]).row
-    monkeypatch.setattr("kdbench.networks.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("kdbench.training.fitting.fit", lambda *_, **__: pytest.fail("trained again"))
     second = experiment.run(config(3, seeds_together="always"), seeds=[0, 3]).row
     for own, together in zip(alone, [first, second], strict=True):
         # They agree up to rounding, and are told apart.

@@ -13,10 +13,11 @@ from kdbench import networks
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import BadSetting, Collapsed
-from kdbench.networks import Fitting, Maker
+from kdbench.networks import Maker
 from kdbench.settings.network import DataSpec, StepSpec
 from kdbench.storage.store import Store
 from kdbench.training.criteria import Criterion
+from kdbench.training.fitting import Fitting
 from tests.conftest import DISTILL, PRUNE, mlp
 
 SMALL_PRUNE = StepSpec(PRUNE | {"sparsity": 0.5})

@@ -14,9 +14,9 @@ from kdbench.cli.main import main
 from kdbench.compress.distill import soft_targets
 from kdbench.compress.step import NetworkStep
 from kdbench.evaluation import accuracy
-from kdbench.networks import Fitting
 from kdbench.settings import identity, own_folder
 from kdbench.settings.network import StepSpec
+from kdbench.training.fitting import Fitting
 from tests.conftest import PRUNE, QUANTIZE, distill, mlp
 from tests.test_experiment import quick  # noqa: F401 - a fixture
 

@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdbench.compress.step import Examples, FileStep, NetworkStep, Task
+from kdbench.compress.order import method_of
+from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.data.load import load
-from kdbench.data.splits import Split, Splits
-from kdbench.errors import BadSetting, Collapsed, NotFinite
+from kdbench.data.splits import Splits
+from kdbench.errors import BadSetting, Collapsed
 from kdbench.models.network import build
 from kdbench.models.pretrained import load_weights
-from kdbench.settings import identity, targets
+from kdbench.settings import identity
 from kdbench.settings.config import digest
 from kdbench.settings.network import NetworkSpec, StepSpec
-from kdbench.storage.store import Entry, Store
+from kdbench.storage.store import Store
 from kdbench.training.batches import Batches
 from kdbench.training.checkpoint import Checkpoint, Cost
-from kdbench.training.constraints import Constraint
-from kdbench.training.criteria import LABELS, Criterion
-from kdbench.training.fit import EVALUATION_BATCH, fit
-from kdbench.training.learner import Learner
-from kdbench.training.progress import Epoch
+from kdbench.training.fit import EVALUATION_BATCH
+from kdbench.training.fitting import Fitting
+from kdbench.training.once import Trained, train_once
 from kdbench.training.runtime import Runtime
 from kdbench.training.teacher import Teacher
-from kdbench.training.together import Lane
+from kdbench.training.together import Lane, train_together
 
 log = logging.getLogger(__name__)
 
 # Part of every key. To be raised whenever entries have another form than before.
 FORMAT = 4
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network on the CPU in eval mode, the key that identifies it, and how it came about.
-
-    `seconds` sums the trainings that lead to it, its teachers' not included; `history` is the last one's.
-    `constraints` must hold in later trainings. `together` is how many networks were trained as one.
-    """
-
-    network: nn.Module
-    key: str
-    seconds: float = 0.0
-    history: tuple[Epoch, ...] = ()
-    constraints: tuple[Constraint, ...] = ()
-    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,12 +69,11 @@ class Maker:
         self.checkpoint_seconds = checkpoint_seconds
         self.together = together
         self.lane: Lane | None = None
-        self.clock = time.perf_counter
 
     def in_lane(self, lane: Lane) -> Maker:
         """Return one that makes the same networks, but trains together with those of other lanes."""
         other = copy.copy(self)
-        other.lane, other.clock = lane, lane.clock
+        other.lane = lane
         return other
 
     def make(self, spec: NetworkSpec) -> Trained:
@@ -112,7 +94,7 @@ class Maker:
         network = build(spec.model, spec.seed, self.splits.shape, self.splits.classes, self.splits.pixel_statistics)
         if spec.weights is not None:
             load_weights(network, spec.weights)
-        return Trained(network.eval(), self.key({"initial": describe(spec)}))
+        return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))
 
     def trained(self, spec: NetworkSpec) -> Trained:
         """Return the network trained on the labels alone."""
@@ -125,7 +107,7 @@ class Maker:
             return network
 
         title = f"{spec.name} baseline seed {spec.seed}"
-        return self.memo(title, {"baseline": describe(spec)}, spec, start, train, shaped=lambda shapes: start.network)
+        return self.once(title, spec, {"baseline": identity.of_network(spec)}, start, train)
 
     def step(self, spec: NetworkSpec) -> Trained:
         """Return what the last step of `spec` makes of the network before it."""
@@ -141,9 +123,8 @@ class Maker:
         what = {
             "step": identity.of_node(last.method),
             "start": start.key,
-            "config": describe(spec),
+            "config": identity.of_network(spec),
             "teachers": [teacher.key for teacher in teachers],
-            "transfer": last.transfer.name if last.transfer else None,
             "examples": transfer.fingerprint,
         }
         title = f"{spec.name} {type(method).__name__} seed {spec.seed}"
@@ -156,9 +137,7 @@ class Maker:
             fitting.constraints = start.constraints
             return method(network, Task(data, known, fitting, spec.seed, initial.network))
 
-        made = self.memo(
-            title, what, spec, start, train, shaped=lambda shapes: method.architecture(start.network, shapes)
-        )
+        made = self.once(title, spec, what, start, train, method.architecture)
         constraint = method.constraint(made.network)
         return replace(made, constraints=(*start.constraints, *([constraint] if constraint else [])))
 
@@ -166,11 +145,11 @@ class Maker:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
         return self.step(spec) if spec.steps else self.trained(spec)
 
-    def compared(self, spec: NetworkSpec, teachers: Sequence[NetworkSpec]) -> Compared:
+    def compared(self, spec: NetworkSpec) -> Compared:
         """Return the network that `spec` describes, and those it is compared with."""
-        taught_by = tuple(map(self.make, teachers))
+        teachers = tuple(map(self.make, spec.teachers))
         shipped = self.make(spec)
-        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, taught_by)
+        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, teachers)
 
     def baseline(self, spec: NetworkSpec) -> Trained:
         """Return the network before any step.
@@ -224,52 +203,34 @@ class Maker:
                 return {"logits": logits}, {"seconds": seconds}
 
             entry = self.store.memo(key, f"logits of the teacher {trained.key[:8]}, view {view}", what, answer)
-            if entry.was_there:
-                cost.cached[key] = entry.record["seconds"]
+            # What this training made itself is among its own seconds, also after it was cut off.
+            cost.cached.setdefault(key, entry.record["seconds"] if entry.was_there else 0.0)
             return entry.tensors["logits"]
 
         teacher.cached = cached
         return teacher
 
-    def memo(
+    def once(
         self,
         title: str,
-        what: dict[str, Any],
         spec: NetworkSpec,
+        what: Mapping[str, Any],
         start: Trained,
         train: Callable[[nn.Module, Fitting], nn.Module],
-        shaped: Callable[[Mapping[str, torch.Size]], nn.Module],
+        architecture: Callable[[nn.Module, Mapping[str, torch.Size]], nn.Module] = lambda network, _: network,
     ) -> Trained:
-        """Take what `what` describes from the store, or train it from `start` and put it there."""
+        """Return what `train` makes of `start`, which `what` describes: from the store if it is there."""
         key = self.key(what)
-        made: list[nn.Module] = []
-        checkpoint_folder = self.store.checkpoint_folder(key)
 
-        def make() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-            fitting = Fitting(self, title, spec, Checkpoint(checkpoint_folder, self.checkpoint_seconds))
-            network, cost = fitting.run(lambda: train(copy.deepcopy(start.network), fitting))
-            made.append(network)
-            seconds = cost.seconds + cost.cached_seconds
-            log.info("%s: trained in %.1f s, kept as %s", title, seconds, key)
-            return network.state_dict(), {
-                "history": [asdict(epoch) for epoch in fitting.history],
-                "seconds": seconds,
-                "cached_seconds": cost.cached_seconds,
-                "together": len(self.together) if self.lane else 1,
-            }
+        def fitting() -> Fitting:
+            checkpoint = Checkpoint(self.store.checkpoint_folder(key), self.checkpoint_seconds)
+            train_set, val = self.splits.train, self.splits.val
+            return Fitting(title, spec.recipe, spec.seed, train_set, val, self.runtime, checkpoint, self.lane)
 
+        together = len(self.together) if self.lane else 1
         # In a lane, waiting would make all wait: its own run trains such a network, alone.
-        entry = self.store.memo(key, title, what, make, wait=self.lane is None)
-        if not self.store.frozen:
-            Checkpoint.remove(checkpoint_folder)  # a kill may have come between the entry and this
-        shapes = {name: tensor.shape for name, tensor in entry.tensors.items()}
-        network = shaped(shapes)
-        network = copy.deepcopy(network) if network is start.network else network
-        require_same_shapes(title, shapes, network)
-        network.load_state_dict(entry.tensors)
-        if entry.was_there:
-            log.info("%s: taken from the store, entry %s", title, key)
-        return of_entry(entry, made[0] if made else network, key, start)
+        wait = self.lane is None
+        return train_once(self.store, key, title, what, start, fitting, train, architecture, together, wait)
 
     def key(self, what: Mapping[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""
@@ -278,89 +239,19 @@ class Maker:
         return digest(everything)[:32]
 
 
-class Fitting:
-    """The `fit` of one training: by the recipe of `spec`, under the constraints of earlier steps.
+def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
+    """Train the networks of all seeds of `maker.together` at once, into the store, unless that of `spec` lies there.
 
-    `examples` are the images to train on; `history` and `cost` fill up as it goes.
+    What cannot be trained so is only reported: its own run trains it alone, and fails there if it must.
     """
+    there = Store(maker.store.folder, remake=maker.store.remake, frozen=True)
+    with contextlib.suppress(BadSetting):
+        Maker(maker.splits, maker.runtime, there, together=maker.together).compared(spec)
+        return
 
-    def __init__(self, maker: Maker, title: str, spec: NetworkSpec, checkpoint: Checkpoint) -> None:
-        self.maker = maker
-        self.title = title
-        self.spec = spec
-        self.checkpoint = checkpoint
-        self.cost = checkpoint.cost
-        self.history: list[Epoch] = []
-        self.examples: Split = maker.splits.train
-        self.constraints: tuple[Constraint, ...] = ()
+    def job(seed: int) -> Callable[[Lane], Compared]:
+        return lambda lane: maker.in_lane(lane).compared(spec.with_seed(seed))
 
-    def __call__(
-        self,
-        network: nn.Module,
-        criterion: Criterion = LABELS,
-        *,
-        epochs: int | None = None,
-        until: int | None = None,
-        lr_scale: float = 1.0,
-        constraint: Constraint | None = None,
-        examples: Split | None = None,
-    ) -> None:
-        """Train `network` in place; see `compress.step.Fit`."""
-        recipe = self.spec.recipe
-        recipe = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
-        constraints = [*copy.deepcopy(self.constraints), *([constraint] if constraint else [])]
-        learner = Learner(network, self.spec.seed, criterion, constraints, self.title, self.checkpoint)
-        if examples is not None:
-            learner = replace(learner, views_known=False)  # what teachers are cached for is the transfer set
-        images = self.examples if examples is None else examples
-        maker = self.maker
-        train = maker.lane.fit if maker.lane else fit
-        self.history += train(learner, images, maker.splits.val, recipe, maker.runtime, until)
-
-    def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
-        """Train, or go on from where the last process was cut off; return the network, and what it took."""
-        before, clock = self.cost.seconds, self.maker.clock
-        if self.checkpoint.fits:
-            step = self.checkpoint.fits[-1].record["step"]
-            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", self.title, before, step)
-        began = clock() - before
-
-        def now() -> Cost:
-            return Cost(clock() - began, self.cost.cached)
-
-        self.checkpoint.now = now
-        try:
-            network = train()
-        except (NotFinite, Collapsed):
-            self.checkpoint.drop()  # another try would only fail again
-            raise
-        return network.to("cpu", memory_format=torch.contiguous_format).eval(), now()
-
-
-def method_of(step: StepSpec) -> NetworkStep | FileStep:
-    """Return the method of a step, which checks its knobs. Raises `BadSetting`."""
-    return targets.instantiate(step.method, "compress")
-
-
-def describe(spec: NetworkSpec) -> dict[str, Any]:
-    """Return everything of a network before its steps that decides its weights; its name does not."""
-    weights = dict(identity.files_in(str(spec.weights))) if spec.weights else {}
-    return {
-        "model": identity.of_node(spec.model),
-        "train": asdict(spec.recipe),
-        "seed": spec.seed,
-        "weights": list(weights.values()),
-    }
-
-
-def of_entry(entry: Entry, network: nn.Module, key: str, start: Trained) -> Trained:
-    """Return the trained network that a store's entry holds, whose weights `network` has."""
-    history = tuple(Epoch(**epoch) for epoch in entry.record["history"])
-    seconds = start.seconds + entry.record["seconds"]
-    return Trained(network.eval(), key, seconds, history, start.constraints, entry.record["together"])
-
-
-def require_same_shapes(title: str, stored: Mapping[str, torch.Size], network: nn.Module) -> None:
-    """Raise `TypeError` if stored weights do not fit into `network`."""
-    if {name: tensor.shape for name, tensor in network.state_dict().items()} != dict(stored):
-        raise TypeError(f"{title}: the step changes the shape of the network, so it must define `architecture` too")
+    for seed, error in zip(maker.together, train_together([job(seed) for seed in maker.together]), strict=True):
+        if error is not None:
+            log.warning("seed %d could not be trained with the others (%s): it is trained alone", seed, error)

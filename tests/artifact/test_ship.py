@@ -10,8 +10,9 @@ from kdbench.artifact.session import session
 from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.compress.step import Examples, FileStep
-from kdbench.networks import Compared, Trained
+from kdbench.networks import Compared
 from kdbench.storage.store import Store
+from kdbench.training.once import Trained
 
 TRAINED = Trained(built("mlp_simple", data=COLOURS).eval(), "a" * 32)
 

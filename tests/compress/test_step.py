@@ -8,9 +8,10 @@ from kdbench.compress.distill.attention import Attention
 from kdbench.compress.distill.smooth_labels import SmoothLabels
 from kdbench.compress.distill.soft_targets import Distill
 from kdbench.compress.low_rank.factorize import Factorize
+from kdbench.compress.order import require_sensible_order
 from kdbench.compress.prune.global_magnitude import GlobalMagnitude
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
-from kdbench.compress.step import FileStep, NetworkStep, require_sensible_order
+from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
 from kdbench.training.teacher import Teacher
 

@@ -36,7 +36,7 @@ def test_what_is_written_in_parts_is_written_whole(tmp_path, monkeypatch):
 )
 def test_every_failure_says_what_it_is_and_that_nothing_is_lost(tmp_path, number, said):
     path = tmp_path / "nowhere" / "a" if number == errno.ENOENT else tmp_path / "a"
-    with pytest.raises(CannotWrite, match=said) as error, durable.told(path):
+    with pytest.raises(CannotWrite, match=said) as error, durable.writing(path):
         raise OSError(number, os.strerror(number))
     # Not so if it is gone.
     assert str(error.value).endswith("what was done before is kept") is (number != errno.ENOENT)

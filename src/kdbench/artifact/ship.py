@@ -11,10 +11,11 @@ from onnx import ModelProto
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.compress.step import Examples, FileStep, Task
-from kdbench.networks import Compared, Trained
+from kdbench.networks import Compared
 from kdbench.settings import identity
 from kdbench.settings.config import digest
 from kdbench.storage.store import Store
+from kdbench.training.once import Trained
 
 
 def ship(networks: Compared, file_steps: Sequence[FileStep], data: Examples, seed: int, store: Store) -> Artifacts:

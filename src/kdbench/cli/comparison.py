@@ -16,6 +16,7 @@ from kdbench import experiment
 from kdbench.artifact.file import Artifact, load
 from kdbench.artifact.ship import ship
 from kdbench.cli.messages import one_line
+from kdbench.compress.order import split_steps
 from kdbench.compress.step import Examples
 from kdbench.data.load import load as load_data
 from kdbench.data.splits import Splits
@@ -25,7 +26,8 @@ from kdbench.evaluation.measure import logits_of, measure, of_the_file
 from kdbench.networks import Maker
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
-from kdbench.settings.config import Config
+from kdbench.settings import identity, own_folder
+from kdbench.settings.config import Config, to_plain
 from kdbench.storage import durable
 from kdbench.storage.checksums import SUMS, checksum
 from kdbench.storage.store import Store
@@ -42,6 +44,8 @@ ELSEWHERE = 1e-4  # relative; what other processors and versions may change in a
 def compare(folder: Path, root: Path | None, retrain: bool) -> int:
     """Compare the run in `folder`, print what differs, and return 1 if something does."""
     row, config, content = stored(folder, root)
+    for target in identity.targets_in(to_plain(config)):
+        own_folder.require_allowed(target)  # code that is not to be had is no code that has changed
     data, splits = load_data(config.data)
     if splits.fingerprint != row.data_fingerprint:
         raise DamagedFile(
@@ -113,8 +117,8 @@ def measured(
         "teacher_hash": config.teacher_hash,
     }
     try:
-        network, file_steps = experiment.split_steps(config)
-        networks = Maker(splits, machine, store, together=config.together).compared(network, config.teachers)
+        network, file_steps = split_steps(config.network)
+        networks = Maker(splits, machine, store, together=config.together).compared(network)
         examples = Examples(splits.train, splits.val, splits.class_names)
         artifacts = ship(networks, file_steps, examples, network.seed, store)
     except KdbenchError as error:

@@ -19,7 +19,7 @@ _received = NONE
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process was told to end; `status` is what it must exit with."""
+    """The process was asked to end; `status` is what it must exit with."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

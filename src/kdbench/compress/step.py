@@ -132,28 +132,3 @@ class FileStep(ABC):
     @abstractmethod
     def __call__(self, file: ModelProto, task: Task) -> ModelProto:
         """Return the compressed file. `file` itself is not changed. Of the task, `fit` may not be used."""
-
-
-def require_sensible_order(name: str, steps: Sequence[NetworkStep | FileStep]) -> None:
-    """Raise `BadSetting`, with the reason, for an order of steps in which one undoes another or cannot be done."""
-    for number, step in enumerate(steps):
-        before = steps[:number]
-        called = type(step).__name__
-        if not isinstance(step, NetworkStep | FileStep):
-            raise BadSetting(f"compress={name}: {called} is neither a NetworkStep nor a FileStep")
-        files = [type(other).__name__ for other in before if isinstance(other, FileStep)]
-        if isinstance(step, NetworkStep) and files:
-            raise BadSetting(
-                f"compress={name}: {called} changes a network, but {files[0]} before it has made a file of it: "
-                f"put {called} first"
-            )
-        if isinstance(step, FileStep) and called in files:
-            raise BadSetting(f"compress={name}: {called} finds nothing left to do after {called}: leave one out")
-        if isinstance(step, NetworkStep) and step.changes_shapes:
-            constrained = [other for other in before if isinstance(other, NetworkStep) and other.leaves_constraint]
-            if constrained:
-                earlier = type(constrained[0]).__name__
-                raise BadSetting(
-                    f"compress={name}: {called} gives the layers other weights, in which what {earlier} did is lost: "
-                    f"put {called} before {earlier}"
-                )

@@ -15,6 +15,11 @@ import kdbench
 from kdbench.settings.checks import MARKUP
 
 
+def environment() -> dict[str, Any]:
+    """Return all of it, by the names of the columns."""
+    return {**processor(), **versions(), "python_version": platform.python_version()}
+
+
 def versions() -> dict[str, str]:
     """Return the versions whose change may change a row."""
     return {

@@ -30,7 +30,7 @@ def gzip_bytes(content: bytes) -> int:
 def zero_weights(file: ModelProto) -> int:
     """Count the weights that represent zero: stored as 0, or as the zero point of their quantization.
 
-    Biases are not weights here. Raises `CannotCount` if the weights of a layer cannot be told.
+    Biases are not weights here. Raises `CannotCount` if the weights of a layer are not known.
     """
     # By its name: a weight that several layers share is stored once.
     return sum({layer.source: int((layer.weight == 0).sum()) for layer in layers(file)}.values())
@@ -39,7 +39,7 @@ def zero_weights(file: ModelProto) -> int:
 def macs(file: ModelProto) -> int:
     """Count the multiply-adds for one image of every layer with weights; zeros count like any other weight.
 
-    Raises `CannotCount` if the weights of a layer cannot be told.
+    Raises `CannotCount` if the weights of a layer are not known.
     """
     found = layers(file)
     # Each number that a layer puts out adds up its inputs; in ConvTranspose each number put in goes to its outputs.

@@ -81,7 +81,7 @@ class Ledger:
         """Remove the record of this name, readable or not. Raises `BadSetting` if there is none."""
         if name not in {path.stem for path in (self.folder / "commands").glob("*.json")}:
             raise BadSetting(f"no command is called {name}: kdbench status {self.outputs} names those that failed")
-        with durable.told(self._command(name)):
+        with durable.writing(self._command(name)):
             self._command(name).unlink(missing_ok=True)
 
     def started(self, run: TypedRun, folder: Path) -> None:

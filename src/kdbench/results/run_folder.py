@@ -56,7 +56,7 @@ class RunFolder:
 
     def begin(self) -> None:
         """Go on with the log, and write down the configuration. An earlier row and its files stay until `write`."""
-        with durable.told(self.path / "run.log"):
+        with durable.writing(self.path / "run.log"):
             handler = _LogFile(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         everything = logging.getLogger("kdbench")
@@ -107,7 +107,7 @@ class RunFolder:
         sums = checksums.sums(files | {FILE: line})
         whole = {self.path / name: content for name, content in (files | {checksums.SUMS: sums, FILE: line}).items()}
         with durable.drafted(whole) as place:
-            with durable.told(self.path / FILE):
+            with durable.writing(self.path / FILE):
                 # An old row must not stand beside a new artifact, not even for a moment.
                 (self.path / FILE).unlink(missing_ok=True)
             place()

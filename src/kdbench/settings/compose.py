@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from kdbench.errors import BadSetting, nearest
 from kdbench.settings.choices import options
 from kdbench.settings.config import Config
-from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
+from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec, knobs_in_words
 from kdbench.settings.schema import Schema
 
 DEFAULT_TEACHER = "resnet_deep"  # of a model whose YAML names none
@@ -139,13 +139,6 @@ class Composer:
 def outputs_of(composed: DictConfig) -> Path:
     """Return the folder that everything is written to."""
     return Path.cwd() / Path(composed.outputs).expanduser()
-
-
-def knobs_in_words(node: Mapping[str, Any], prefix: str = "") -> str:
-    """Return the knobs of a model or a compression as one line: `sparsity=0.9 finetune_epochs=3`."""
-    structure = ("_target_", "steps", "teacher")
-    knobs = {name: value for name, value in node.items() if name not in structure and value is not None}
-    return " ".join(f"{prefix}{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
 
 
 def _group(composed: DictConfig, group: str) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Config:
 
     @property
     def teachers(self) -> tuple[NetworkSpec, ...]:
-        """The teachers of the last step that has any: those the run is compared with."""
-        return next((step.teachers for step in reversed(self.network.steps) if step.teachers), ())
+        """The teachers that the network is compared with."""
+        return self.network.teachers
 
     @property
     def trains_seeds_together(self) -> bool:

@@ -13,18 +13,22 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kdbench.settings import targets
+from kdbench.settings.config import Config, to_plain
+from kdbench.settings.network import NetworkSpec
 
 # What decides weights: of these parts of kdbench, the modules that are reached.
 DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
 MAKER = "kdbench.networks"
 # What decides the figures of a row beside that.
 MEASURING = ("kdbench.artifact", "kdbench.evaluation")
+MEASURERS = ("kdbench.artifact.ship", "kdbench.evaluation.measure")
 
 
 def of_node(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +41,41 @@ def of_node(node: Mapping[str, Any]) -> dict[str, Any]:
     }
     module = node["_target_"].rpartition(".")[0]
     return {**defaults, **node, "_files_": dict(files_in(node)), "_code_": code([MAKER, module])}
+
+
+def of_network(spec: NetworkSpec) -> dict[str, Any]:
+    """Return everything of a network before its steps that decides its weights; its name does not."""
+    return {
+        "model": of_node(spec.model),
+        "train": asdict(spec.recipe),
+        "seed": spec.seed,
+        "weights": [content for _, content in files_in(spec.weights)],
+    }
+
+
+def identified(config: Config) -> Config:
+    """Return `config` with the hashes of the code and of the files that decide its row.
+
+    Raises `BadSetting` if it names code that may not be run.
+    """
+    network = to_plain(config)["network"]
+    prefixes = (*DECIDING, *MEASURING)
+    modules = [target.rpartition(".")[0] for target in targets_in(network)]
+    hashes = {"row": code([MAKER, *MEASURERS, *modules], prefixes)}
+    for one in (config.network, *config.teachers):
+        target = one.model["_target_"]
+        hashes[target] = code([MAKER, *MEASURERS, target.rpartition(".")[0]], prefixes)
+    return replace(config, code=hashes, files=dict(files_in(network)))
+
+
+def targets_in(node: Any) -> list[str]:
+    """Return every `_target_` in a plain description."""
+    if isinstance(node, list):
+        return [target for item in node for target in targets_in(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["_target_"]] if "_target_" in node else []
+    return own + [target for item in node.values() for target in targets_in(item)]
 
 
 def files_in(value: Any) -> Iterator[tuple[str, str]]:

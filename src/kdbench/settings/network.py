@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ class NetworkSpec:
     seed_is_fixed: bool = False  # it does not follow the seed of the run: somebody typed it for this teacher
 
     @property
+    def teachers(self) -> tuple[NetworkSpec, ...]:
+        """The teachers of the last step that has any: those it is compared with."""
+        return next((step.teachers for step in reversed(self.steps) if step.teachers), ())
+
+    @property
     def uncompressed(self) -> NetworkSpec:
         """The same network before any step."""
         return replace(self, steps=(), compress="baseline")
@@ -105,6 +111,13 @@ class NetworkSpec:
         for step in self.steps:
             for teacher in step.teachers:
                 teacher.check()
+
+
+def knobs_in_words(node: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the knobs of a model or a compression as one line: `sparsity=0.9 finetune_epochs=3`."""
+    structure = ("_target_", "steps", "teacher")
+    knobs = {name: value for name, value in node.items() if name not in structure and value is not None}
+    return " ".join(f"{prefix}{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
 
 
 def plain(value: object) -> Any:

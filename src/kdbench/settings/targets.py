@@ -30,7 +30,7 @@ def locate(path: str) -> Callable[..., Any]:
 
 
 def target_of(node: dict[str, Any], setting: str) -> Callable[..., Any]:
-    """Return what `node` names as its `_target_`. Raises `BadSetting`, with `setting`, if it names nothing that is."""
+    """Return what `node` names as its `_target_`. Raises `BadSetting`, with `setting`, if that is nothing."""
     if "_target_" not in node:
         raise BadSetting(f"{setting}: its YAML needs a _target_")
     if not isinstance(node["_target_"], str):

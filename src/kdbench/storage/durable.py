@@ -40,14 +40,14 @@ def drafted(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
 
     def put() -> None:
         for path, draft in drafts.items():
-            with told(path):
+            with writing(path):
                 if path.is_dir():
                     set_aside(path, "it is a folder")
                 os.replace(draft, path)  # noqa: PTH105 - Path.replace has no different meaning here
 
     try:
         for path, content in files.items():
-            with told(path):
+            with writing(path):
                 handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{DRAFT}{path.name}-")
                 drafts[path] = Path(name)
                 try:
@@ -83,7 +83,7 @@ def read(path: Path) -> bytes:
 
 def folder(path: Path) -> Path:
     """Make the folder and its parents, and return it. Raises `CannotWrite`."""
-    with told(path):
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -104,7 +104,7 @@ def set_aside(path: Path, why: object) -> Path:
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
-    with told(path):
+    with writing(path):
         try:
             path.rename(aside)
         except FileNotFoundError:
@@ -116,7 +116,7 @@ def set_aside(path: Path, why: object) -> Path:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn what the system raises while `path` is written into a `CannotWrite` that says what to do."""
     try:
         yield

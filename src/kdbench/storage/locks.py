@@ -29,7 +29,7 @@ def held(path: Path, what: str, wait: bool = True, quiet: bool = False) -> Itera
     durable.folder(path.parent)
     # Not of a thread: jobs that train together lock and let go in threads of their own.
     lock = FileLock(path, thread_local=False)
-    with durable.told(path):
+    with durable.writing(path):
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -111,7 +111,7 @@ class Store:
         content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
         files = {TENSORS: content, RECORD: json.dumps(record, indent=1, default=str).encode()}
         before = self.folder / f"{durable.DRAFT}{key}-before"
-        with durable.told(self.folder / key):
+        with durable.writing(self.folder / key):
             # A folder of our own, renamed when it is whole: parallel runs never see half an entry.
             draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{durable.DRAFT}{key}-"))
             try:

@@ -1,0 +1,66 @@
+"""The steps of a compression in their order: what can be done after what, and which make a file in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kdbench.compress.step import FileStep, NetworkStep
+from kdbench.errors import BadSetting
+from kdbench.settings import targets
+from kdbench.settings.network import NetworkSpec, StepSpec
+
+
+def method_of(step: StepSpec) -> NetworkStep | FileStep:
+    """Return the method of a step, which checks its knobs. Raises `BadSetting`."""
+    return targets.instantiate(step.method, "compress")
+
+
+def split_steps(network: NetworkSpec) -> tuple[NetworkSpec, list[FileStep]]:
+    """Return the network with the steps that change it, and those that change its file after that.
+
+    Raises `BadSetting` for knobs out of range and for an order that makes no sense, here or in a teacher.
+    """
+    require_sensible_steps(network, network.compress)
+    methods = [method_of(step) for step in network.steps]
+    count = sum(isinstance(method, NetworkStep) for method in methods)
+    files = [method for method in methods[count:] if isinstance(method, FileStep)]
+    return replace(network, steps=network.steps[:count]), files
+
+
+def require_sensible_steps(network: NetworkSpec, name: str) -> None:
+    """Raise `BadSetting` if steps of the network or of a teacher cannot be done, or not in their order."""
+    require_sensible_order(name, [method_of(step) for step in network.steps])
+    for step in network.steps:
+        for teacher in step.teachers:
+            require_sensible_steps(teacher, f"{name}, teacher {teacher.name}")
+            files = [type(m).__name__ for m in map(method_of, teacher.steps) if isinstance(m, FileStep)]
+            if files:
+                raise BadSetting(
+                    f"compress.teacher: {files[0]} makes a file of {teacher.name}, which cannot teach: leave it out"
+                )
+
+
+def require_sensible_order(name: str, steps: Sequence[NetworkStep | FileStep]) -> None:
+    """Raise `BadSetting`, with the reason, for an order of steps in which one undoes another or cannot be done."""
+    for number, step in enumerate(steps):
+        before = steps[:number]
+        called = type(step).__name__
+        if not isinstance(step, NetworkStep | FileStep):
+            raise BadSetting(f"compress={name}: {called} is neither a NetworkStep nor a FileStep")
+        files = [type(other).__name__ for other in before if isinstance(other, FileStep)]
+        if isinstance(step, NetworkStep) and files:
+            raise BadSetting(
+                f"compress={name}: {called} changes a network, but {files[0]} before it has made a file of it: "
+                f"put {called} first"
+            )
+        if isinstance(step, FileStep) and called in files:
+            raise BadSetting(f"compress={name}: {called} finds nothing left to do after {called}: leave one out")
+        if isinstance(step, NetworkStep) and step.changes_shapes:
+            constrained = [other for other in before if isinstance(other, NetworkStep) and other.leaves_constraint]
+            if constrained:
+                earlier = type(constrained[0]).__name__
+                raise BadSetting(
+                    f"compress={name}: {called} gives the layers other weights, in which what {earlier} did is lost: "
+                    f"put {called} before {earlier}"
+                )

@@ -1,0 +1,82 @@
+"""A training that happens once: what it made is taken from the store, or made and put there."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.storage.store import Store
+from kdbench.training.checkpoint import Checkpoint
+from kdbench.training.constraints import Constraint
+from kdbench.training.fitting import Fitting
+from kdbench.training.progress import Epoch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network on the CPU in eval mode, the key that identifies it, and how it came about.
+
+    `seconds` sums the trainings that lead to it, its teachers' not included; `history` is the last one's.
+    `constraints` must hold in later trainings. `together` is how many networks were trained as one.
+    """
+
+    network: nn.Module
+    key: str
+    seconds: float = 0.0
+    history: tuple[Epoch, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    together: int = 1
+
+
+def train_once(
+    store: Store,
+    key: str,
+    title: str,
+    what: Mapping[str, Any],
+    start: Trained,
+    fitting: Callable[[], Fitting],
+    train: Callable[[nn.Module, Fitting], nn.Module],
+    architecture: Callable[[nn.Module, Mapping[str, torch.Size]], nn.Module],
+    together: int,
+    wait: bool,
+) -> Trained:
+    """Return what `train` makes of a copy of `start`, with the `fitting` that is made for it, under `key`.
+
+    `what` is what the key is a hash of. `architecture` gives a network, of whatever weights, for stored ones of given
+    shapes. `together` is how many networks are trained as one; without `wait`, `Busy` is raised if another process
+    trains the same. Raises `TypeError` if stored weights do not fit into that architecture.
+    """
+
+    def make() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        fit = fitting()
+        network, cost = fit.run(lambda: train(copy.deepcopy(start.network), fit))
+        seconds = cost.seconds + cost.cached_seconds
+        log.info("%s: trained in %.1f s, kept as %s", title, seconds, key)
+        return network.state_dict(), {
+            "history": [asdict(epoch) for epoch in fit.history],
+            "seconds": seconds,
+            "cached_seconds": cost.cached_seconds,
+            "together": together,
+        }
+
+    entry = store.memo(key, title, what, make, wait=wait)
+    if not store.frozen:
+        Checkpoint.remove(store.checkpoint_folder(key))  # a kill may have come between the entry and this
+    if entry.was_there:
+        log.info("%s: taken from the store, entry %s", title, key)
+    shapes = {name: tensor.shape for name, tensor in entry.tensors.items()}
+    network = copy.deepcopy(architecture(start.network, shapes))
+    if {name: tensor.shape for name, tensor in network.state_dict().items()} != shapes:
+        raise TypeError(f"{title}: the step changes the shape of the network, so it must define `architecture` too")
+    network.load_state_dict(entry.tensors)
+    history = tuple(Epoch(**epoch) for epoch in entry.record["history"])
+    seconds = start.seconds + entry.record["seconds"]
+    return Trained(network.eval(), key, seconds, history, start.constraints, entry.record["together"])
