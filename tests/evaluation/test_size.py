@@ -1,3 +1,4 @@
+import copy
 import gzip
 import math
 
@@ -5,34 +6,56 @@ import numpy as np
 import pytest
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from tests.models.test_models import shipped
+from tests.models.test_models import built
 from torch import nn
 
-from kdbench.artifact.export import export
-from kdbench.compress.prune.global_magnitude import GlobalMagnitude, prunable
+from kdbench.artifact.export import export as export_shaped
+from kdbench.compress.layers import weight_names
+from kdbench.compress.prune.global_magnitude import magnitude_masks
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
-from kdbench.compress.step import Task
 from kdbench.evaluation import size
-from kdbench.models.mlp import MLP
-from kdbench.models.network import build
+from kdbench.models import mlp
+from kdbench.training.constraints import KeepZeros
+
+SHAPE = (1, 28, 28)
+
+
+def export(network: nn.Module) -> ModelProto:
+    return export_shaped(network.eval(), SHAPE)
+
+
+def MLP(widths: list[int]) -> nn.Module:  # noqa: N802 - the class, for images of this shape
+    return mlp.MLP(widths, SHAPE, 10)
+
+
+def weights_of(network: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: network.get_parameter(name) for name in weight_names(network)}
+
+
+def quantized(file: ModelProto) -> ModelProto:
+    return DynamicInt8()(file, None)  # it asks nothing of its task
+
+
+def pruned(network: nn.Module, sparsity: float) -> nn.Module:
+    network = copy.deepcopy(network)
+    KeepZeros(magnitude_masks(weights_of(network), sparsity)).apply(network, 0, 0)
+    return network
 
 
 @pytest.fixture(scope="module")
 def network():
-    return build(shipped("cnn_simple"), 0, (0.13, 0.31)).eval()
+    return built("cnn_simple").eval()
 
 
 def test_zeros_in_the_file_are_those_of_the_network(network):
-    pruned = GlobalMagnitude(0.9, 0, 1)(network, Task(lambda *_, **__: None))
-    expected = round(0.9 * sum(weight.numel() for weight in prunable(network)))
+    expected = round(0.9 * sum(weight.numel() for weight in weights_of(network).values()))
     assert size.zero_weights(export(network)) == 0
-    assert size.zero_weights(export(pruned)) == expected
+    assert size.zero_weights(export(pruned(network, 0.9))) == expected
 
 
 def test_quantization_keeps_zeros_and_rounds_small_weights_to_more(network):
-    pruned = GlobalMagnitude(0.5, 0, 1)(network, Task(lambda *_, **__: None))
-    file = export(pruned)
-    assert size.zero_weights(DynamicInt8()(file)) >= size.zero_weights(file)
+    file = export(pruned(network, 0.5))
+    assert size.zero_weights(quantized(file)) >= size.zero_weights(file)
 
 
 def test_zeros_in_an_int8_layer_are_its_zero_point():
@@ -42,8 +65,8 @@ def test_zeros_in_an_int8_layer_are_its_zero_point():
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 module.weight.copy_(torch.where(torch.rand_like(module.weight) < 0.5, 1.0, 0.0))
-    expected = sum(int((weight == 0).sum()) for weight in prunable(layer))
-    assert size.zero_weights(DynamicInt8()(export(layer.eval()))) == expected
+    expected = sum(int((weight == 0).sum()) for weight in weights_of(layer).values())
+    assert size.zero_weights(quantized(export(layer))) == expected
 
 
 def test_weight_bytes_of_a_plain_network_are_four_a_number():

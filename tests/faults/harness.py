@@ -32,7 +32,7 @@ COMMAND = [
 ]
 RUNS = 2
 EVERY_STEP = float("inf")  # of the time of a training may go into checkpoints
-CALLS = 40  # at most that many calls that change a disk lie between two kills
+BEGINNING, FURTHER = 60, 250  # calls that change a disk: about what comes before a training, and much further on
 UNSTEADY = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "date"}
 
 
@@ -88,7 +88,7 @@ class Figures:
 class Campaign:
     """Kills of one command in one folder: its result is compared with that of a command that nobody killed.
 
-    A share `at_calls` of the kills comes before a chosen call that changes a disk, wherever in the command it lies;
+    A share `at_calls` of the kills comes before a chosen call that changes a disk, wherever in the command that is;
     the others come after a random time.
     """
 
@@ -114,7 +114,7 @@ class Campaign:
         while self.figures.kills < times:
             command = [*COMMAND, f"outputs={self.outputs}"]
             if self.random.random() < self.at_calls:
-                calls = self.random.randrange(CALLS)
+                calls = self.random.randrange(self.random.choice([BEGINNING, FURTHER]))
                 process: Start | Fork = Fork(self.outputs, *command, calls=calls, share=EVERY_STEP)
                 status = process.wait()
                 killed = status == KILLED

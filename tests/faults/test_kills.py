@@ -6,14 +6,14 @@ import signal
 
 import matplotlib.image
 import pytest
-from tests.conftest import make_row
 from tests.faults.harness import COMMAND, RUNS, campaigns, contents, drafts
 from tests.faults.processes import Fork, Start
 from tests.faults.shim import KILLED
+from tests.plots.rows import study
 
 from kdbench.results.row import write
 
-KILLS = 30  # scripts/faults does more
+KILLS = 20  # scripts/faults does more
 
 
 def test_kills_lose_nothing(tmp_path):
@@ -25,23 +25,24 @@ def test_kills_lose_nothing(tmp_path):
 
 def test_charts_are_whole_or_not_there(tmp_path):
     outputs = tmp_path / "outputs"
-    for name in ("baseline", "quantize", "prune"):
-        folder = outputs / "runs" / "mnist" / name
-        folder.mkdir(parents=True)
-        write(make_row(compress=name, settings="" if name == "baseline" else "knob=1", variant_hash=name), folder)
+    for row in study():
+        if row.model.startswith("mlp"):
+            folder = outputs / "runs" / "mnist" / f"{row.model} {row.compress}"
+            folder.mkdir(parents=True)
+            write(row, folder)
 
     def charts():
         return list(outputs.glob("plots/[!.]*.png"))
 
     left = 0
-    for calls in itertools.count(0, 5):
+    for calls in itertools.count(6, 15):
         process = Fork(outputs, "plot", str(outputs), calls=calls)
         if process.wait() != KILLED:
             break
         left += len(drafts(outputs))
         for chart in charts():
             matplotlib.image.imread(chart)
-    assert calls > 20
+    assert calls > 40
     assert left  # some were killed in the middle of one
     assert process.wait() == 0, process.err
     assert len(charts()) >= 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 
 import torch
 from torch import nn
@@ -23,3 +24,5 @@ mnist_5k.read = functools.cache(mnist_5k.read)
 mnist_5k.read()
 DynamicInt8()(export(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (1, 2, 2)), None)  # type: ignore[arg-type]
 speed.SECONDS, speed.WARM_UP_SECONDS = 0.02, 0.01  # timings are no part of what is tested
+gc.collect()
+gc.freeze()  # nobody looks through all this again in every fork

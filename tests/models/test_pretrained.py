@@ -25,6 +25,8 @@ def trained(seed: int) -> Network:
     return other.eval()
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+
 WRITERS = {
     "safetensors": lambda tensors, path: save_file({name: t.contiguous() for name, t in tensors.items()}, path),
     "state_dict": torch.save,

@@ -147,8 +147,13 @@ def source(module: str) -> Path | None:
 
 def is_installed(path: Path) -> bool:
     """Whether a file belongs to an installed package, and not to somebody's own work."""
-    places = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
-    return any(path.is_relative_to(place) for place in places)
+    return any(path.is_relative_to(place) for place in places_of_packages())
+
+
+@functools.cache
+def places_of_packages() -> frozenset[str]:
+    """Return the folders of this Python that packages are installed in."""
+    return frozenset(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
 
 
 @functools.cache
