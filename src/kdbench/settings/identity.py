@@ -25,6 +25,7 @@ from kdbench.settings.network import NetworkSpec
 
 # What decides weights: of these parts of kdbench, the modules that are reached.
 DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
+READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
 MAKER = "kdbench.networks"
 # What decides the figures of a row beside that.
 MEASURING = ("kdbench.artifact", "kdbench.evaluation")
@@ -108,7 +109,8 @@ def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:
         top = module.split(".")[0]
         ours = top == "kdbench"
         # What kdbench itself needs has columns of its own in a row, or decides nothing.
-        if module in found or (ours and not module.startswith(prefixes)) or not (ours or asked_by_user):
+        deciding = module.startswith(prefixes) and module != READING if ours else asked_by_user
+        if module in found or not deciding:
             continue
         path = source(module)
         if path is None:
