@@ -22,7 +22,7 @@ from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 
-TRAINING = {"make_config", "trained", "few", "recipe"}  # fixtures of tests that train something
+TRAINING = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs"}  # fixtures of tests that train something
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
