@@ -15,14 +15,23 @@ from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
 from kdbench.networks import Maker
 from kdbench.results.row import Row
-from kdbench.settings import own_folder
+from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 
-TRAINING = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs"}  # fixtures of tests that train something
+# Fixtures of tests that train something.
+TRAINING = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs"}
+    "make_config",
+    "trained",
+    "few",
+    "recipe",
+    "ran",
+    "own_files",
+    "own_runs",
+}  # fixtures of tests that train something
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -172,6 +181,22 @@ def noise() -> Split:
     random = torch.Generator().manual_seed(0)
     images = torch.randint(256, (50, 1, 28, 28), generator=random, dtype=torch.uint8)
     return Split(images, torch.randint(10, (50,), generator=random))
+
+
+@pytest.fixture
+def edited(monkeypatch, tmp_path):
+    """Return a function that edits the source of a module of kdbench, as far as `identity` can see."""
+    real, copies = identity.source, {}
+    monkeypatch.setattr(identity, "source", lambda module: copies.get(module) or real(module))
+
+    def edit(module: str, old: str, new: str) -> None:
+        path = copies.get(module) or real(module)
+        text = path.read_text()
+        assert old in text
+        copies[module] = tmp_path / f"{module}-{abs(hash(text + new))}.py"
+        copies[module].write_text(text.replace(old, new))
+
+    return edit
 
 
 def make_row(**changes: Any) -> Row:

@@ -22,21 +22,6 @@ from tests.test_experiment import quick  # noqa: F401 - a fixture
 
 
 @pytest.fixture
-def edited(monkeypatch, tmp_path):
-    """Return a function that edits the source of a module of kdbench, as far as `identity` can see."""
-    real, copies = identity.source, {}
-    monkeypatch.setattr(identity, "source", lambda module: copies.get(module) or real(module))
-
-    def edit(module: str, old: str, new: str) -> None:
-        text = (copies.get(module) or real(module)).read_text()
-        assert old in text
-        copies[module] = tmp_path / f"{len(copies)}-{abs(hash(text + new))}.py"
-        copies[module].write_text(text.replace(old, new))
-
-    return edit
-
-
-@pytest.fixture
 def trainings(monkeypatch) -> list[str]:
     """The titles of all trainings that really happen."""
     titles = []

@@ -13,22 +13,6 @@ MLP = "kdbench.models.mlp"
 
 
 @pytest.fixture
-def edited(monkeypatch, tmp_path):
-    """Return a function that edits the source of a module of kdbench, as far as `identity` can see."""
-    real, copies = identity.source, {}
-    monkeypatch.setattr(identity, "source", lambda module: copies.get(module) or real(module))
-
-    def edit(module: str, old: str, new: str) -> None:
-        path = copies.get(module) or real(module)
-        text = path.read_text()
-        assert old in text
-        copies[module] = tmp_path / f"{module}-{len(text)}-{hash(new)}.py"
-        copies[module].write_text(text.replace(old, new))
-
-    return edit
-
-
-@pytest.fixture
 def mine(tmp_path, monkeypatch):
     """A folder of the user's own, and a function that writes a module into it, as another process would find it."""
     folder = tmp_path / "mine"

@@ -164,8 +164,8 @@ def _dataclass(name: str, group: str, *more: tuple[str, Any, Any]) -> type:
     return made
 
 
-Recipe = _dataclass("Recipe", "train")
-TeacherRecipe = _dataclass("TeacherRecipe", "teacher_train")
+TrainSchema = _dataclass("TrainSchema", "train")
+TeacherTrainSchema = _dataclass("TeacherTrainSchema", "teacher_train")
 # Its groups beside the settings above: what a data set, a model or a compression has besides is its YAML's affair.
 Schema = _dataclass(
     "Schema",
@@ -177,6 +177,6 @@ Schema = _dataclass(
     ),
     ("model", Any, field(default=BY_MODEL)),
     ("compress", Any, field(default=BY_MODEL)),
-    ("train", Recipe, field(default_factory=Recipe)),
-    ("teacher_train", TeacherRecipe, field(default_factory=TeacherRecipe)),
+    ("train", TrainSchema, field(default_factory=TrainSchema)),
+    ("teacher_train", TeacherTrainSchema, field(default_factory=TeacherTrainSchema)),
 )
