@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdbench.artifact.ship import ship
-from kdbench.compress.step import Examples
+from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
 from kdbench.networks import Maker
@@ -24,14 +24,6 @@ from kdbench.training.runtime import Runtime
 
 # Fixtures of tests that train something.
 TRAINING = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs"}
-    "make_config",
-    "trained",
-    "few",
-    "recipe",
-    "ran",
-    "own_files",
-    "own_runs",
-}  # fixtures of tests that train something
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -142,7 +134,8 @@ def trained(tmp_path_factory) -> Path:
         *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
     ]:
         networks = maker.compared(spec)
-        ship(networks, (), Examples(some.train, some.val, some.class_names), 0, maker.store)
+        examples = Examples(some.train, some.val, some.class_names)
+        ship(networks, (), Task(examples, (), no_fit, 0, networks.shipped.network), maker.store)
     return folder
 
 

@@ -24,6 +24,7 @@ from kdbench.results.row import FILE, read
 from kdbench.settings import identity
 from kdbench.settings.network import StepSpec
 from kdbench.training import runtime
+from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.fitting import Fitting
 from tests.conftest import PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
@@ -307,6 +308,12 @@ def test_bad_knobs_are_found_before_anything_is_trained_or_written(make_config):
     assert not config.outputs.exists()
 
 
+def test_given_weights_that_a_method_would_only_pass_on_are_no_run_of_it(make_config, tmp_path):
+    given = replace(mlp(epochs=0), weights=tmp_path / "w.pt")
+    with pytest.raises(BadSetting, match=r"train\.epochs=0 leaves nothing for Distill to train"):
+        experiment.run(make_config("distill", distill(), network=given))
+
+
 def test_steps_out_of_order_are_refused(make_config):
     with pytest.raises(BadSetting, match="GlobalMagnitude changes a network, but DynamicInt8 before it"):
         experiment.run(make_config("wrong", QUANTIZE, PRUNE))
@@ -338,6 +345,35 @@ def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(make_con
         assert (together.seeds_together, own.seeds_together) == (2, 1)
         assert abs(together.errors - own.errors) <= 2  # of 1,000: equal up to rounding
         assert together.nonzero_parameters == own.nonzero_parameters
+
+
+class Features(Criterion):
+    """Reads a layer, which only a network alone has."""
+
+    layers = ("1",)
+
+    def __call__(self, output, batch):
+        return cross_entropy(output.logits, batch.labels) + output.features["1"].pow(2).mean()
+
+
+@dataclass(frozen=True)
+class Reading(NetworkStep):
+    from_scratch = True
+
+    def __call__(self, model, task):
+        network = copy.deepcopy(model)
+        task.fit(network, Features(), epochs=1)
+        return network
+
+
+def test_a_row_says_how_many_seeds_were_really_trained_as_one(make_config, caplog):
+    caplog.set_level("WARNING", logger="kdbench")
+    shared = distill(replace(WIDE, seed_is_fixed=True))  # a teacher that all lanes want at the same time
+    reading = {"_target_": "tests.test_experiment.Reading"}
+    for steps, expected in (([shared], 2), ([reading], 1)):
+        config = make_config("mine", *steps, seeds_together="always")
+        assert experiment.run(config, seeds=[0, 1]).row.seeds_together == expected
+    assert caplog.records == []
 
 
 def test_seeds_are_trained_at_once_only_where_it_pays_or_is_asked_for(make_config):

@@ -11,8 +11,8 @@ from typing import Any
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import split_steps
-from kdbench.compress.step import Examples
-from kdbench.data.load import load
+from kdbench.compress.step import Examples, Task, no_fit
+from kdbench.data.load import load, with_fingerprints
 from kdbench.data.splits import Splits
 from kdbench.errors import Collapsed
 from kdbench.evaluation.environment import environment, versions
@@ -47,12 +47,14 @@ def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], Non
     with the run's folder as soon as its settings are found to be possible.
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
+    config = identity.identified(config)  # before code is imported that somebody may edit meanwhile
     network, file_steps = split_steps(config.network)
     machine = runtime.resolve(config.device, config.precision, config.threads)
     machine.prepare()  # before anything is computed: how many threads sum decides bits
     asked = config.data.name
     data, splits = load(config.data, config.fallback)
-    config = resolved(replace(config, data=data), machine, seeds)
+    config = resolved(replace(config, data=data), splits, machine, seeds)
+    network = config.network.with_steps(len(network.steps))
     with RunFolder.of(config) as folder:
         done = None if config.again or config.retrain else folder.finished(versions())
         if done is not None:
@@ -63,24 +65,32 @@ def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], Non
             log.info("%s was asked for and could not be had", asked)
         store = Store(config.outputs / "store", remake=config.retrain)
         maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together)
-        maker.initial(network)  # finds impossible sizes
+        initial = maker.initial(network).network  # finds impossible sizes
         started(folder.path)
         if config.together:
             train_ahead(maker, network)
         networks = maker.compared(network)
         examples = Examples(splits.train, splits.val, splits.class_names)
-        artifacts = ship(networks, file_steps, examples, network.seed, store)
+        artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)
         figures = figures_of(config, machine, splits, networks, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
         folder.write(row, artifacts.shipped.content, networks.shipped.history)
     return Result(row, folder.path)
 
 
-def resolved(config: Config, machine: Runtime, seeds: Sequence[int]) -> Config:
-    """Return `config` with what `auto` came to, and the identity of the code and the files that it names."""
-    config = replace(config, device=machine.device, precision=machine.precision, threads=machine.threads)
+def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[int]) -> Config:
+    """Return `config` with what `auto` came to, and what the data are."""
+    config = replace(
+        config,
+        network=with_fingerprints(config.network),
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads,
+        instructions=machine.instructions,
+        images=f"{'x'.join(map(str, splits.shape))} in {splits.classes} classes",
+    )
     several = len(set(seeds)) > 1 and config.trains_seeds_together
-    return identity.identified(replace(config, together=tuple(sorted(set(seeds))) if several else ()))
+    return replace(config, together=tuple(sorted(set(seeds))) if several else ())
 
 
 def figures_of(

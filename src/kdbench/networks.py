@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,6 +45,7 @@ class Compared:
     shipped: Trained
     baseline: Trained
     teachers: tuple[Trained, ...] = ()
+    teacher_weights: Sequence[float] | None = None
 
 
 class Maker:
@@ -149,7 +150,9 @@ class Maker:
         """Return the network that `spec` describes, and those it is compared with."""
         teachers = tuple(map(self.make, spec.teachers))
         shipped = self.make(spec)
-        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, teachers)
+        taught = [method_of(step) for step in spec.steps if step.teachers]
+        weights = taught[-1].teacher_weights if taught and isinstance(taught[-1], NetworkStep) else None
+        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, teachers, weights)
 
     def baseline(self, spec: NetworkSpec) -> Trained:
         """Return the network before any step.
@@ -223,14 +226,15 @@ class Maker:
         key = self.key(what)
 
         def fitting() -> Fitting:
+            if self.store.remake:
+                Checkpoint.remove(self.store.checkpoint_folder(key))
             checkpoint = Checkpoint(self.store.checkpoint_folder(key), self.checkpoint_seconds)
             train_set, val = self.splits.train, self.splits.val
             return Fitting(title, spec.recipe, spec.seed, train_set, val, self.runtime, checkpoint, self.lane)
 
-        together = len(self.together) if self.lane else 1
         # In a lane, waiting would make all wait: its own run trains such a network, alone.
         wait = self.lane is None
-        return train_once(self.store, key, title, what, start, fitting, train, architecture, together, wait)
+        return train_once(self.store, key, title, what, start, fitting, train, architecture, wait)
 
     def key(self, what: Mapping[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""
@@ -249,9 +253,21 @@ def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
         Maker(maker.splits, maker.runtime, there, together=maker.together).compared(spec)
         return
 
+    for teacher in fixed_teachers(spec):
+        maker.make(teacher)  # once, before all lanes want it at the same time
+
     def job(seed: int) -> Callable[[Lane], Compared]:
         return lambda lane: maker.in_lane(lane).compared(spec.with_seed(seed))
 
     for seed, error in zip(maker.together, train_together([job(seed) for seed in maker.together]), strict=True):
         if error is not None:
             log.warning("seed %d could not be trained with the others (%s): it is trained alone", seed, error)
+
+
+def fixed_teachers(spec: NetworkSpec) -> list[NetworkSpec]:
+    """Return the teachers of every depth whose seed does not follow the student's: all its seeds share them."""
+    found = []
+    for step in spec.steps:
+        for teacher in step.teachers:
+            found += [teacher] if teacher.seed_is_fixed else fixed_teachers(teacher)
+    return found

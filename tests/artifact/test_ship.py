@@ -9,7 +9,7 @@ from kdbench.artifact.export import export
 from kdbench.artifact.session import session
 from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
-from kdbench.compress.step import Examples, FileStep
+from kdbench.compress.step import Examples, FileStep, Task, no_fit
 from kdbench.networks import Compared
 from kdbench.storage.store import Store
 from kdbench.training.once import Trained
@@ -63,16 +63,20 @@ def test_another_version_of_the_exporter_exports_again(trained, store, monkeypat
     assert exported(trained, COLOURS[0], store).producer_name == "another"
 
 
+def task_of(examples, seed):
+    return Task(examples, (), no_fit, seed, torch.nn.Identity())
+
+
 def test_what_ships_went_through_the_steps_and_the_others_did_not(trained, store, examples):
     teacher = Trained(built("mlp_simple", seed=1, data=COLOURS).eval(), "b" * 32)
-    artifacts = ship(Compared(trained, trained, (teacher, teacher)), [DynamicInt8()], examples, 0, store)
+    artifacts = ship(Compared(trained, trained, (teacher, teacher)), [DynamicInt8()], task_of(examples, 0), store)
     assert artifacts.shipped.size_bytes < artifacts.baseline.size_bytes / 2
     assert artifacts.baseline.file == exported(trained, COLOURS[0], store)
     assert [file.file for file in artifacts.teachers] == [exported(teacher, COLOURS[0], store)] * 2
 
 
 def test_without_steps_the_file_is_that_of_the_network(trained, store, examples):
-    artifacts = ship(Compared(trained, trained), [], examples, 0, store)
+    artifacts = ship(Compared(trained, trained), [], task_of(examples, 0), store)
     images = some(5, COLOURS)
     with torch.no_grad():
         expected = trained.network(images).numpy()
@@ -91,12 +95,13 @@ class Calibrated(FileStep):
 
 
 def test_a_step_is_given_images_to_calibrate_with_and_may_not_train(trained, store, examples):
-    artifacts = ship(Compared(trained, trained), [Calibrated()], examples, 3, store)
+    artifacts = ship(Compared(trained, trained), [Calibrated()], task_of(examples, 3), store)
     assert artifacts.shipped.file.producer_name == "(8, 3, 32, 32) True 7 3"
+    assert artifacts.baseline.file.producer_name != artifacts.shipped.file.producer_name  # though it worked in place
 
     class Trains(FileStep):
         def __call__(self, file, task):
             task.fit(trained.network)
 
     with pytest.raises(TypeError, match="make it a NetworkStep"):
-        ship(Compared(trained, trained), [Trains()], examples, 0, store)
+        ship(Compared(trained, trained), [Trains()], task_of(examples, 0), store)

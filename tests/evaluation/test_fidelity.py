@@ -46,3 +46,9 @@ def test_an_ensemble_of_one_is_that_network_and_of_equals_each_of_them():
 
 def test_the_order_of_an_ensemble_does_not_matter():
     assert np.allclose(ensemble([LOGITS, 2 * LOGITS]), ensemble([2 * LOGITS, LOGITS]))
+
+
+def test_members_of_an_ensemble_count_by_their_weights():
+    first, second = LOGITS, LOGITS[::-1]
+    assert np.allclose(np.exp(ensemble([first, second], [3, 1])), np.exp(ensemble([first, first, first, second])))
+    assert np.allclose(ensemble([first, second], [1, 1]), ensemble([first, second]))

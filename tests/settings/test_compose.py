@@ -130,7 +130,7 @@ def test_another_data_set_can_be_what_a_student_learns_from(tmp_path):
         ("{model:cnn_deep,train.epochs:many}", r"train\.epochs=many has the wrong type"),
         ("{model:cnn_deep,compress:distil}", "did you mean 'distill'"),
         ("{model:cnn_deep,outputs:x}", "outputs is not a setting of a teacher"),
-        ("{model:cnn_deep,train.epochs:0}", r"train\.epochs=0 leaves the network untrained"),
+        ("{model:cnn_deep,train.epochs:0}", r"teacher_train\.epochs=0 leaves cnn_deep untrained"),
     ],
 )
 def test_a_teacher_that_cannot_be_is_refused_in_one_line(typed, message):

@@ -32,10 +32,16 @@ def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_conf
 
 def test_variants_share_everything_but_seeds(make_config):
     config = make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1),)), threads=2)
-    other_seed = config.at_seed(4)
+    other_seed = replace(config, network=config.network.with_seed(4))
     assert [config.network.seed, other_seed.network.seed] == [0, 4]
     assert [config.teachers[0].seed, other_seed.teachers[0].seed] == [1, 5]
     assert config.variant == other_seed.variant
+    # Another teacher is another variant, also where only its seed makes it another.
+    for seed in (0, 2):
+        assert config.variant != make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=seed),))).variant
+    fixed = [replace(mlp(seed=seed), seed_is_fixed=True) for seed in (5, 6)]
+    variants = [make_config("distill", StepSpec({"_target_": "x"}, (teacher,))).variant for teacher in fixed]
+    assert len({config.variant, *variants}) == 3
     assert config.hash != other_seed.hash
     assert config.variant != make_config("distill", StepSpec({"_target_": "x"}, (mlp(epochs=3),))).variant
 
@@ -43,7 +49,7 @@ def test_variants_share_everything_but_seeds(make_config):
 def test_a_teacher_whose_seed_was_typed_keeps_it(make_config):
     fixed = replace(mlp(seed=1), seed_is_fixed=True)
     config = make_config("distill", StepSpec({"_target_": "x"}, (fixed,)))
-    assert config.at_seed(4).teachers[0].seed == 1
+    assert replace(config, network=config.network.with_seed(4)).teachers[0].seed == 1
 
 
 def test_machines_with_other_core_counts_run_the_same_variant(make_config):
@@ -68,6 +74,18 @@ def test_a_named_file_counts_by_what_it_holds(make_config):
     assert old.hash == moved.hash
 
 
+def test_what_a_student_learns_from_counts_by_what_it_holds_and_not_by_where_it_lies(make_config):
+    data = make_config().data
+
+    def transferred(**changes):
+        step = StepSpec({"_target_": "x"}, (mlp(seed=1),), replace(data, **changes))
+        return make_config("distill", step)
+
+    here, other = transferred(fingerprint="a"), transferred(fingerprint="b")
+    assert here.hash == transferred(fingerprint="a", root=Path("/x"), cache=Path("/y")).hash
+    assert len({here.hash, other.hash}) == len({here.variant, other.variant}) == 2
+
+
 def test_a_configuration_goes_to_yaml_and_back(make_config):
     chain = replace(mlp(seed=3), steps=(StepSpec({"_target_": "x"}, (mlp(seed=2),)),), compress="prune")
     data = make_config().data
@@ -87,7 +105,7 @@ def test_a_student_finds_the_runs_of_its_teacher(make_config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": mlp(epochs=0)}, r"train\.epochs=0 leaves the network untrained"),
+        ({"network": mlp(epochs=0)}, r"train\.epochs=0 leaves mlp_tiny untrained"),
         ({"network": mlp(batch_size=1)}, r"train\.batch_size"),
         ({"network": mlp(lr=-1)}, r"train\.lr"),
         ({"network": mlp(lr=float("nan"))}, r"train\.lr"),

@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 
+from kdbench.errors import BadSetting
 from kdbench.settings import identity, own_folder
 from kdbench.settings.identity import code, files_in, of_node
 
@@ -114,6 +115,28 @@ def test_helpers_are_found_in_packages_and_within_functions(mine):
     mine("own/__init__", "import os\n")
     seen.append(of_node({"_target_": "net.make"}))
     assert seen[0] != seen[1] != seen[2] != seen[0]
+
+
+def test_what_is_imported_for_types_only_does_not_count_and_its_other_branch_does(mine):
+    mine("types_only", "class A:\n    pass\n")
+    mine("act", "SIZE = 1\n")
+    body = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from types_only import A\n"
+    mine(
+        "net",
+        body + "else:\n    from act import SIZE\n\nif not TYPE_CHECKING:\n    import more\n\ndef make():\n    pass\n",
+    )
+    mine("more", "")
+    seen = [of_node({"_target_": "net.make"})]
+    for name, text in (("types_only", "class B:\n    pass\n"), ("act", "SIZE = 2\n"), ("more", "MORE = 1\n")):
+        mine(name, text)
+        seen.append(of_node({"_target_": "net.make"}))
+    assert seen[0] == seen[1] != seen[2] != seen[3]
+
+
+def test_code_that_is_no_python_is_one_line_with_its_file(mine):
+    mine("net", "def make(:\n")
+    with pytest.raises(BadSetting, match=r"net\.py, line 1: invalid syntax"):
+        code(["net"])
 
 
 def test_of_a_decorated_target_both_files_count(mine):

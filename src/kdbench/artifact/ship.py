@@ -7,37 +7,38 @@ from importlib.metadata import version
 
 import torch
 from onnx import ModelProto
+from safetensors.torch import save
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact, Artifacts
-from kdbench.compress.step import Examples, FileStep, Task
+from kdbench.compress.step import FileStep, Task
 from kdbench.networks import Compared
 from kdbench.settings import identity
 from kdbench.settings.config import digest
+from kdbench.storage.checksums import checksum
 from kdbench.storage.store import Store
 from kdbench.training.once import Trained
 
 
-def ship(networks: Compared, file_steps: Sequence[FileStep], data: Examples, seed: int, store: Store) -> Artifacts:
+def ship(networks: Compared, file_steps: Sequence[FileStep], task: Task, store: Store) -> Artifacts:
     """Write the network as the file that ships, through the steps that change files, and the others as they are."""
-    shipped = networks.shipped
-    plain = file = exported(shipped, data.shape, store)
+    shipped, shape = networks.shipped, task.data.shape
+    plain = file = exported(shipped, shape, store)
     for step in file_steps:
-        file = step(file, Task(data, (), no_fit, seed, shipped.network))
-    baseline = plain if networks.baseline is shipped else exported(networks.baseline, data.shape, store)
-    teachers = tuple(Artifact(exported(teacher, data.shape, store)) for teacher in networks.teachers)
+        torch.manual_seed(task.seed)  # what a step draws must not depend on what was made before it
+        given = ModelProto()
+        given.CopyFrom(file)
+        file = step(given, task)
+    baseline = plain if networks.baseline is shipped else exported(networks.baseline, shape, store)
+    teachers = tuple(Artifact(exported(teacher, shape, store)) for teacher in networks.teachers)
     return Artifacts(Artifact(file), Artifact(baseline), teachers)
-
-
-def no_fit(*_: object, **__: object) -> None:
-    """Stand where a `Fit` would. Raises `TypeError`: a file is not trained."""
-    raise TypeError("a FileStep changes a file, which cannot be trained: make it a NetworkStep")
 
 
 def exported(trained: Trained, shape: Sequence[int], store: Store) -> ModelProto:
     """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
     what = {
         "export of": trained.key,
+        "weights": checksum(save(trained.network.state_dict())),  # seeds trained together share a key, not bits
         "shape": shape,
         "code": identity.code(["kdbench.artifact.export"], ("kdbench.artifact",)),
         **{package: version(package) for package in ("onnx", "onnxscript")},

@@ -17,7 +17,7 @@ from kdbench.artifact.file import Artifact, load
 from kdbench.artifact.ship import ship
 from kdbench.cli.messages import one_line
 from kdbench.compress.order import split_steps
-from kdbench.compress.step import Examples
+from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load as load_data
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError
@@ -28,10 +28,11 @@ from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
 from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config, to_plain
+from kdbench.settings.network import NetworkSpec
 from kdbench.storage import durable
 from kdbench.storage.checksums import SUMS, checksum
 from kdbench.storage.store import Store
-from kdbench.training.runtime import Runtime
+from kdbench.training.runtime import Runtime, instructions_of
 
 # What another measurement may find otherwise, since it is time or place.
 UNSTEADY = {
@@ -52,10 +53,10 @@ def compare(folder: Path, root: Path | None, retrain: bool) -> int:
             f"{data.name} here (fingerprint {splits.fingerprint}) is not what the row was measured on "
             f"({row.data_fingerprint})"
         )
-    machine = Runtime(config.device, config.precision, config.threads or 1)
+    machine = Runtime(config.device, config.precision, config.threads or 1, instructions_of(config.device))
     machine.prepare()
     # With the code and the files that it names as they are now.
-    config = experiment.resolved(replace(config, data=data), machine, config.together)
+    config = identity.identified(experiment.resolved(replace(config, data=data), splits, machine, config.together))
     try:
         found, left_out = measured(config, machine, content, splits)
     except KdbenchError:
@@ -97,7 +98,21 @@ def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
     # Of the folders above, the one that holds runs/; a folder alone has none, and its store is empty.
     outputs = folder.parents[2] if len(folder.parents) > 2 else folder
     data = replace(config.data, root=root.absolute() if root else config.data.root, cache=outputs / "data")
-    return row, replace(config, data=data, outputs=outputs), durable.read(folder / ARTIFACT)
+    network = with_cache(config.network, outputs / "data")
+    return row, replace(config, data=data, network=network, outputs=outputs), durable.read(folder / ARTIFACT)
+
+
+def with_cache(network: NetworkSpec, cache: Path) -> NetworkSpec:
+    """Return the network with `cache` as the place of downloads of all that its steps learn from."""
+    steps = tuple(
+        replace(
+            step,
+            teachers=tuple(with_cache(teacher, cache) for teacher in step.teachers),
+            transfer=replace(step.transfer, cache=cache) if step.transfer else None,
+        )
+        for step in network.steps
+    )
+    return replace(network, steps=steps)
 
 
 def measured(
@@ -118,9 +133,11 @@ def measured(
     }
     try:
         network, file_steps = split_steps(config.network)
-        networks = Maker(splits, machine, store, together=config.together).compared(network)
+        maker = Maker(splits, machine, store, together=config.together)
+        networks = maker.compared(network)
         examples = Examples(splits.train, splits.val, splits.class_names)
-        artifacts = ship(networks, file_steps, examples, network.seed, store)
+        task = Task(examples, (), no_fit, network.seed, maker.initial(network).network)
+        artifacts = ship(networks, file_steps, task, store)
     except KdbenchError as error:
         logits = logits_of(shipped, splits, machine)
         found = of_the_file(shipped, logits, splits.test.labels.numpy())

@@ -103,10 +103,11 @@ def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path],
     if not owners:
         raise BadSetting(f"{one.name} is not a setting: {nearest(one.name, all_names(folders))}")
     others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
+    mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
     if others:
         raise BadSetting(
             f"{one.name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
-            f"type {group}={min(owners, key=len)} beside it"
+            + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
         )
     # In a multirun over choices, Hydra asks the default one, which may lack it.
     return f"++{one}" if several else str(one)

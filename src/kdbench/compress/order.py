@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
@@ -25,13 +24,22 @@ def split_steps(network: NetworkSpec) -> tuple[NetworkSpec, list[FileStep]]:
     methods = [method_of(step) for step in network.steps]
     count = sum(isinstance(method, NetworkStep) for method in methods)
     files = [method for method in methods[count:] if isinstance(method, FileStep)]
-    return replace(network, steps=network.steps[:count]), files
+    return network.with_steps(count), files
 
 
 def require_sensible_steps(network: NetworkSpec, name: str) -> None:
     """Raise `BadSetting` if steps of the network or of a teacher cannot be done, or not in their order."""
     require_sensible_order(name, [method_of(step) for step in network.steps])
-    for step in network.steps:
+    for number, step in enumerate(network.steps):
+        method = method_of(step)
+        called = type(method).__name__
+        if isinstance(method, FileStep) and (step.teachers or step.transfer):
+            raise BadSetting(
+                f"compress={name}: {called} changes a file, which learns nothing: no teacher, no transfer"
+            )
+        from_scratch = isinstance(method, NetworkStep) and method.from_scratch
+        if from_scratch and not number and not network.recipe.epochs and not getattr(method, "epochs", None):
+            raise BadSetting(f"train.epochs=0 leaves nothing for {called} to train: type train.epochs=1, or more")
         for teacher in step.teachers:
             require_sensible_steps(teacher, f"{name}, teacher {teacher.name}")
             files = [type(m).__name__ for m in map(method_of, teacher.steps) if isinstance(m, FileStep)]

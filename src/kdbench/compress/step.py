@@ -69,6 +69,11 @@ class Fit(Protocol):
         """
 
 
+def no_fit(*_: object, **__: object) -> None:
+    """Stand where the `Fit` of a `FileStep` would. Raises `TypeError`: a file is not trained."""
+    raise TypeError("a FileStep changes a file, which cannot be trained: make it a NetworkStep")
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a method may use; it never sees Hydra, optimisers, paths or the test set.
@@ -108,6 +113,8 @@ class NetworkStep(ABC):
     changes_shapes: ClassVar[bool] = False
     # True: something of its weights must hold in later trainings, which `constraint` gives.
     leaves_constraint: ClassVar[bool] = False
+    # How much each of several teachers counts, also when the student is compared with their mean; None: alike.
+    teacher_weights: Sequence[float] | None = None
 
     @abstractmethod
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:

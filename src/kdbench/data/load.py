@@ -9,7 +9,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import DamagedFile, DataUnavailable
 from kdbench.settings import targets
 from kdbench.settings.config import digest
-from kdbench.settings.network import DataSpec
+from kdbench.settings.network import DataSpec, NetworkSpec
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,19 @@ def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Sp
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def with_fingerprints(network: NetworkSpec) -> NetworkSpec:
+    """Return the network with the fingerprint of every transfer set, those of its teachers included."""
+    steps = tuple(
+        replace(
+            step,
+            teachers=tuple(map(with_fingerprints, step.teachers)),
+            transfer=load(step.transfer)[0] if step.transfer else None,
+        )
+        for step in network.steps
+    )
+    return replace(network, steps=steps)
 
 
 def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:

@@ -20,8 +20,8 @@ def reference_kl(logits: np.ndarray, reference: np.ndarray) -> float:
     return float((np.exp(target) * (target - own)).sum(axis=1).mean())
 
 
-def ensemble(logits: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the log of the mean of the probabilities of several networks, (n, classes); of one, its logits."""
+def ensemble(logits: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """Return the log of the weighted mean of several networks' probabilities, (n, classes); of one, its logits."""
     if len(logits) == 1:
         return logits[0]
-    return np.log(np.mean([np.exp(log_softmax(own)) for own in logits], axis=0))
+    return np.log(np.average([np.exp(log_softmax(own)) for own in logits], axis=0, weights=weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,15 @@ def measure(
 ) -> dict[str, Any]:
     """Return the figures by the names of their columns.
 
-    What a `compressed` network is compared with are its teachers, several as the mean of their probabilities, or the
+    A `compressed` network is compared with its teachers, several as the weighted mean of their probabilities, or the
     baseline if there is none. Raises `Collapsed` if the file gives one class to every image.
     """
     shipped, labels = artifacts.shipped, splits.test.labels.numpy()
     logits = logits_of(shipped, splits, machine)
     if len(set(logits.argmax(1))) == 1:
         raise Collapsed("the file gives the same class to every test image: compress less")
-    other = reference(splits, machine, artifacts) if compressed else None
+    weights = networks.teacher_weights
+    other = reference(splits, machine, artifacts, weights) if compressed else None
     taught = other is not None and bool(artifacts.teachers)
     count = parameters(networks.shipped.network)
     timing = speed.measure(shipped.content, pixels(splits.test.images[: speed.THROUGHPUT_BATCH]), machine.threads)
@@ -55,10 +57,10 @@ def measure(
     }
 
 
-def reference(splits: Splits, machine: Runtime, artifacts: Artifacts) -> np.ndarray:
-    """Return the logits (n, classes) that the file's are compared with."""
+def reference(splits: Splits, machine: Runtime, artifacts: Artifacts, weights: Sequence[float] | None) -> np.ndarray:
+    """Return the logits (n, classes) that the file's are compared with; `weights` are those of several teachers."""
     compared = artifacts.teachers or (artifacts.baseline,)
-    return fidelity.ensemble([logits_of(file, splits, machine) for file in compared])
+    return fidelity.ensemble([logits_of(file, splits, machine) for file in compared], weights)
 
 
 def logits_of(file: Artifact, splits: Splits, machine: Runtime) -> np.ndarray:

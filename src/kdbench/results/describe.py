@@ -29,7 +29,7 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
         architecture=knobs_in_words(network.model, "model."),
         recipe=" ".join(f"train.{name}={value}" for name, value in asdict(network.recipe).items()),
         weights=f"{network.weights.name}:{config.files[str(network.weights)][:8]}" if network.weights else None,
-        teacher_settings=" ".join(words_of_teacher(teacher) for teacher in teachers) or None,
+        teacher_settings=" ".join(words_of_teacher(teacher, network) for teacher in teachers) or None,
         seed=network.seed,
         **figures,
         device=config.device,
@@ -52,16 +52,21 @@ def name_of_teacher(teacher: NetworkSpec) -> str:
     return f"{teacher.name}-{teacher.compress}" if teacher.steps else teacher.name
 
 
-def words_of_teacher(teacher: NetworkSpec) -> str:
-    """Return the knobs of a teacher as words, such as `teacher.train.epochs=6`."""
+def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec) -> str:
+    """Return the knobs of a teacher as words, such as `teacher.train.epochs=6`.
+
+    A seed that follows the student's is said as its distance: `teacher.seed=+1`.
+    """
+    apart = teacher.seed - student.seed
+    seed = f"teacher.seed={teacher.seed}" if teacher.seed_is_fixed else f"teacher.seed={apart:+d}" if apart else ""
     recipe = [f"teacher.train.{name}={value}" for name, value in asdict(teacher.recipe).items()]
     steps = [knobs_in_words(step.method, "teacher.compress.") for step in teacher.steps]
     others = [
         f"teacher.{word}"
         for step in teacher.steps
         for other in step.teachers
-        for word in words_of_teacher(other).split(" ")
+        for word in words_of_teacher(other, teacher).split(" ")
     ]
     weights = [f"teacher.weights={teacher.weights.name}"] if teacher.weights else []
     model = knobs_in_words(teacher.model, "teacher.model.")
-    return " ".join(filter(None, [f"teacher.model={teacher.name}", model, *recipe, *weights, *steps, *others]))
+    return " ".join(filter(None, [f"teacher.model={teacher.name}", seed, model, *recipe, *weights, *steps, *others]))

@@ -8,7 +8,7 @@ import pandas as pd
 
 # Each is tried where those before it leave two alike.
 OF_NETWORKS = [("architecture", "recipe", "weights")]
-OF_VARIANTS = [("teacher", "settings", "teacher_settings")]
+OF_VARIANTS = [("teacher", "settings"), ("teacher_settings",)]
 OTHERS = [
     (name,)
     for name in (

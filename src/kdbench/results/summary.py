@@ -11,7 +11,7 @@ from kdbench.results import names
 from kdbench.results.row import NAMES, NUMBERS, Row
 
 # Rows that differ in one of these are neither averaged nor compared as before and after.
-VERSIONS = ["kdbench_version", "torch_version", "onnxruntime_version"]
+VERSIONS = ["kdbench_version", "torch_version", "onnxruntime_version", "onnx_version", "onnxscript_version"]
 VARIANT = [
     *("dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", "code_hash"),
     *VERSIONS,
@@ -53,7 +53,7 @@ def machines(runs: pd.DataFrame) -> list[str]:
 
 
 def pool(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
-    """Return one line for each variant and seed: what several machines found is averaged.
+    """Return one line for each variant and seed: what several machines found of it is averaged.
 
     `TIMINGS` are those of the machine `timed_on` (None: the first of `machines`), and NaN where it has none.
     """

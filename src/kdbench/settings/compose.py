@@ -133,6 +133,8 @@ class Composer:
         _update(composed, {f"data.{knob}": value for knob, value in settings.items()})
         node = _group(composed, "data")
         node.pop("fallback", None)
+        if "cache" not in settings:
+            del node["cache"]  # that of this run's outputs
         return _data(name, node, self.outputs)
 
 

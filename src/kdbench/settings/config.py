@@ -18,7 +18,7 @@ NOT_DECIDING = {
     *("fallback", "seeds_together", "code", "files"),
 }
 # What decides bits and timings, but not the variant: machines differ in it.
-OF_THE_MACHINE = ("threads",)
+OF_THE_MACHINE = ("threads", "instructions")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Config:
     checkpoint_seconds: float = 30.0  # between two checkpoints of a training, at least
     again: bool = False  # whether a run that is done is made once more
     retrain: bool = False  # whether what it needs is trained anew, whatever the store holds
+    images: str = ""  # their shape and how many classes they are in, once they are read
+    instructions: str = ""  # vector instructions, or the GPU, once they are known: see `training.runtime.Runtime`
     together: tuple[int, ...] = ()  # the seeds that are trained as one network, this one's among them
     # Once known: the code that decides this row, that of the plain network's rows, and the files that are named here.
     code: dict[str, str] = field(default_factory=dict)
@@ -99,17 +101,14 @@ class Config:
     def _deciding(self) -> dict[str, Any]:
         deciding = {name: value for name, value in to_plain(self).items() if name not in NOT_DECIDING}
         # Data are what was read, weights what their files hold, wherever those lie.
-        deciding["data"] = {name: deciding["data"][name] for name in ("name", "fingerprint")}
+        deciding["data"] = _known_data(deciding["data"])
+        deciding["network"] = _with_known_data(deciding["network"])
         deciding["together"] = bool(self.together)
         return _with_contents(deciding, self.files)
 
     def _but_seed_and_machine(self) -> dict[str, Any]:
         deciding = {name: value for name, value in self._deciding().items() if name not in OF_THE_MACHINE}
-        return deciding | {"network": _without_seeds(deciding["network"])}
-
-    def at_seed(self, seed: int) -> Config:
-        """Return the run of the same variant under another seed."""
-        return replace(self, network=self.network.with_seed(seed))
+        return deciding | {"network": _at_any_seed(deciding["network"])}
 
 
 def _with_contents(value: Any, files: dict[str, str]) -> Any:
@@ -121,10 +120,30 @@ def _with_contents(value: Any, files: dict[str, str]) -> Any:
     return files.get(value, value) if isinstance(value, str) else value
 
 
-def _without_seeds(network: dict[str, Any]) -> dict[str, Any]:
+def _known_data(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in ("name", "fingerprint")}
+
+
+def _with_known_data(network: dict[str, Any]) -> dict[str, Any]:
     steps = [
-        step | {"teachers": [_without_seeds(teacher) for teacher in step["teachers"]]} for step in network["steps"]
+        step
+        | {
+            "transfer": step["transfer"] and _known_data(step["transfer"]),
+            "teachers": list(map(_with_known_data, step["teachers"])),
+        }
+        for step in network["steps"]
     ]
+    return network | {"steps": steps}
+
+
+def _at_any_seed(network: dict[str, Any]) -> dict[str, Any]:
+    """Return a description without its seed, in which those of teachers are as far from it as they were, or fixed."""
+
+    def teacher_of(teacher: dict[str, Any]) -> dict[str, Any]:
+        seed = teacher["seed"] if teacher["seed_is_fixed"] else f"{teacher['seed'] - network['seed']:+d}"
+        return _at_any_seed(teacher) | {"seed": seed}
+
+    steps = [step | {"teachers": list(map(teacher_of, step["teachers"]))} for step in network["steps"]]
     return {name: value for name, value in network.items() if not name.startswith("seed")} | {"steps": steps}
 
 

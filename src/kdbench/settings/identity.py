@@ -1,7 +1,8 @@
 """What identifies a thing that a YAML names: its knobs, the files they name, and the code that makes it.
 
 Code is identified by the syntax trees of its files, so that comments, docstrings and layout may change while an
-edited loss, model or helper is never served the results of the old one.
+edited loss, model or helper is never served the results of the old one. Imports are read off the code: what is only
+found while it runs (`importlib`, a `sys.path` that it changes) and files that it reads by itself are not seen.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from kdbench.errors import BadSetting
 from kdbench.settings import targets
 from kdbench.settings.config import Config, to_plain
 from kdbench.settings.network import NetworkSpec
@@ -28,8 +30,8 @@ DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.c
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
 MAKER = "kdbench.networks"
 # What decides the figures of a row beside that.
-MEASURING = ("kdbench.artifact", "kdbench.evaluation")
-MEASURERS = ("kdbench.artifact.ship", "kdbench.evaluation.measure")
+MEASURING = ("kdbench.artifact", "kdbench.evaluation", "kdbench.experiment", "kdbench.results.describe")
+MEASURERS = ("kdbench.artifact.ship", "kdbench.evaluation.measure", *MEASURING[2:])
 
 
 def of_node(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,12 +63,18 @@ def identified(config: Config) -> Config:
     """
     network = to_plain(config)["network"]
     prefixes = (*DECIDING, *MEASURING)
-    modules = [target.rpartition(".")[0] for target in targets_in(network)]
+    modules = [target.rpartition(".")[0] for target in targets_of(config.network)]
     hashes = {"row": code([MAKER, *MEASURERS, *modules], prefixes)}
     for one in (config.network, *config.teachers):
         target = one.model["_target_"]
         hashes[target] = code([MAKER, *MEASURERS, target.rpartition(".")[0]], prefixes)
     return replace(config, code=hashes, files=dict(files_in(network)))
+
+
+def targets_of(network: NetworkSpec) -> list[str]:
+    """Return the targets that make a network: of its model, of its steps and of its teachers, but of no data."""
+    own = [network.model["_target_"], *(step.method["_target_"] for step in network.steps)]
+    return own + [target for step in network.steps for teacher in step.teachers for target in targets_of(teacher)]
 
 
 def targets_in(node: Any) -> list[str]:
@@ -87,10 +95,11 @@ def files_in(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from files_in(item)
-    elif isinstance(value, str | Path) and str(value):
+    elif isinstance(value, str | Path):
         path = Path(value)
         try:
-            if path.is_file():
+            # A word without an ending is no file, though one may be called so where the command is typed.
+            if (path.suffix or path.is_absolute()) and path.is_file():
                 yield str(value), hashlib.sha256(path.read_bytes()).hexdigest()
         except (OSError, ValueError):
             return
@@ -167,7 +176,10 @@ def installed_version(package: str) -> str:
 @functools.cache
 def parsed(path: Path, module: str, is_package: bool) -> tuple[str, tuple[str, ...]]:
     """Return the hash of a file's syntax tree, and the names of the modules that it may import."""
-    tree = ast.parse(path.read_bytes())
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
     imports = tuple(sorted(set(imported(tree, module if is_package else module.rpartition(".")[0]))))
     for node in ast.walk(tree):
         kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -179,7 +191,9 @@ def parsed(path: Path, module: str, is_package: bool) -> tuple[str, tuple[str, .
 def imported(tree: ast.AST, package: str) -> Iterator[str]:
     """Yield the modules that the code in `tree`, inside `package`, may import; not what is for types only."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for other in node.orelse:
+                yield from imported(ast.Module([other], []), package)
             continue
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -24,10 +24,10 @@ class Recipe:
     weight_decay: float
     shift: int
 
-    def check(self) -> None:
-        """Raise `BadSetting` for the first field outside its range."""
+    def check(self, prefix: str) -> None:
+        """Raise `BadSetting` for the first field out of range; `prefix` is `train` or `teacher_train`."""
         for name, value in asdict(self).items():
-            schema.check(f"train.{name}", value)
+            schema.check(f"{prefix}.{name}", value)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class NetworkSpec:
         """The teachers of the last step that has any: those it is compared with."""
         return next((step.teachers for step in reversed(self.steps) if step.teachers), ())
 
+    def with_steps(self, count: int) -> NetworkSpec:
+        """Return the network after the first `count` of its steps."""
+        return replace(self, steps=self.steps[:count])
+
     @property
     def uncompressed(self) -> NetworkSpec:
         """The same network before any step."""
@@ -98,19 +102,23 @@ class NetworkSpec:
         """What messages call it."""
         return f"{self.name} seed {self.seed}"
 
-    def check(self) -> None:
-        """Raise `BadSetting` for what is out of range, here or in a teacher."""
-        self.recipe.check()
+    def check(self, prefix: str = "train") -> None:
+        """Raise `BadSetting` for what is out of range, here or in a teacher; `prefix`: where its recipe is typed."""
+        self.recipe.check(prefix)
         schema.check("seed", self.seed)
         if self.recipe.epochs == 0 and self.weights is None:
+            given = "weights=FILE" if prefix == "train" else f"compress.teacher={{model:{self.name},weights:FILE}}"
             raise BadSetting(
-                "train.epochs=0 leaves the network untrained: type weights=FILE beside it, or train.epochs=1"
+                f"{prefix}.epochs=0 leaves {self.name} untrained: type {given} beside it, or {prefix}.epochs=1"
             )
         checks.name("model", self.name)
         checks.name("compress", self.compress)
+        checks.plain("model", knobs_in_words(self.model, "model."))  # which stand in the row
+        if self.weights is not None:
+            checks.plain("weights", self.weights.name)
         for step in self.steps:
             for teacher in step.teachers:
-                teacher.check()
+                teacher.check("teacher_train")
 
 
 def knobs_in_words(node: Mapping[str, Any], prefix: str = "") -> str:

@@ -56,6 +56,7 @@ class Fitting:
         self.cost = checkpoint.cost
         self.history: list[Epoch] = []
         self.constraints: Sequence[Constraint] = ()
+        self.together = 1  # how many networks were trained as one, at most
 
     def __call__(
         self,
@@ -78,6 +79,8 @@ class Fitting:
         images = self.examples if examples is None else examples
         train = self.lane.fit if self.lane else fit
         self.history += train(learner, images, self.val, recipe, self.runtime, until)
+        if self.lane:
+            self.together = max(self.together, self.lane.together)
 
     def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
         """Train, or go on from where the last process was cut off; return the network, and what it took."""

@@ -45,13 +45,12 @@ def train_once(
     fitting: Callable[[], Fitting],
     train: Callable[[nn.Module, Fitting], nn.Module],
     architecture: Callable[[nn.Module, Mapping[str, torch.Size]], nn.Module],
-    together: int,
     wait: bool,
 ) -> Trained:
     """Return what `train` makes of a copy of `start`, with the `fitting` that is made for it, under `key`.
 
     `what` is what the key is a hash of. `architecture` gives a network, of whatever weights, for stored ones of given
-    shapes. `together` is how many networks are trained as one; without `wait`, `Busy` is raised if another process
+    shapes. Without `wait`, `Busy` is raised if another process
     trains the same. Raises `TypeError` if stored weights do not fit into that architecture.
     """
 
@@ -64,7 +63,7 @@ def train_once(
             "history": [asdict(epoch) for epoch in fit.history],
             "seconds": seconds,
             "cached_seconds": cost.cached_seconds,
-            "together": together,
+            "together": fit.together,
         }
 
     entry = store.memo(key, title, what, make, wait=wait)

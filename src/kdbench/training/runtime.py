@@ -61,8 +61,14 @@ def resolve(device: str, precision: str, threads: int | None) -> Runtime:
     if threads is None:
         threads = cores()
     checks.whole("threads", threads, 1, cores())
-    instructions = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return Runtime(device, precision, threads, instructions)
+    return Runtime(device, precision, threads, instructions_of(device))
+
+
+def instructions_of(device: str) -> str:
+    """Return what torch's kernels are chosen by on `device`: the name of the GPU, or vector instructions."""
+    if device == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def cores() -> int:

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from kdbench.data.splits import Split
 from kdbench.settings.network import Recipe
 from kdbench.training.fit import fit_all
@@ -44,6 +47,8 @@ class Lane:
         self.wanted: Wanted | None = None
         self.outcome: list[Epoch] | Exception = []
         self.error: Exception | None = None
+        self.together = 1  # how many lanes the last training was of
+        self.random: Tensor | None = None  # the job's own random state, while it is not its turn
         self.spent = 0.0
         self.since = 0.0
         self.turn = threading.Semaphore(0)
@@ -63,8 +68,11 @@ class Lane:
         """Let the job run until it wants to train, or ends."""
         self.wanted = None
         self.since = time.perf_counter()
+        if self.random is not None:
+            torch.set_rng_state(self.random)
         self.turn.release()
         self.pause.acquire()
+        self.random = torch.get_rng_state()
         self.spent += time.perf_counter() - self.since
 
     def clock(self) -> float:
@@ -120,6 +128,10 @@ def train(group: Sequence[Lane]) -> None:
         outcomes = fit_all(learners, first.train, first.val, first.recipe, first.runtime, first.until)
     except Exception as error:  # raised again in each job
         outcomes = [error] * len(group)
-    for lane, outcome in zip(group, outcomes, strict=True):
+    for lane, want, outcome in zip(group, wanted, outcomes, strict=True):
         lane.outcome = outcome
+        lane.together = len(group)
+        if len(group) > 1:
+            torch.manual_seed(want.learner.seed)  # as a training of its own leaves it: stacked networks draw nothing
+        lane.random = torch.get_rng_state()
         lane.spent += (time.perf_counter() - began) / len(group)
