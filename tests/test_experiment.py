@@ -324,7 +324,7 @@ def test_steps_out_of_order_are_refused(make_config):
 
 @pytest.mark.parametrize(
     "method",
-    ["baseline", "prune", "distill"],
+    ["prune", "distill"],  # each with a baseline before it
 )
 def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(make_config, tmp_path, monkeypatch, method):
     def config(seed: int, **changes):

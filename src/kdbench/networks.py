@@ -94,7 +94,7 @@ class Maker:
         """Return the network as its seed initialises it, or with the weights that were given."""
         network = build(spec.model, spec.seed, self.splits.shape, self.splits.classes, self.splits.pixel_statistics)
         if spec.weights is not None:
-            load_weights(network, spec.weights)
+            load_weights(network, spec.weights, spec.name)
         return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))
 
     def trained(self, spec: NetworkSpec) -> Trained:

@@ -269,7 +269,7 @@ def test_a_command_is_written_down_before_it_is_done_and_then_a_refusal_is_too(c
 
 def test_a_knob_that_all_swept_compressions_have_can_be_typed(capsys):
     several = ["-m", "compress=distill,distill_quantize", "compress.teacher=mlp_simple", "compress.alpha=0.5"]
-    assert main(["run", *QUICK, "model.widths=[8]", *several]) == 0
+    assert main(["run", *QUICK, "teacher_train.epochs=1", "model.widths=[8]", *several]) == 0
     rows, _ = collect(Path("outputs"))
     assert {(row.compress, row.teacher) for row in rows} == {
         ("distill", "mlp_simple"),
@@ -342,7 +342,7 @@ def test_an_altered_data_file_stops_the_run_and_is_named(capsys):
 
 
 def test_a_teacher_is_the_one_of_the_yaml_or_the_one_that_is_named(capsys):
-    quick = ["train.epochs=1", "data=mnist_5k", "compress=distill"]
+    quick = ["train.epochs=1", "teacher_train.epochs=1", "data=mnist_5k", "compress=distill"]
     assert main(["run", *quick, "model=mlp_simple", "model.widths=[8]", "compress.teacher=mlp_simple"]) == 0
     [row] = collect(Path("outputs"))[0]
     assert row.teacher == "mlp_simple"

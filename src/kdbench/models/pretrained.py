@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -13,14 +14,14 @@ from torch import Tensor
 from kdbench.errors import BadSetting
 from kdbench.models.network import Network
 
-SHOWN = 3  # how many names that do not fit are listed
+SHOWN = 4  # how many names that do not fit are listed
 
 
-def load_weights(network: Network, path: Path) -> None:
+def load_weights(network: Network, path: Path, model_name: str = "the model") -> None:
     """Put the tensors of `path` into `network`: safetensors, or a state_dict that torch reads with `weights_only`.
 
     Their names are those of the model, or of the whole network with its normalisation. Raises `BadSetting`, in one
-    line that lists the first few, if names or shapes do not fit.
+    line that lists the first few under `model_name`, if names or shapes do not fit.
     """
     tensors = read(path)
     whole = network.state_dict()
@@ -31,10 +32,10 @@ def load_weights(network: Network, path: Path) -> None:
         expected = {name: tensor for name, tensor in whole.items() if name in own}
     else:
         given, called, expected = tensors, {}, whole
-    problems = [f"{called.get(name, name)} is missing" for name in expected if name not in given]
-    problems += [
-        f"{name.removeprefix('1.') if called else name} is unknown" for name in given if name not in expected
-    ]
+    missing = [f"{called.get(name, name)} is missing" for name in expected if name not in given]
+    unknown = [f"{name.removeprefix('1.') if called else name} is unknown" for name in given if name not in expected]
+    # In turns, so that what the model wants and what the file has both stand among the first.
+    problems = [problem for pair in zip_longest(missing, unknown) for problem in pair if problem]
     problems += [
         f"{called.get(name, name)} is {size(given[name])} there and {size(tensor)} in the model"
         for name, tensor in expected.items()
@@ -42,7 +43,7 @@ def load_weights(network: Network, path: Path) -> None:
     ]
     if problems:
         more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise BadSetting(f"weights={path} do not fit the model: {', '.join(problems[:SHOWN])}{more}")
+        raise BadSetting(f"weights={path} do not fit {model_name}: {', '.join(problems[:SHOWN])}{more}")
     network.load_state_dict(whole | given)
 
 
