@@ -22,12 +22,14 @@ from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
 
-# Fixtures of tests that train something.
-TRAINING = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs"}
+# Fixtures of tests that train something, or draw all charts.
+LONG = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs", "outputs"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="leave out what trains, and all faults")
+    parser.addoption(
+        "--quick", action="store_true", help="nothing that trains, exports or starts commands; no faults"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,11 +38,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def slow(item: pytest.Item) -> bool:
-    """Whether a test trains something or starts whole commands."""
-    part = item.path.relative_to(Path(__file__).parent).parts[0]
-    if part == "settings":
+    """Whether a test trains or exports something, or starts whole commands."""
+    parts = item.path.relative_to(Path(__file__).parent).parts
+    if parts[0] == "settings":
         return False
-    return part in ("faults", "cli", "benchmark") or bool(TRAINING & set(getattr(item, "fixturenames", ())))
+    exporting = {"artifact", "quantize", "test_size.py", "test_weights.py"}
+    long_part = parts[0] in ("faults", "cli", "benchmark") or bool(exporting & set(parts))
+    return long_part or bool(LONG & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(autouse=True)
