@@ -37,7 +37,7 @@ def read(
     advice = f"replace it with the original {path.name}"
     try:
         raw = path.read_bytes()
-        # No more than is wanted, and one byte to tell: a small file could hold any number of zeros.
+        # No more than is wanted, and one byte to see if there is more: a small file could hold any number of zeros.
         size = HEADER_BYTES * (1 + len(shape)) + int(np.prod(shape))
         content = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(size + 1) if path.suffix == ".gz" else raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -20,7 +20,7 @@ SEVERAL_WORDS = {"architecture", "recipe", "settings", "teacher", "teacher_setti
 
 
 def of_networks(means: pd.DataFrame) -> pd.Series:
-    """Return what tells apart the networks (`network_hash`) of one `model`, such as " (train.lr=0.01)", or ""."""
+    """Return what distinguishes the networks (`network_hash`) of one `model`, such as " (train.lr=0.01)", or ""."""
     networks = means.drop_duplicates("network_hash")
     found: dict[str, str] = {}
     for _, lines in networks.groupby("model"):
@@ -32,7 +32,7 @@ def of_networks(means: pd.DataFrame) -> pd.Series:
 
 
 def of_variants(means: pd.DataFrame) -> pd.Series:
-    """Return what tells apart the variants of one network and method, such as " (sparsity=0.9)", or ""."""
+    """Return what distinguishes the variants of one network and method, such as " (sparsity=0.9)", or ""."""
     found = pd.Series("", index=means.index)
     for _, lines in means.groupby(["network_hash", "compress"]):
         found[lines.index] = differing(lines, [*OF_VARIANTS, *OTHERS, ("variant_hash",)])

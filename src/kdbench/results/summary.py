@@ -94,7 +94,7 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
 
     Every column of numbers is averaged, and of `SPREADS` those that are there also give `*_std`, the sample
     standard deviation over seeds (NaN for a single one). Variants are sorted by family, by the size of the
-    baseline, and by method. `name` tells apart networks that share the name of a model, `label` variants that
+    baseline, and by method. `name` distinguishes networks that share the name of a model, `label` variants that
     share model and method; `suffix` is what it adds to the method.
     """
     seeds = pool(runs, timed_on)

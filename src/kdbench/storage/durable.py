@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a disk answers, and no network
 DRAFT = ".draft-"  # what the names of unfinished files and folders begin with
-ABANDONED_SECONDS = 3600  # from which age on a draft is that of a killed process, where no lock tells
+ABANDONED_SECONDS = 3600  # from which age on a draft is that of a killed process, where no lock shows it
 
 
 def write(path: Path, content: bytes) -> None:
