@@ -24,6 +24,8 @@ def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_conf
         make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1, epochs=3),))),
         replace(config, precision="bf16"),
         replace(config, together=(0, 1)),
+        replace(config, images="1x28x28 in 12 classes"),
+        replace(config, instructions="AVX2"),
         replace(config, threads=1),
         replace(config, data=replace(config.data, fingerprint="f1")),
     ]
