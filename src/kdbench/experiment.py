@@ -12,7 +12,7 @@ from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import split_steps
 from kdbench.compress.step import Examples, Task, no_fit
-from kdbench.data.load import load, with_fingerprints
+from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import Collapsed
 from kdbench.evaluation.environment import environment, versions
@@ -82,7 +82,7 @@ def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[i
     """Return `config` with what `auto` came to, and what the data are."""
     config = replace(
         config,
-        network=with_fingerprints(config.network),
+        network=config.network.with_transfers(lambda transfer: load(transfer)[0]),
         device=machine.device,
         precision=machine.precision,
         threads=machine.threads,

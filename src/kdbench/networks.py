@@ -70,6 +70,7 @@ class Maker:
         self.checkpoint_seconds = checkpoint_seconds
         self.together = together
         self.lane: Lane | None = None
+        self.made: dict[str, Trained] = {}  # a teacher is wanted by its student and by what is measured
 
     def in_lane(self, lane: Lane) -> Maker:
         """Return one that makes the same networks, but trains together with those of other lanes."""
@@ -224,6 +225,8 @@ class Maker:
     ) -> Trained:
         """Return what `train` makes of `start`, which `what` describes: from the store if it is there."""
         key = self.key(what)
+        if key in self.made:
+            return self.made[key]
 
         def fitting() -> Fitting:
             if self.store.remake:
@@ -234,7 +237,8 @@ class Maker:
 
         # In a lane, waiting would make all wait: its own run trains such a network, alone.
         wait = self.lane is None
-        return train_once(self.store, key, title, what, start, fitting, train, architecture, wait)
+        self.made[key] = train_once(self.store, key, title, what, start, fitting, train, architecture, wait)
+        return self.made[key]
 
     def key(self, what: Mapping[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""

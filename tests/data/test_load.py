@@ -78,3 +78,10 @@ def test_the_files_are_read_once_a_process(embedded, monkeypatch):
     first = loading.load(embedded)[1]
     monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("read again"))
     assert loading.load(embedded)[1] is first
+
+
+def test_data_whose_fingerprint_is_known_already_are_not_read_again(tmp_path):
+    spec = DataSpec("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path)
+    known, splits = loading.load(spec)
+    assert known.fingerprint == splits.fingerprint
+    assert loading.load(known)[1] is splits

@@ -28,7 +28,6 @@ from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
 from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config, to_plain
-from kdbench.settings.network import NetworkSpec
 from kdbench.storage import durable
 from kdbench.storage.checksums import SUMS, checksum
 from kdbench.storage.store import Store
@@ -98,21 +97,8 @@ def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
     # Of the folders above, the one that holds runs/; a folder alone has none, and its store is empty.
     outputs = folder.parents[2] if len(folder.parents) > 2 else folder
     data = replace(config.data, root=root.absolute() if root else config.data.root, cache=outputs / "data")
-    network = with_cache(config.network, outputs / "data")
+    network = config.network.with_transfers(lambda transfer: replace(transfer, cache=outputs / "data"))
     return row, replace(config, data=data, network=network, outputs=outputs), durable.read(folder / ARTIFACT)
-
-
-def with_cache(network: NetworkSpec, cache: Path) -> NetworkSpec:
-    """Return the network with `cache` as the place of downloads of all that its steps learn from."""
-    steps = tuple(
-        replace(
-            step,
-            teachers=tuple(with_cache(teacher, cache) for teacher in step.teachers),
-            transfer=replace(step.transfer, cache=cache) if step.transfer else None,
-        )
-        for step in network.steps
-    )
-    return replace(network, steps=steps)
 
 
 def measured(

@@ -9,7 +9,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import DamagedFile, DataUnavailable
 from kdbench.settings import targets
 from kdbench.settings.config import digest
-from kdbench.settings.network import DataSpec, NetworkSpec
+from kdbench.settings.network import DataSpec
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Sp
     Raises `DamagedFile` if files are there but altered, and `DataUnavailable` if there are none and no
     fallback is named.
     """
-    key = digest([asdict(data), asdict(fallback) if fallback else None])
+    # A description whose fingerprint is known already is that of the same data.
+    key = digest([asdict(replace(data, fingerprint="")), asdict(fallback) if fallback else None])
     if key not in _loaded:
         try:
             used, splits = find(data, fallback)
@@ -34,19 +35,6 @@ def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Sp
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
-
-
-def with_fingerprints(network: NetworkSpec) -> NetworkSpec:
-    """Return the network with the fingerprint of every transfer set, those of its teachers included."""
-    steps = tuple(
-        replace(
-            step,
-            teachers=tuple(map(with_fingerprints, step.teachers)),
-            transfer=load(step.transfer)[0] if step.transfer else None,
-        )
-        for step in network.steps
-    )
-    return replace(network, steps=steps)
 
 
 def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:

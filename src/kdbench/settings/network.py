@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,18 @@ class NetworkSpec:
             for step in self.steps
         )
         return replace(self, seed=seed, steps=steps)
+
+    def with_transfers(self, change: Callable[[DataSpec], DataSpec]) -> NetworkSpec:
+        """Return the same network with every transfer set, those of its teachers included, as `change` makes it."""
+        steps = tuple(
+            replace(
+                step,
+                teachers=tuple(teacher.with_transfers(change) for teacher in step.teachers),
+                transfer=change(step.transfer) if step.transfer else None,
+            )
+            for step in self.steps
+        )
+        return replace(self, steps=steps)
 
     @property
     def title(self) -> str:
