@@ -76,6 +76,9 @@ def test_rows_of_the_version_before_are_read(path):
     assert {name for name in NAMES if name not in values} == {
         *("architecture", "recipe", "weights", "teacher_settings", "seeds_together", "code_hash", "date"),
         *("cpu_family", "cpu_model", "cpu_capability", "onnx_version", "onnxscript_version"),
+        *("origin", "latency_min_ms", "speedup", "speedup_low", "speedup_high", "cpu_share", "train_threads"),
+        *("throughput_ratio", "throughput_ratio_low", "throughput_ratio_high"),
+        *("train_cpu_seconds", "teacher_train_cpu_seconds"),
     }
     assert not any(getattr(row, name) for name in NAMES if name not in values)
 

@@ -26,6 +26,7 @@ from kdbench.evaluation.measure import logits_of, measure, of_the_file
 from kdbench.networks import Maker
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
+from kdbench.results.summary import TIMINGS
 from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config, to_plain
 from kdbench.storage import durable
@@ -35,8 +36,8 @@ from kdbench.training.runtime import Runtime, instructions_of
 
 # What another measurement may find otherwise, since it is time or place.
 UNSTEADY = {
-    *("latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"),
-    *("date", "python_version", *processor(), *versions()),
+    *TIMINGS,
+    *("train_threads", "date", "python_version", *processor(), *versions()),
 }
 ELSEWHERE = 1e-4  # relative; what other processors and versions may change in a number that is no count
 

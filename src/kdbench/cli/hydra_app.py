@@ -78,7 +78,7 @@ def task(composed: DictConfig) -> None:
         if elsewhere:
             raise
     else:
-        run = PlannedRun(typed, config, own.runtime.choices["data"])
+        run = PlannedRun(typed, config)
         invocation.perform(run, wait=alone or elsewhere, raises=elsewhere)
 
 

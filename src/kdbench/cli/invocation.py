@@ -29,11 +29,10 @@ log = logging.getLogger("kdbench")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run as it was asked for: the settings typed, what they came to, and the name of the data set."""
+    """One run as it was asked for: the settings typed, and what they came to."""
 
     typed: list[str]
     config: Config
-    data: str
 
     def __str__(self) -> str:
         return " ".join(self.typed) or "kdbench run"
@@ -113,8 +112,9 @@ class Invocation:
         from kdbench.results.lines import line
 
         self.rows.append(row)
-        if run.data != row.dataset:
-            self.replaced.add((run.data, row.dataset))
+        asked = run.config.data.name
+        if asked != row.dataset:
+            self.replaced.add((asked, row.dataset))
         tqdm.write(line(row, folder) + ("  |  was done already" if was_done else ""), file=sys.stdout)
 
     def fail(self, error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:

@@ -50,10 +50,20 @@ def measure(
         "baseline_size_bytes": artifacts.baseline.size_bytes,
         "teacher_size_bytes": sum(file.size_bytes for file in artifacts.teachers) if teachers else None,
         "latency_ms": timing.latency_ms,
+        "latency_min_ms": None,
         "latency_p90_ms": timing.latency_p90_ms,
         "throughput": timing.throughput,
+        "speedup": None,
+        "speedup_low": None,
+        "speedup_high": None,
+        "throughput_ratio": None,
+        "throughput_ratio_low": None,
+        "throughput_ratio_high": None,
+        "cpu_share": None,
         "train_seconds": networks.shipped.seconds,
+        "train_cpu_seconds": None,
         "teacher_train_seconds": sum(teacher.seconds for teacher in teachers) if teachers else None,
+        "teacher_train_cpu_seconds": None,
     }
 
 

@@ -29,12 +29,14 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
         architecture=knobs_in_words(network.model, "model."),
         recipe=" ".join(f"train.{name}={value}" for name, value in asdict(network.recipe).items()),
         weights=f"{network.weights.name}:{config.files[str(network.weights)][:8]}" if network.weights else None,
+        origin=origin(network),
         teacher_settings=" ".join(words_of_teacher(teacher, network) for teacher in teachers) or None,
         seed=network.seed,
         **figures,
         device=config.device,
         precision=config.precision,
         threads=config.threads or 1,
+        train_threads=config.threads,
         seeds_together=together,
         **environment,
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -45,6 +47,13 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
         teacher_hash=config.teacher_hash,
         data_fingerprint=config.data.fingerprint,
     )
+
+
+def origin(network: NetworkSpec) -> str:
+    """Return where the weights before any compression come from."""
+    if network.weights is None:
+        return "trained"
+    return "fine-tuned" if network.recipe.epochs else "given"
 
 
 def name_of_teacher(teacher: NetworkSpec) -> str:

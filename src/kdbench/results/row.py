@@ -30,6 +30,7 @@ class Row:
     architecture: str  # the knobs of the model, as words such as model.widths=[256,128]
     recipe: str  # how it is trained, as words such as train.epochs=6
     weights: str | None  # of a network trained elsewhere that it started from: name and SHA-256 of the file
+    origin: str | None  # of the network before its compression: "trained", "fine-tuned" from `weights`, or "given"
     compress: str
     settings: str  # the knobs of the compression
     teacher: str | None  # several are joined by +
@@ -54,14 +55,25 @@ class Row:
     size_gzip_bytes: int
     baseline_size_bytes: int
     teacher_size_bytes: int | None
-    latency_ms: float  # batch 1, one thread, median
-    latency_p90_ms: float
-    throughput: float  # images a second, batch 256
+    latency_ms: float | None  # batch 1, one thread, median; empty, like all times of the file, if others disturbed it
+    latency_min_ms: float | None
+    latency_p90_ms: float | None
+    throughput: float | None  # images a second, batch 256
+    speedup: float | None  # times faster than the same network uncompressed at batch 1, timed in turn
+    speedup_low: float | None  # of the passes
+    speedup_high: float | None
+    throughput_ratio: float | None  # the same at batch 256
+    throughput_ratio_low: float | None
+    throughput_ratio_high: float | None
+    cpu_share: float | None  # CPU time over wall time of the timed calls
     train_seconds: float  # everything that led to this network, its teacher's training not included
+    train_cpu_seconds: float | None  # of all threads
     teacher_train_seconds: float | None
+    teacher_train_cpu_seconds: float | None
     device: str
     precision: str
-    threads: int
+    threads: int  # of the throughput
+    train_threads: int | None
     cpu: str
     cpu_family: int | None
     cpu_model: int | None
@@ -90,7 +102,7 @@ IDENTIFIERS = {
     *("data_fingerprint", "artifact_sha256"),
 }
 FRACTIONS = {"accuracy", "ece", "agreement", "teacher_accuracy", "val_accuracy"}
-POSITIVE = {"test_images", "size_bytes", "baseline_size_bytes", "seeds_together"}
+POSITIVE = {"test_images", "size_bytes", "baseline_size_bytes", "seeds_together", "train_threads"}
 RUN = re.compile(r".+-.+-seed\d+-([0-9a-f]{8})")  # the name of a run's folder ends in the `config_hash`
 NAMES = [field.name for field in fields(Row)]
 NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not in get_args(kind)]

@@ -17,7 +17,12 @@ VARIANT = [
     *VERSIONS,
 ]
 # What a processor decides: never averaged over machines, nor compared between them.
-TIMINGS = ["latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds"]
+TIMINGS = [
+    *("latency_ms", "latency_min_ms", "latency_p90_ms", "throughput", "cpu_share"),
+    *("speedup", "speedup_low", "speedup_high"),
+    *("throughput_ratio", "throughput_ratio_low", "throughput_ratio_high"),
+    *("train_seconds", "train_cpu_seconds", "teacher_train_seconds", "teacher_train_cpu_seconds"),
+]
 SPREADS = ["accuracy", "accuracy_before", "gained", "given_up", "agreement"]
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 

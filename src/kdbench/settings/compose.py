@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class Composer:
     def network(self, composed: DictConfig, model_name: str, compress_name: str) -> NetworkSpec:
         """Return the network that `composed` describes, with the steps of its compression."""
         model = _group(composed, "model")
+        model_name = _called(model_name, model)
         own_teacher = model.pop("teacher", None) or DEFAULT_TEACHER
         train = _group(composed, "train")
         _known("train.", train, [field.name for field in fields(Recipe)])
@@ -205,8 +207,20 @@ def _require(setting: str, name: str, group: str, folders: Sequence[Path], speci
 
 def _data(name: str, node: dict[str, Any], outputs: Path) -> DataSpec:
     root = node.pop("root", None)
+    name = _called(name, node, Path(str(root)).name if root else name)
     cache = node.pop("cache", None) or outputs / "data"
     return DataSpec(name, node, _file("data.root", root), Path.cwd() / Path(cache).expanduser())
+
+
+def _called(choice: str, node: dict[str, Any], default: str | None = None) -> str:
+    """Return what rows call a choice: what its YAML says under `called`, which may be null for `default`, if it does.
+
+    So one YAML can stand for many networks, or many folders of images.
+    """
+    if "called" not in node:
+        return choice
+    called = node.pop("called")
+    return re.sub(r"[^\w.-]+", "_", str(called or default or choice)).lstrip("_.-") or choice
 
 
 def _file(setting: str, value: Any) -> Path | None:
