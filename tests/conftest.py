@@ -13,11 +13,13 @@ from kdbench.artifact.ship import ship
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
+from kdbench.evaluation import speed
 from kdbench.networks import Maker
 from kdbench.results.row import Row
 from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
+from kdbench.storage import machine as timing
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
@@ -45,6 +47,15 @@ def slow(item: pytest.Item) -> bool:
     exporting = {"artifact", "quantize", "test_size.py", "test_weights.py"}
     long_part = parts[0] in ("faults", "cli", "benchmark") or bool(exporting & set(parts))
     return long_part or bool(LONG & set(getattr(item, "fixturenames", ())))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def timing_of_tests(tmp_path_factory):
+    """Tests share the machine: what they time counts however it was disturbed, and nobody waits for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "LEAST_SHARE", 0.0)
+        patch.setattr(timing, "LOCK", tmp_path_factory.getbasetemp() / "timing.lock")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed, NotFinite
 from kdbench.evaluation.predictions import BATCH, pixels
+from kdbench.results import summary
 from kdbench.results.row import FILE, read
 from kdbench.settings import identity
 from kdbench.settings.network import StepSpec
@@ -29,7 +30,7 @@ from kdbench.training.fitting import Fitting
 from tests.conftest import PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
 
-TIMINGS = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "date"}
+TIMINGS = {*summary.TIMINGS, "date"}
 
 
 @pytest.fixture(autouse=True)
@@ -195,12 +196,12 @@ def test_nothing_but_the_final_evaluation_touches_the_test_split(make_config, mo
     assert "kdbench.evaluation.measure" in readers
 
 
-def test_a_row_says_what_auto_came_to_and_belongs_with_runs_that_asked_for_it_by_name(make_config):
-    cores = runtime.resolve("cpu", "fp32", None).threads
-    by_name = experiment.run(make_config(threads=cores))
-    auto = experiment.run(make_config(threads=None))
-    assert auto.folder == by_name.folder
-    assert auto.row.threads == cores
+def test_a_row_says_what_auto_came_to_and_is_of_the_variant_of_runs_that_asked_for_it_by_name(make_config):
+    auto = experiment.run(make_config(threads=None)).row
+    by_name = experiment.run(make_config(threads=runtime.cores())).row
+    assert auto.threads == by_name.threads == by_name.train_threads == runtime.cores()
+    assert auto.variant_hash == by_name.variant_hash
+    assert auto.config_hash != by_name.config_hash  # any number of threads is as good, or this one is asked for
 
 
 def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them(make_config, monkeypatch):

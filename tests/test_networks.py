@@ -16,6 +16,7 @@ from kdbench.errors import BadSetting, Collapsed
 from kdbench.networks import Maker
 from kdbench.settings.network import DataSpec, StepSpec
 from kdbench.storage.store import Store
+from kdbench.training import runtime
 from kdbench.training.criteria import Criterion
 from kdbench.training.fitting import Fitting
 from tests.conftest import DISTILL, PRUNE, mlp
@@ -94,7 +95,8 @@ def test_machine_and_data_are_in_the_key_and_names_are_not(maker, few, machine, 
     assert maker.initial(replace(mlp(), name="another", compress="x", seed_is_fixed=True)).key == key
     store = Store(tmp_path / "store")
     for other in (
-        replace(machine, threads=machine.threads + 1),
+        replace(machine, threads_typed=machine.threads),
+        replace(machine, threads_typed=machine.threads + 1),
         replace(machine, precision="bf16"),
         replace(machine, instructions="another"),
     ):
@@ -102,6 +104,31 @@ def test_machine_and_data_are_in_the_key_and_names_are_not(maker, few, machine, 
     fewer = Splits(few.train[:-1], few.val, few.test)
     assert Maker(fewer, machine, store).initial(mlp()).key != key
     assert Maker(few, machine, store, together=(0, 1)).initial(mlp()).key != key
+
+
+def test_each_training_takes_the_threads_that_are_left_when_it_begins_and_all_find_it(few, machine, tmp_path, fits):
+    counts = iter([4, 2, 1])
+    four = replace(machine, threads_typed=None)
+    store = Store(tmp_path / "store")
+
+    def maker(count):
+        return Maker(few, four, store, processes=lambda: count)
+
+    before = torch.get_num_threads()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runtime, "cores", lambda: 4)
+            baseline = maker(next(counts)).make(mlp())
+            pruned = maker(next(counts)).make(mlp(0, SMALL_PRUNE))
+            again = maker(next(counts)).make(mlp())
+            taught = maker(4).make(mlp(0, distill(mlp())))
+    finally:
+        torch.set_num_threads(before)
+    assert len(fits) == 3
+    assert (baseline.threads, again.threads, taught.threads) == ({1}, {1}, {1})
+    assert pruned.threads == {1, 2}  # its baseline's, and those of its fine-tuning
+    assert networks.Compared(pruned, baseline).train_threads is None
+    assert networks.Compared(baseline, baseline).train_threads == 1
 
 
 def test_steps_teachers_and_their_order_are_in_the_key(maker):

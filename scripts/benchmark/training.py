@@ -92,8 +92,8 @@ def distill(track: Track, student: str, teacher: str, shift: int = 0) -> Race:
         spent: list[float] = []
 
         def cached(view: int) -> Tensor:
-            logits, seconds = taught_by.logits_of(views, view)
-            spent.append(seconds)
+            logits, took = taught_by.logits_of(views, view)
+            spent.append(took.seconds)
             return logits
 
         def train_student(network: nn.Module, criterion: Criterion, **_: Any) -> None:

@@ -16,13 +16,14 @@ from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import Collapsed
 from kdbench.evaluation.environment import environment, versions
-from kdbench.evaluation.measure import measure
+from kdbench.evaluation.measure import measure, times
 from kdbench.networks import Compared, Maker, train_ahead
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.settings import identity
 from kdbench.settings.config import Config
+from kdbench.storage import processes
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
@@ -39,23 +40,31 @@ class Result:
     was_done: bool = False  # before, by an earlier command or another process
 
 
-def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], None] = lambda _: None) -> Result:
+def run(
+    config: Config,
+    seeds: Sequence[int] = (),
+    started: Callable[[Path], None] = lambda _: None,
+    train_threads: int | None = None,
+) -> Result:
     """Make the network, write the file that would ship, measure it on the test set once, write one row.
 
     What is done already is not done again: a finished run gives its row, a training goes on from its checkpoint.
     `seeds` are those of the whole sweep: where it pays, the networks of all are trained at once. `started` is called
-    with the run's folder as soon as its settings are found to be possible.
+    with the run's folder as soon as its settings are found to be possible. `train_threads` are those of its trainings
+    where the settings leave them open (None: this process's part of the cores).
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     config = identity.identified(config)  # before code is imported that somebody may edit meanwhile
     network, file_steps = split_steps(config.network)
     machine = runtime.resolve(config.device, config.precision, config.threads)
+    if train_threads is not None:
+        machine = replace(machine, threads=train_threads)
     machine.prepare()  # before anything is computed: how many threads sum decides bits
     asked = config.data.name
     data, splits = load(config.data, config.fallback)
     config = resolved(replace(config, data=data), splits, machine, seeds)
     network = config.network.with_steps(len(network.steps))
-    with RunFolder.of(config) as folder:
+    with RunFolder.of(config) as folder, processes.at_work(config.outputs / "locks" / "processes") as count:
         done = None if config.again or config.retrain else folder.finished(versions())
         if done is not None:
             return Result(done, folder.path, was_done=True)
@@ -64,7 +73,8 @@ def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], Non
         if data.name != asked:
             log.info("%s was asked for and could not be had", asked)
         store = Store(config.outputs / "store", remake=config.retrain)
-        maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together)
+        sharing = count if train_threads is None else None
+        maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together, sharing)
         initial = maker.initial(network).network  # finds impossible sizes
         started(folder.path)
         if config.together:
@@ -73,6 +83,7 @@ def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], Non
         examples = Examples(splits.train, splits.val, splits.class_names)
         artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)
         figures = figures_of(config, machine, splits, networks, artifacts)
+        figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
         folder.write(row, artifacts.shipped.content, networks.shipped.history)
     return Result(row, folder.path)
@@ -85,7 +96,6 @@ def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[i
         network=config.network.with_transfers(lambda transfer: load(transfer)[0]),
         device=machine.device,
         precision=machine.precision,
-        threads=machine.threads,
         instructions=machine.instructions,
         images=f"{'x'.join(map(str, splits.shape))} in {splits.classes} classes",
     )

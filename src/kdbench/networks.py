@@ -24,18 +24,19 @@ from kdbench.settings.config import digest
 from kdbench.settings.network import NetworkSpec, StepSpec
 from kdbench.storage.store import Store
 from kdbench.training.batches import Batches
-from kdbench.training.checkpoint import Checkpoint, Cost
+from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.fit import EVALUATION_BATCH
 from kdbench.training.fitting import Fitting
 from kdbench.training.once import Trained, train_once
 from kdbench.training.runtime import Runtime
+from kdbench.training.spent import Spent
 from kdbench.training.teacher import Teacher
 from kdbench.training.together import Lane, train_together
 
 log = logging.getLogger(__name__)
 
 # Part of every key. To be raised whenever entries have another form than before.
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,19 @@ class Compared:
     teachers: tuple[Trained, ...] = ()
     teacher_weights: Sequence[float] | None = None
 
+    @property
+    def train_threads(self) -> int | None:
+        """The number of threads of every training that led to what ships; None if there were several, or none."""
+        numbers = set(self.shipped.threads)
+        return numbers.pop() if len(numbers) == 1 else None
+
 
 class Maker:
     """Makes networks from their descriptions, each training at most once per store. Sees no test images.
 
     `together` are the seeds whose networks are trained as one, this one's among them; `checkpoint_seconds` is the
-    least time between two checkpoints of a training.
+    least time between two checkpoints of a training. `processes` counts those that share the cores, which each
+    training asks when it begins; without it trainings take the threads of `runtime`.
     """
 
     def __init__(
@@ -62,6 +70,7 @@ class Maker:
         store: Store,
         checkpoint_seconds: float = 30.0,
         together: tuple[int, ...] = (),
+        processes: Callable[[], int] | None = None,
     ) -> None:
         self.splits = replace(splits, test=splits.val)
         self.fingerprint = splits.fingerprint
@@ -69,6 +78,7 @@ class Maker:
         self.store = store
         self.checkpoint_seconds = checkpoint_seconds
         self.together = together
+        self.processes = processes
         self.lane: Lane | None = None
         self.made: dict[str, Trained] = {}  # a teacher is wanted by its student and by what is measured
 
@@ -77,6 +87,16 @@ class Maker:
         other = copy.copy(self)
         other.lane = lane
         return other
+
+    def settled(self) -> Maker:
+        """Return one that makes the same networks, all of its trainings on as many threads as one that begins now."""
+        other = copy.copy(self)
+        other.runtime, other.processes = self.runtime_now(), None
+        return other
+
+    def runtime_now(self) -> Runtime:
+        """Return what a training uses that begins now."""
+        return self.runtime if self.processes is None else self.runtime.shared_by(self.processes())
 
     def make(self, spec: NetworkSpec) -> Trained:
         """Return the network that `spec` describes: trained, and compressed step by step.
@@ -133,7 +153,7 @@ class Maker:
 
         def train(network: nn.Module, fitting: Fitting) -> nn.Module:
             torch.manual_seed(spec.seed)  # what a step draws must not depend on what was trained before it
-            known = [self.teacher(teacher, spec, transfer, fitting.cost) for teacher in teachers]
+            known = [self.teacher(teacher, spec, transfer, fitting) for teacher in teachers]
             data = Examples(transfer.train, self.splits.val, self.splits.class_names)
             fitting.examples = transfer.train
             fitting.constraints = start.constraints
@@ -141,7 +161,8 @@ class Maker:
 
         made = self.once(title, spec, what, start, train, method.architecture)
         constraint = method.constraint(made.network)
-        return replace(made, constraints=(*start.constraints, *([constraint] if constraint else [])))
+        constraints = (*start.constraints, *([constraint] if constraint else []))
+        return replace(made, constraints=constraints, threads=made.threads.union(*(one.threads for one in teachers)))
 
     def unchecked(self, spec: NetworkSpec) -> Trained:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
@@ -188,10 +209,11 @@ class Maker:
             )
         return splits
 
-    def teacher(self, trained: Trained, spec: NetworkSpec, examples: Splits, cost: Cost) -> Teacher:
+    def teacher(self, trained: Trained, spec: NetworkSpec, examples: Splits, fitting: Fitting) -> Teacher:
         """Return `trained` as a teacher of students that see `examples` as the recipe of `spec` shows them.
 
-        The logits for a view of them are kept in the store, where all its students find them.
+        The logits for a view of them are kept in the store, where all its students that train with as many threads
+        find them.
         """
         shift = spec.recipe.shift
         views = Batches(examples.train, EVALUATION_BATCH, shift, spec.seed, self.runtime.device)
@@ -199,16 +221,17 @@ class Maker:
 
         def cached(view: int) -> Tensor:
             what = {"teacher": trained.key, "shift": shift, "seed": spec.seed if shift else None, "view": view}
-            what["examples"] = examples.fingerprint
+            what |= {"examples": examples.fingerprint, "threads": fitting.runtime.threads}
             key = self.key(what)
 
             def answer() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-                logits, seconds = teacher.logits_of(views, view)
-                return {"logits": logits}, {"seconds": seconds}
+                logits, spent = teacher.logits_of(views, view)
+                return {"logits": logits}, asdict(spent)
 
             entry = self.store.memo(key, f"logits of the teacher {trained.key[:8]}, view {view}", what, answer)
-            # What this training made itself is among its own seconds, also after it was cut off.
-            cost.cached.setdefault(key, entry.record["seconds"] if entry.was_there else 0.0)
+            # What this training made itself is among its own time, also after it was cut off.
+            took = Spent(entry.record["seconds"], entry.record["cpu_seconds"]) if entry.was_there else Spent()
+            fitting.cost.cached.setdefault(key, took)
             return entry.tensors["logits"]
 
         teacher.cached = cached
@@ -233,7 +256,7 @@ class Maker:
                 Checkpoint.remove(self.store.checkpoint_folder(key))
             checkpoint = Checkpoint(self.store.checkpoint_folder(key), self.checkpoint_seconds)
             train_set, val = self.splits.train, self.splits.val
-            return Fitting(title, spec.recipe, spec.seed, train_set, val, self.runtime, checkpoint, self.lane)
+            return Fitting(title, spec.recipe, spec.seed, train_set, val, self.runtime_now(), checkpoint, self.lane)
 
         # In a lane, waiting would make all wait: its own run trains such a network, alone.
         wait = self.lane is None
@@ -243,7 +266,7 @@ class Maker:
     def key(self, what: Mapping[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""
         data = [self.fingerprint, self.splits.shape, self.splits.classes]
-        everything = [FORMAT, data, asdict(self.runtime), self.together, torch.__version__, what]
+        everything = [FORMAT, data, self.runtime.identity, self.together, torch.__version__, what]
         return digest(everything)[:32]
 
 
@@ -257,6 +280,7 @@ def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
         Maker(maker.splits, maker.runtime, there, together=maker.together).compared(spec)
         return
 
+    maker = maker.settled()  # what is stacked runs on the same threads
     for teacher in fixed_teachers(spec):
         maker.make(teacher)  # once, before all lanes want it at the same time
 

@@ -7,6 +7,7 @@ from tests.conftest import mlp
 
 from benchmark import training
 from kdbench.models.network import Normalise
+from kdbench.training.spent import Spent
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_the_logits_of_the_teacher_are_made_once_and_counted_over_the_epochs(tra
 
     def slow(self, views, number):
         made.append(number)
-        return logits_of(self, views, number)[0], 50.0
+        return logits_of(self, views, number)[0], Spent(50.0)
 
     monkeypatch.setattr(training.Teacher, "logits_of", slow)
     monkeypatch.setattr(training, "timed", lambda work: (work(), 1.0)[1])

@@ -21,6 +21,7 @@ from tests.faults.shim import KILLED
 
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import ARTIFACT
+from kdbench.results.summary import TIMINGS
 from kdbench.storage import durable
 from kdbench.storage.checksums import checksum
 
@@ -33,7 +34,7 @@ COMMAND = [
 RUNS = 2
 EVERY_STEP = float("inf")  # of the time of a training may go into checkpoints
 BEGINNING, FURTHER = 60, 250  # calls that change a disk: about what comes before a training, and much further on
-UNSTEADY = {"latency_ms", "latency_p90_ms", "throughput", "train_seconds", "teacher_train_seconds", "date"}
+UNSTEADY = {*TIMINGS, "date"}
 
 
 def contents(outputs: Path) -> dict[str, tuple[dict[str, str], bytes]]:

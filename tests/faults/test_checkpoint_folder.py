@@ -10,6 +10,7 @@ from tests.faults.shim import failing, killed_before
 
 from kdbench.storage.checksums import SUMS
 from kdbench.training.checkpoint import Checkpoint, Cost, Saved
+from kdbench.training.spent import Spent
 
 
 def saved(step: int) -> Saved:
@@ -24,7 +25,7 @@ def stands_at(folder) -> int | None:
         return None
     step = found.record["step"]
     assert torch.equal(found.tensors["weight"], saved(step).tensors["weight"])
-    assert checkpoint.cost == Cost(float(step), {"teacher": 1.0})
+    assert checkpoint.cost == Cost(Spent(float(step)), {"teacher": Spent(1.0)}, 2)
     return step
 
 
@@ -32,7 +33,7 @@ def save(folder, *steps: int) -> None:
     checkpoint = Checkpoint(folder, 0)
     checkpoint.begin()
     for step in steps:
-        checkpoint.cost = Cost(float(step), {"teacher": 1.0})
+        checkpoint.cost = Cost(Spent(float(step)), {"teacher": Spent(1.0)}, 2)
         checkpoint.save(saved(step))
 
 

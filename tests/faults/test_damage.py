@@ -27,6 +27,7 @@ from kdbench.results.run_folder import ARTIFACT, CONFIG, HISTORY, read_whole
 from kdbench.storage.checksums import SUMS, checksum, sums
 from kdbench.storage.store import RECORD, TENSORS, Store
 from kdbench.training.checkpoint import Checkpoint, Cost, Saved, decode, encode
+from kdbench.training.spent import Spent
 
 many = settings(
     max_examples=400, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -119,7 +120,7 @@ def test_run_folders(tmp_path, name, damage):
         assert error.value.path == tmp_path / "run" / name  # which is set aside
 
 
-COST = Cost(3.0, {"teacher": 0.5})
+COST = Cost(Spent(3.0, 5.0), {"teacher": Spent(0.5, 0.5)}, 2)
 SAVED = Saved({"a": torch.arange(30.0)}, {"step": 3, "lr": 0.1})
 CHECKPOINT = with_sums({"7.safetensors": encode("key", COST, [SAVED])})
 

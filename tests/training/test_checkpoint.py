@@ -24,6 +24,7 @@ from kdbench.training.constraints import KeepZeros
 from kdbench.training.criteria import LABELS
 from kdbench.training.fit import fit, fit_all
 from kdbench.training.learner import Learner
+from kdbench.training.spent import Spent
 
 
 class CutOff(BaseException):
@@ -278,12 +279,32 @@ def test_images_of_another_shape_go_on_too(colours, recipe, machine, tmp_path, c
 def test_the_seconds_of_what_was_cut_off_are_counted(few, machine, tmp_path, cut, monkeypatch):
     maker = Maker(few, machine, Store(tmp_path / "store"), checkpoint_seconds=0)
     hundreds = itertools.count(0.0, 100.0)
-    monkeypatch.setattr("kdbench.training.fitting.time", SimpleNamespace(perf_counter=lambda: next(hundreds)))
+    clocks = SimpleNamespace(perf_counter=lambda: next(hundreds), process_time=lambda: next(hundreds))
+    monkeypatch.setattr("kdbench.training.spent.time", clocks)
     cut(3)
     with pytest.raises(CutOff):
         maker.make(mlp())
     cut(None)
-    assert maker.make(mlp()).seconds >= 300
+    made = maker.make(mlp())
+    assert min(made.seconds, made.cpu_seconds) >= 300
+
+
+def test_a_training_keeps_the_threads_that_it_began_with_whoever_goes_on_with_it(few, machine, tmp_path, cut):
+    def maker(name, threads):
+        return Maker(few, dataclasses.replace(machine, threads=threads), Store(tmp_path / name), checkpoint_seconds=0)
+
+    before = torch.get_num_threads()
+    try:
+        whole = maker("whole", 2).make(mlp())
+        cut(3)
+        with pytest.raises(CutOff):
+            maker("cut", 2).make(mlp())
+        cut(None)
+        resumed = maker("cut", 1).make(mlp())
+    finally:
+        torch.set_num_threads(before)
+    assert whole.threads == resumed.threads == {2}
+    assert same(whole.network, resumed.network)
 
 
 def test_what_cached_logits_took_once_is_counted_once_though_it_was_cut_off(few, machine, tmp_path, cut):
@@ -320,10 +341,10 @@ SAVED = Saved({"a": torch.arange(3.0), "b": torch.ones(2, 2, dtype=torch.bfloat1
 
 
 def test_what_is_encoded_is_decoded():
-    given = Cost(1.5, {"one": 0.25, "two": 2.0})
+    given = Cost(Spent(1.5, 2.5), {"one": Spent(0.25, 0.5), "two": Spent(2.0, 4.0)}, 2)
     cost, fits = decode("key", encode("key", given, [SAVED, SAVED]))
     assert cost == given
-    assert cost.cached_seconds == 2.25
+    assert cost.whole == Spent(3.75, 7.0)
     assert len(fits) == 2
     for saved in fits:
         assert saved.record == SAVED.record

@@ -14,8 +14,8 @@ def test_auto_becomes_what_is_used():
 
 def test_what_is_asked_for_by_name_is_used(monkeypatch):
     monkeypatch.setattr(runtime, "fast_bf16", lambda device: True)
-    assert runtime.resolve("cpu", "bf16", 1) == runtime.Runtime("cpu", "bf16", 1)
-    assert runtime.resolve("cpu", "fp32", 1) == runtime.Runtime("cpu", "fp32", 1)
+    assert runtime.resolve("cpu", "bf16", 1) == runtime.Runtime("cpu", "bf16", 1, threads_typed=1)
+    assert runtime.resolve("cpu", "fp32", 1) == runtime.Runtime("cpu", "fp32", 1, threads_typed=1)
 
 
 def test_bf16_where_it_would_be_emulated_is_an_error(monkeypatch):
@@ -59,3 +59,21 @@ def test_the_vector_instructions_are_part_of_a_runtime():
     found = runtime.resolve("cpu", "fp32", 1)
     assert found.instructions == torch.backends.cpu.get_cpu_capability()
     assert found != runtime.Runtime("cpu", "fp32", 1, "of another processor")
+
+
+def test_processes_divide_the_cores_unless_threads_were_asked_for(monkeypatch):
+    monkeypatch.setattr(runtime, "cores", lambda: 5)
+    found = runtime.resolve("cpu", "fp32", None)
+    assert [found.shared_by(count).threads for count in (1, 2, 5, 9)] == [5, 2, 1, 1]
+    assert found.shared_by(2).threads_measuring == 5  # while one measures, the others stand still
+    typed = runtime.resolve("cpu", "fp32", 3)
+    assert (typed.shared_by(9).threads, typed.threads_measuring) == (3, 3)
+
+
+def test_threads_are_part_of_what_identifies_a_runtime_only_if_they_were_asked_for(monkeypatch):
+    monkeypatch.setattr(runtime, "cores", lambda: 4)
+    found = runtime.resolve("cpu", "fp32", None)
+    assert found.identity == found.shared_by(2).identity
+    typed = [runtime.resolve("cpu", "fp32", threads).identity for threads in (1, 2)]
+    assert found.identity not in typed
+    assert typed[0] != typed[1]

@@ -32,7 +32,7 @@ from kdbench.settings.config import Config, to_plain
 from kdbench.storage import durable
 from kdbench.storage.checksums import SUMS, checksum
 from kdbench.storage.store import Store
-from kdbench.training.runtime import Runtime, instructions_of
+from kdbench.training.runtime import Runtime, cores, instructions_of
 
 # What another measurement may find otherwise, since it is time or place.
 UNSTEADY = {
@@ -53,7 +53,8 @@ def compare(folder: Path, root: Path | None, retrain: bool) -> int:
             f"{data.name} here (fingerprint {splits.fingerprint}) is not what the row was measured on "
             f"({row.data_fingerprint})"
         )
-    machine = Runtime(config.device, config.precision, config.threads or 1, instructions_of(config.device))
+    threads = row.train_threads or config.threads or cores()
+    machine = Runtime(config.device, config.precision, threads, instructions_of(config.device), config.threads)
     machine.prepare()
     # With the code and the files that it names as they are now.
     config = identity.identified(experiment.resolved(replace(config, data=data), splits, machine, config.together))
@@ -162,8 +163,14 @@ def differing(row: Row, found: Mapping[str, Any]) -> list[str]:
 
 def retrained(row: Row, config: Config, content: bytes) -> tuple[list[str], int]:
     """Train from nothing in a folder of its own; return how it differs, and how many figures were compared."""
+    if row.train_threads is None and row.train_seconds:
+        raise BadSetting(
+            "it was trained on different numbers of threads, as other processes came and went, so its weights come "
+            "again only up to rounding: without --retrain its figures are compared"
+        )
     with tempfile.TemporaryDirectory() as folder:
-        result = experiment.run(replace(config, outputs=Path(folder)), config.together)
+        own = replace(config, outputs=Path(folder))
+        result = experiment.run(own, config.together, train_threads=row.train_threads)
         fresh = (result.folder / ARTIFACT).read_bytes()
     found = {name: value for name, value in asdict(result.row).items() if name not in UNSTEADY}
     lines = [f"retrained, {line}" for line in differing(row, found)]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kdbench")
 
+NAMED = 5  # runs in one line
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -59,12 +61,13 @@ class Invocation:
     several: bool = False  # a multirun
     tracebacks: bool = False  # asked for by HYDRA_FULL_ERROR
     bar: tqdm[Any] | None = None
-    rows: list[Row] = field(default_factory=list)
+    made: list[tuple[Row, Path]] = field(default_factory=list)  # the rows, and the folders of their runs
     failures: list[Failure] = field(default_factory=list)
     replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
     # Of each variant of a multirun: the seeds of all its runs.
     seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
     postponed: list[PlannedRun] = field(default_factory=list)  # other processes do them now
+    untimed: dict[str, PlannedRun] = field(default_factory=dict)  # done, but disturbed while they were timed
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
     stopped: bool = False  # nothing can be written any more
 
@@ -111,7 +114,11 @@ class Invocation:
         """Remember a row, and print its line."""
         from kdbench.results.lines import line
 
-        self.rows.append(row)
+        self.made = [one for one in self.made if one[1] != folder] + [(row, folder)]
+        if not row.timed:
+            self.untimed[f"{row.model} {row.compress} seed {row.seed}"] = run
+            if not self.command:
+                self.report_untimed()
         asked = run.config.data.name
         if asked != row.dataset:
             self.replaced.add((asked, row.dataset))
@@ -144,22 +151,28 @@ class Invocation:
             ledger.failed(failure.typed, failure.message, failure.final)
 
     def finish(self) -> None:
-        """Do what was left to other processes, as soon as they are done with it, and close the bar."""
+        """Do what was left to other processes, as soon as they are done with it, time again, and close the bar."""
         if self.postponed and not self.stopped:
             log.warning("waiting for other processes, which do %d of the runs", len(self.postponed))
         for run in self.postponed:
+            self.perform(run, wait=True)
+        disturbed, self.untimed = list(self.untimed.values()), {}
+        if self.bar is not None:
+            self.bar.total += len(disturbed)
+        for run in disturbed:  # others may have gone by now
             self.perform(run, wait=True)
         if self.bar is not None:
             self.bar.close()
 
     def report(self) -> int:
         """Print, after a multirun, the whole table and what failed; return the exit status."""
-        if self.bar is not None and self.rows:
+        if self.bar is not None and self.made:
             from kdbench.results.table import text
 
-            print("\n" + text(self.rows))
+            print("\n" + text([row for row, _ in self.made]))
         for asked, used in sorted(self.replaced):
             print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
+        self.report_untimed()
         if self.several and self.failures:
             print(f"\n{len(self.failures)} of {len(self.runs)} runs failed:", file=sys.stderr)
             for failure in self.failures:
@@ -170,6 +183,14 @@ class Invocation:
                     f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
                 )
         return 1 if self.failures else 0
+
+    def report_untimed(self) -> None:
+        """Print, in one line, which runs have no times, and why."""
+        names = list(self.untimed)
+        if names:
+            named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            why = "other processes had the CPU too, so there are no times (the same command measures them)"
+            tqdm.write(f"not timed: {named}: {why}", file=sys.stderr)
 
 
 def but_seed(typed: Sequence[str]) -> tuple[str, ...]:

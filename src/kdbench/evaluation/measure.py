@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ predictions = Predictions()  # of this process
 def measure(
     splits: Splits, machine: Runtime, networks: Compared, artifacts: Artifacts, compressed: bool
 ) -> dict[str, Any]:
-    """Return the figures by the names of their columns.
+    """Return the figures by the names of their columns, but `times`.
 
     A `compressed` network is compared with its teachers, several as the weighted mean of their probabilities, or the
     baseline if there is none. Raises `Collapsed` if the file gives one class to every image.
@@ -36,7 +37,6 @@ def measure(
     other = reference(splits, machine, artifacts, weights) if compressed else None
     taught = other is not None and bool(artifacts.teachers)
     count = parameters(networks.shipped.network)
-    timing = speed.measure(shipped.content, pixels(splits.test.images[: speed.THROUGHPUT_BATCH]), machine.threads)
     history = networks.shipped.history
     teachers = networks.teachers
     return {
@@ -49,22 +49,20 @@ def measure(
         "nonzero_parameters": count - size.zero_weights(shipped.file),
         "baseline_size_bytes": artifacts.baseline.size_bytes,
         "teacher_size_bytes": sum(file.size_bytes for file in artifacts.teachers) if teachers else None,
-        "latency_ms": timing.latency_ms,
-        "latency_min_ms": None,
-        "latency_p90_ms": timing.latency_p90_ms,
-        "throughput": timing.throughput,
-        "speedup": None,
-        "speedup_low": None,
-        "speedup_high": None,
-        "throughput_ratio": None,
-        "throughput_ratio_low": None,
-        "throughput_ratio_high": None,
-        "cpu_share": None,
         "train_seconds": networks.shipped.seconds,
-        "train_cpu_seconds": None,
+        "train_cpu_seconds": networks.shipped.cpu_seconds,
         "teacher_train_seconds": sum(teacher.seconds for teacher in teachers) if teachers else None,
-        "teacher_train_cpu_seconds": None,
+        "teacher_train_cpu_seconds": sum(teacher.cpu_seconds for teacher in teachers) if teachers else None,
+        "train_threads": networks.train_threads,
     }
+
+
+def times(splits: Splits, machine: Runtime, artifacts: Artifacts) -> dict[str, Any]:
+    """Return the columns of how fast the file is, beside the same network uncompressed."""
+    images = pixels(splits.test.images[: speed.THROUGHPUT_BATCH])
+    threads = machine.threads_measuring
+    found = speed.measure(artifacts.shipped.content, artifacts.baseline.content, images, threads)
+    return asdict(found) | {"threads": threads}
 
 
 def reference(splits: Splits, machine: Runtime, artifacts: Artifacts, weights: Sequence[float] | None) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import Session, session
 from kdbench.data.splits import Split
+from kdbench.storage import machine
 
 BATCH = 256
 
@@ -36,8 +37,13 @@ def predict(run: Session, split: Split, workers: int = 1) -> np.ndarray:
     In batches of 256, the last one smaller. The size matters for dynamic quantization, whose activations
     are scaled by their range over the batch.
     """
+
+    def logits(images: object) -> np.ndarray:
+        machine.stand_still()
+        return run(pixels(images))
+
     with ThreadPoolExecutor(workers) as pool:
-        parts = list(pool.map(lambda images: run(pixels(images)), split.images.split(BATCH)))
+        parts = list(pool.map(logits, split.images.split(BATCH)))
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -13,7 +13,7 @@ def line(row: Row, folder: Path) -> str:
         f"{row.dataset}  {row.model}  {row.compress}  seed {row.seed}",
         f"{row.accuracy:.2%} ({row.errors} errors of {row.test_images})",
         f"{size(row.size_bytes)}, {ratio(row.baseline_size_bytes, row.size_bytes)} its baseline",
-        f"{row.latency_ms:.3g} ms",
+        "not timed" if row.latency_ms is None else f"{row.latency_ms:.3g} ms",
         shown(folder),
     ]
     if row.teacher and row.teacher_size_bytes:

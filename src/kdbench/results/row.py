@@ -93,6 +93,11 @@ class Row:
     artifact_sha256: str  # of model.onnx beside it
     date: str  # when it was measured: UTC, ISO 8601 to the second
 
+    @property
+    def timed(self) -> bool:
+        """Whether it was: a run whose times others disturbed is measured again when its command is typed again."""
+        return self.latency_ms is not None
+
 
 _TYPES = get_type_hints(Row)
 # Texts that charts take for names of folders, and tables for names.

@@ -79,7 +79,7 @@ class RunFolder:
     def finished(self, versions: dict[str, str]) -> Row | None:
         """Return the row, if it was written by this code and these `versions`, and all beside it is what it was then.
 
-        Damaged files are set aside.
+        A row without times is not finished: they were disturbed. Damaged files are set aside.
         """
         if not os.path.lexists(self.path / FILE):
             return None
@@ -94,7 +94,7 @@ class RunFolder:
             return None
         same_code = (row.variant_hash, row.code_hash) == (self.config.variant, self.config.code["row"])
         same_versions = all(getattr(row, name) == version for name, version in versions.items())
-        return row if same_code and same_versions else None
+        return row if same_code and same_versions and row.timed else None
 
     def write(self, row: Row, artifact: bytes, history: Sequence[Epoch]) -> None:
         """Write the files of the run, and the row last: where there is a row, the rest is whole."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdbench.data.splits import Split
+from kdbench.storage import machine
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Batches:
         device = self.labels.device
         parts = torch.stack([order, *offsets[:, order]]).to(device).tensor_split(self.steps, dim=1)
         for index, dy, dx in parts[skip:]:
+            machine.stand_still()
             images = scaled(self.windows[index, dy, dx])
             view = View.of(number if self.shift else 0, images, index) if self.known else None
             yield Batch(images, self.labels[index], index, view)
@@ -102,6 +104,7 @@ class Batches:
 def plain(split: Split, size: int, device: str) -> Iterator[Batch]:
     """Yield the whole split once, in its own order, unshifted."""
     for index in torch.arange(len(split)).split(size):
+        machine.stand_still()
         yield Batch(scaled(split.images[index].to(device)), split.labels[index].to(device), index.to(device))
 
 

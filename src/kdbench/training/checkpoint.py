@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kdbench.errors import CannotWrite, DamagedFile
 from kdbench.storage import checksums, durable
+from kdbench.training.spent import Spent
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +36,25 @@ class Saved:
 
 @dataclass
 class Cost:
-    """What a training took so far: `seconds` of its own, and what logits of teachers found in the store took once.
+    """What a training took so far: `own`, and what logits of teachers found in the store took once.
 
-    The latter by the key of their entry, so that none is counted twice.
+    The latter by the key of their entry, so that none is counted twice. `threads` is how many it takes from its
+    beginning to its end, whoever goes on with it: how many sum decides bits.
     """
 
-    seconds: float = 0.0
-    cached: dict[str, float] = field(default_factory=dict)
+    own: Spent = field(default_factory=Spent)
+    cached: dict[str, Spent] = field(default_factory=dict)
+    threads: int | None = None
 
     @property
-    def cached_seconds(self) -> float:
+    def of_teachers(self) -> Spent:
         """What the teachers would have taken, had nothing been in the store."""
-        return sum(self.cached.values())
+        return sum(self.cached.values(), Spent())
+
+    @property
+    def whole(self) -> Spent:
+        """What the training would have taken, had nothing been in the store."""
+        return self.own + self.of_teachers
 
 
 @dataclass
@@ -138,6 +146,11 @@ class Checkpoint:
                     path.unlink()
 
 
+def cost_from_plain(own: Mapping[str, float], cached: Mapping[str, Mapping[str, float]], threads: int | None) -> Cost:
+    """Return the cost that `asdict` gave this of."""
+    return Cost(Spent(**own), {key: Spent(**spent) for key, spent in cached.items()}, threads)
+
+
 def encode(key: str, cost: Cost, fits: Sequence[Saved]) -> bytes:
     """Return everything as one safetensors file, with the records in its header."""
     tensors = {
@@ -162,6 +175,6 @@ def decode(key: str, content: bytes) -> tuple[Cost, list[Saved]]:
             prefix = f"{number}/"
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             fits.append(Saved(own, own_record | {"step": int(own_record["step"])}))
-        return Cost(**record["cost"]), fits
+        return cost_from_plain(**record["cost"]), fits
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedFile(f"it is not a checkpoint: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,6 +20,7 @@ from kdbench.training.fit import fit
 from kdbench.training.learner import Learner
 from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
+from kdbench.training.spent import Spent
 from kdbench.training.together import Lane
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,12 @@ class Fitting:
         self.seed = seed
         self.examples = examples
         self.val = val
-        self.runtime = runtime
         self.checkpoint = checkpoint
         self.lane = lane
-        self.clock = lane.clock if lane else time.perf_counter
+        self.clock = lane.clock if lane else Spent.now
         self.cost = checkpoint.cost
+        self.cost.threads = self.cost.threads or runtime.threads
+        self.runtime = replace(runtime, threads=self.cost.threads)
         self.history: list[Epoch] = []
         self.constraints: Sequence[Constraint] = ()
         self.together = 1  # how many networks were trained as one, at most
@@ -84,14 +85,15 @@ class Fitting:
 
     def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
         """Train, or go on from where the last process was cut off; return the network, and what it took."""
-        before = self.cost.seconds
+        self.runtime.prepare()
+        before = self.cost.own
         if self.checkpoint.fits:
             step = self.checkpoint.fits[-1].record["step"]
-            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", self.title, before, step)
+            log.info("%s: goes on from its checkpoint, %.0f s and %d steps", self.title, before.seconds, step)
         began = self.clock() - before
 
         def now() -> Cost:
-            return Cost(self.clock() - began, self.cost.cached)
+            return Cost(self.clock() - began, self.cost.cached, self.cost.threads)
 
         self.checkpoint.now = now
         try:

@@ -25,7 +25,8 @@ class Trained:
     """A network on the CPU in eval mode, the key that identifies it, and how it came about.
 
     `seconds` sums the trainings that lead to it, its teachers' not included; `history` is the last one's.
-    `constraints` must hold in later trainings. `together` is how many networks were trained as one.
+    `constraints` must hold in later trainings. `together` is how many networks were trained as one. `threads` are the
+    numbers of threads of all trainings that lead to it, those of teachers included.
     """
 
     network: nn.Module
@@ -34,6 +35,8 @@ class Trained:
     history: tuple[Epoch, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     together: int = 1
+    cpu_seconds: float = 0.0
+    threads: frozenset[int] = frozenset()
 
 
 def train_once(
@@ -57,13 +60,14 @@ def train_once(
     def make() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         fit = fitting()
         network, cost = fit.run(lambda: train(copy.deepcopy(start.network), fit))
-        seconds = cost.seconds + cost.cached_seconds
-        log.info("%s: trained in %.1f s, kept as %s", title, seconds, key)
+        whole = cost.whole
+        log.info("%s: trained in %.1f s, kept as %s", title, whole.seconds, key)
         return network.state_dict(), {
             "history": [asdict(epoch) for epoch in fit.history],
-            "seconds": seconds,
-            "cached_seconds": cost.cached_seconds,
+            **asdict(whole),
+            "cached_seconds": cost.of_teachers.seconds,
             "together": fit.together,
+            "threads": cost.threads,
         }
 
     entry = store.memo(key, title, what, make, wait=wait)
@@ -77,5 +81,14 @@ def train_once(
         raise TypeError(f"{title}: the step changes the shape of the network, so it must define `architecture` too")
     network.load_state_dict(entry.tensors)
     history = tuple(Epoch(**epoch) for epoch in entry.record["history"])
-    seconds = start.seconds + entry.record["seconds"]
-    return Trained(network.eval(), key, seconds, history, start.constraints, entry.record["together"])
+    record = entry.record
+    return Trained(
+        network.eval(),
+        key,
+        start.seconds + record["seconds"],
+        history,
+        start.constraints,
+        record["together"],
+        start.cpu_seconds + record["cpu_seconds"],
+        start.threads | {record["threads"]},
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from kdbench.settings import checks
 class Runtime:
     """What was really used; all of it decides the weights to the last bit.
 
+    `threads` are those of trainings; `threads_typed` what was asked for, or None where any number is as good.
     `instructions` is what torch's kernels are chosen by: the vector instructions of a CPU (they sum in another order
     where registers are wider), or the name of a GPU.
     """
@@ -25,6 +27,7 @@ class Runtime:
     precision: str
     threads: int
     instructions: str = field(default_factory=torch.backends.cpu.get_cpu_capability)
+    threads_typed: int | None = None
 
     def prepare(self) -> None:
         """Make this process use it."""
@@ -36,6 +39,21 @@ class Runtime:
             libc = ctypes.CDLL(None)
             libc.mallopt(-3, 32 << 20)
             libc.mallopt(-1, 2**31 - 1)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it is part of keys: threads only if they were asked for, so that processes with few share too."""
+        own = {name: value for name, value in asdict(self).items() if name != "threads_typed"}
+        return own | {"threads": self.threads_typed}
+
+    @property
+    def threads_measuring(self) -> int:
+        """Those of the throughput: what was asked for, or all, since nobody else is at work then."""
+        return self.threads_typed or cores()
+
+    def shared_by(self, processes: int) -> Runtime:
+        """Return what trainings use where so many processes share the machine: of its cores a part."""
+        return replace(self, threads=self.threads_typed or max(1, cores() // processes))
 
     @property
     def autocast(self) -> torch.autocast:
@@ -58,10 +76,9 @@ def resolve(device: str, precision: str, threads: int | None) -> Runtime:
         precision = "bf16" if fast_bf16(device) else "fp32"
     elif precision == "bf16" and not fast_bf16(device):
         raise BadSetting(f"precision=bf16 is not in the hardware of {device} here: choose fp32 or auto")
-    if threads is None:
-        threads = cores()
-    checks.whole("threads", threads, 1, cores())
-    return Runtime(device, precision, threads, instructions_of(device))
+    if threads is not None:
+        checks.whole("threads", threads, 1, cores())
+    return Runtime(device, precision, threads or cores(), instructions_of(device), threads)
 
 
 def instructions_of(device: str) -> str:

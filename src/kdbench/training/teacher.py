@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,6 +11,7 @@ from kdbench.training import features
 from kdbench.training.batches import Batch, Batches
 from kdbench.training.features import Output
 from kdbench.training.runtime import Runtime
+from kdbench.training.spent import Spent
 
 
 class Teacher:
@@ -51,11 +51,11 @@ class Teacher:
             return features.in_float32(features.run(self.network, images, layers))
 
     @torch.no_grad()
-    def logits_of(self, views: Batches, number: int) -> tuple[Tensor, float]:
-        """Return logits (n, classes) for the whole training set as the view shows it, and the seconds they took."""
-        began = time.perf_counter()
+    def logits_of(self, views: Batches, number: int) -> tuple[Tensor, Spent]:
+        """Return logits (n, classes) for the whole training set as the view shows it, and what they took."""
+        began = Spent.now()
         self.network.eval()
         with self.runtime.autocast:
             parts = [self.network(batch.images) for batch in views.in_order(number)]
-        logits = torch.cat(parts).cpu()  # waits for the device, so that the seconds are true
-        return logits, time.perf_counter() - began
+        logits = torch.cat(parts).cpu()  # waits for the device, so that the time is true
+        return logits, Spent.now() - began

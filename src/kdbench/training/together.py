@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from kdbench.training.fit import fit_all
 from kdbench.training.learner import Learner
 from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
+from kdbench.training.spent import Spent
 from kdbench.training.stacked import stackable
 
 
@@ -34,7 +34,8 @@ class Wanted:
         """Whether both are to see the same images, as often, from the same step on, and only logits are read."""
         mine, theirs = ((one.recipe, one.until, one.learner.step) for one in (self, other))
         alone = self.learner.needs_the_network_alone or other.learner.needs_the_network_alone
-        return mine == theirs and self.train is other.train and not alone
+        alike = mine == theirs and self.runtime == other.runtime
+        return alike and self.train is other.train and not alone
 
 
 class Lane:
@@ -49,8 +50,8 @@ class Lane:
         self.error: Exception | None = None
         self.together = 1  # how many lanes the last training was of
         self.random: Tensor | None = None  # the job's own random state, while it is not its turn
-        self.spent = 0.0
-        self.since = 0.0
+        self.spent = Spent()
+        self.since = Spent()
         self.turn = threading.Semaphore(0)
         self.pause = threading.Semaphore(0)
         # A daemon, so that it all ends when interrupted, although jobs still wait.
@@ -67,17 +68,17 @@ class Lane:
     def go(self) -> None:
         """Let the job run until it wants to train, or ends."""
         self.wanted = None
-        self.since = time.perf_counter()
+        self.since = Spent.now()
         if self.random is not None:
             torch.set_rng_state(self.random)
         self.turn.release()
         self.pause.acquire()
         self.random = torch.get_rng_state()
-        self.spent += time.perf_counter() - self.since
+        self.spent += Spent.now() - self.since
 
-    def clock(self) -> float:
-        """Return the job's own seconds: those of its turns, and its share of each training."""
-        return self.spent + time.perf_counter() - self.since
+    def clock(self) -> Spent:
+        """Return the job's own time: that of its turns, and its share of each training."""
+        return self.spent + Spent.now() - self.since
 
     def fit(
         self, learner: Learner, train: Split, val: Split, recipe: Recipe, runtime: Runtime, until: int | None = None
@@ -122,7 +123,7 @@ def train(group: Sequence[Lane]) -> None:
     """Train what the lanes of `group` want, and leave each its outcome; the time is shared equally."""
     wanted = [lane.wanted for lane in group if lane.wanted]
     first = wanted[0]
-    began = time.perf_counter()
+    began = Spent.now()
     try:
         learners = [want.learner for want in wanted]
         outcomes = fit_all(learners, first.train, first.val, first.recipe, first.runtime, first.until)
@@ -134,4 +135,4 @@ def train(group: Sequence[Lane]) -> None:
         if len(group) > 1:
             torch.manual_seed(want.learner.seed)  # as a training of its own leaves it: stacked networks draw nothing
         lane.random = torch.get_rng_state()
-        lane.spent += (time.perf_counter() - began) / len(group)
+        lane.spent += (Spent.now() - began) / len(group)

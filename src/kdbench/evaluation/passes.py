@@ -1,0 +1,80 @@
+"""A file run again and again for a moment, and what each call took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdbench.artifact.session import Session
+
+SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """`calls`: the seconds of each, of all threads. `rate`: images a second by each thread's fastest call.
+
+    `ran` are the seconds that the threads that call had a processor, `wanted` those that they wanted one.
+    """
+
+    calls: np.ndarray
+    rate: float
+    ran: float
+    wanted: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """A file and how it is run: by `workers` threads, each on the whole batch `images` again and again.
+
+    `threads` are those of the session, within a batch.
+    """
+
+    session: Session
+    images: np.ndarray
+    workers: int = 1
+    threads: int = 1
+
+    def run(self, seconds: float, calls: int = 1) -> Pass:
+        """Run it for about so long, and in each thread at least so many times."""
+        together = threading.Barrier(self.workers)
+
+        def work(_: int) -> tuple[np.ndarray, float, float]:
+            together.wait()  # no call is to be faster because the others have not begun
+            return self.repeated(seconds, calls)
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            took, ran, wanted = zip(*pool.map(work, range(self.workers)), strict=True)
+        rate = len(self.images) * sum(1 / float(one.min()) for one in took)
+        return Pass(np.concatenate(took), rate, sum(ran), sum(wanted))
+
+    def repeated(self, seconds: float, calls: int) -> tuple[np.ndarray, float, float]:
+        """Call it in this thread; return the seconds of each call, and how long it ran and wanted to run."""
+        took: list[float] = []
+        ran, wanted = processor_time()
+        until = time.perf_counter() + seconds
+        while len(took) < calls or time.perf_counter() < until:
+            start = time.perf_counter()
+            self.session(self.images)
+            took.append(time.perf_counter() - start)
+        ran_then, wanted_then = processor_time()
+        return np.array(took), ran_then - ran, wanted_then - wanted
+
+
+def processor_time() -> tuple[float, float]:
+    """Return how many seconds this thread had a processor, and how many it had or wanted one.
+
+    Linux counts how long a thread waits for a processor; what it waits for other threads of its own process is not
+    among that. Elsewhere it is taken to want one all the time.
+    """
+    ran = time.thread_time()
+    try:
+        _, waited, turns = map(int, SCHEDSTAT.read_text().split())
+    except (OSError, ValueError):
+        turns = waited = 0
+    return ran, ran + waited / 1e9 if turns else time.perf_counter()
