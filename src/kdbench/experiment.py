@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from kdbench.artifact.classifier import Classifier, classifier
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import split_steps
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
-from kdbench.errors import Collapsed
+from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure, times
 from kdbench.networks import Compared, Maker, train_ahead
@@ -37,7 +41,31 @@ class Result:
 
     row: Row
     folder: Path
+    config: Config  # with all that `auto` came to
     was_done: bool = False  # before, by an earlier command or another process
+
+    @cached_property
+    def artifact(self) -> Classifier:
+        """The file that ships, as a function: images to logits; `artifact.path` is where it lies."""
+        return classifier(self.folder)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network in eval mode, as it was before what is done to its file alone (int8).
+
+        Float32 images (n, channels, height, width) in [0, 1] to logits (n, classes). It is read from the store, when
+        it is asked for. Raises `BadSetting` if it is not there any more.
+        """
+        config = self.config
+        machine = Runtime(config.device, config.precision, config.threads or 1, config.instructions)
+        store = Store(config.outputs / "store", frozen=True)
+        maker = Maker(load(config.data)[1], machine, store, together=config.together)
+        try:
+            return maker.make(split_steps(config.network)[0]).network
+        except BadSetting as error:
+            raise BadSetting(
+                f"{self.folder.name} is not in {store.folder} any more: run it with again=True"
+            ) from error
 
 
 def run(
@@ -67,7 +95,7 @@ def run(
     with RunFolder.of(config) as folder, processes.at_work(config.outputs / "locks" / "processes") as count:
         done = None if config.again or config.retrain else folder.finished(versions())
         if done is not None:
-            return Result(done, folder.path, was_done=True)
+            return Result(done, folder.path, config, was_done=True)
         folder.begin()
         log.info("%s, fingerprint %s; %s", data.name, data.fingerprint, machine)
         if data.name != asked:
@@ -86,7 +114,7 @@ def run(
         figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
         folder.write(row, artifacts.shipped.content, networks.shipped.history)
-    return Result(row, folder.path)
+    return Result(row, folder.path, config)
 
 
 def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[int]) -> Config:

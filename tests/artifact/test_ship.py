@@ -1,11 +1,15 @@
+import json
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from tests.models.test_models import COLOURS, built, some
 
+from kdbench.artifact import metadata
 from kdbench.artifact import ship as shipping
-from kdbench.artifact.export import export
+from kdbench.artifact.export import bare, export
+from kdbench.artifact.file import load
 from kdbench.artifact.session import session
 from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
@@ -71,8 +75,19 @@ def test_what_ships_went_through_the_steps_and_the_others_did_not(trained, store
     teacher = Trained(built("mlp_simple", seed=1, data=COLOURS).eval(), "b" * 32)
     artifacts = ship(Compared(trained, trained, (teacher, teacher)), [DynamicInt8()], task_of(examples, 0), store)
     assert artifacts.shipped.size_bytes < artifacts.baseline.size_bytes / 2
-    assert artifacts.baseline.file == exported(trained, COLOURS[0], store)
-    assert [file.file for file in artifacts.teachers] == [exported(teacher, COLOURS[0], store)] * 2
+    assert bare(artifacts.baseline.file) == bare(exported(trained, COLOURS[0], store))
+    assert [bare(file.file) for file in artifacts.teachers] == [bare(exported(teacher, COLOURS[0], store))] * 2
+
+
+def test_every_file_says_what_data_it_is_for_after_all_steps(trained, store, examples):
+    artifacts = ship(Compared(trained, trained, (trained,)), [DynamicInt8()], task_of(examples, 0), store)
+    means = trained.network[0].mean.flatten().tolist()
+    expected = metadata.Description.of(examples.train.images.numpy(), tuple("abcdefg"))
+    for artifact in (artifacts.shipped, artifacts.baseline, *artifacts.teachers):
+        assert metadata.read(artifact.file, 7) == expected
+        [text] = [entry.value for entry in artifact.file.metadata_props if entry.key == "kdbench.normalisation"]
+        assert json.loads(text)["means"] == pytest.approx(means, rel=1e-5)
+        assert load(artifact.content) == artifact.file
 
 
 def test_without_steps_the_file_is_that_of_the_network(trained, store, examples):

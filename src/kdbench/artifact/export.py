@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
-INPUT, OUTPUT = "images", "logits"
+from kdbench.artifact.file import INPUT, OUTPUT
 
 
 def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:

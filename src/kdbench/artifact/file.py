@@ -12,6 +12,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from kdbench.errors import DamagedFile
 
+INPUT, OUTPUT = "images", "logits"
+
 
 @dataclass(frozen=True)
 class Artifact:

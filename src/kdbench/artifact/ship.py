@@ -11,7 +11,9 @@ from safetensors.torch import save
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact, Artifacts
+from kdbench.artifact.metadata import Description, with_metadata
 from kdbench.compress.step import FileStep, Task
+from kdbench.models.network import Network
 from kdbench.networks import Compared
 from kdbench.settings import identity
 from kdbench.settings.config import digest
@@ -21,17 +23,34 @@ from kdbench.training.once import Trained
 
 
 def ship(networks: Compared, file_steps: Sequence[FileStep], task: Task, store: Store) -> Artifacts:
-    """Write the network as the file that ships, through the steps that change files, and the others as they are."""
+    """Write the network as the file that ships, through the steps that change files, and the others as they are.
+
+    Each says in its metadata what data it is for.
+    """
     shipped, shape = networks.shipped, task.data.shape
-    plain = file = exported(shipped, shape, store)
+    description = Description.of(task.data.train.images.numpy(), task.data.class_names)
+
+    def artifact(trained: Trained, file: ModelProto | None = None) -> Artifact:
+        made = exported(trained, shape, store) if file is None else file
+        return Artifact(with_metadata(made, description, normalisation_of(trained)))
+
+    file = exported(shipped, shape, store)
+    plain = artifact(shipped, file)
     for step in file_steps:
         torch.manual_seed(task.seed)  # what a step draws must not depend on what was made before it
         given = ModelProto()
         given.CopyFrom(file)
         file = step(given, task)
-    baseline = plain if networks.baseline is shipped else exported(networks.baseline, shape, store)
-    teachers = tuple(Artifact(exported(teacher, shape, store)) for teacher in networks.teachers)
-    return Artifacts(Artifact(file), Artifact(baseline), teachers)
+    baseline = plain if networks.baseline is shipped else artifact(networks.baseline)
+    return Artifacts(artifact(shipped, file), baseline, tuple(map(artifact, networks.teachers)))
+
+
+def normalisation_of(trained: Trained) -> tuple[list[float], list[float]] | None:
+    """Return means and deviations that a network normalises by; None of one that does it elsewhere."""
+    if not isinstance(trained.network, Network):
+        return None
+    first = trained.network[0]
+    return first.mean.flatten().tolist(), first.deviation.flatten().tolist()
 
 
 def exported(trained: Trained, shape: Sequence[int], store: Store) -> ModelProto:

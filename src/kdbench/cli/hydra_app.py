@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -25,7 +24,7 @@ from kdbench.results.ledger import Ledger
 from kdbench.settings import own_folder
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import outputs_of, resolve
-from kdbench.settings.schema import Schema
+from kdbench.settings.search_path import register
 
 LOCAL_LAUNCHER = "BasicLauncher"
 
@@ -40,7 +39,7 @@ def launch(arguments: Sequence[str], command: Sequence[str]) -> int:
     global invocation
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     invocation = Invocation(list(command), tracebacks=full_error)
-    ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
+    register()
     try:
         sys.argv = ["kdbench run", *overrides.for_hydra(arguments)]
         # Hydra prints errors in several lines and exits; with this it raises them, and we print one line.

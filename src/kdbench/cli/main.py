@@ -9,10 +9,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-import kdbench
-from kdbench.cli import ls, plot, run, signals, status, sweep, table, verify
+from kdbench.cli import ls, plot, predict, run, signals, status, sweep, table, verify
 from kdbench.cli.arguments import Arguments
 from kdbench.errors import BadSetting, KdbenchError, nearest, printable
+from kdbench.version import __version__
 
 EXAMPLES = """\
 kdbench COMMAND --help says more about one command.
@@ -24,7 +24,7 @@ examples:
   kdbench plot outputs/
 """
 INTERRUPTED = (130, 143)
-COMMANDS = (run, sweep, plot, table, status, verify, ls)
+COMMANDS = (run, sweep, plot, table, status, verify, predict, ls)
 WRONG_COMMAND = 2
 
 
@@ -36,7 +36,7 @@ def parser() -> Arguments:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.add_argument("-V", "--version", action="version", version=f"kdbench {kdbench.__version__}")
+    whole.add_argument("-V", "--version", action="version", version=f"kdbench {__version__}")
     subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for command in COMMANDS:
         command.add(subparsers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,14 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from kdbench.errors import BadSetting, nearest
+from kdbench.errors import BadSetting
 from kdbench.settings import own_folder, schema
-from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, config_dir, knobs, options
+from kdbench.settings.choices import GROUPS, config_dir
+from kdbench.settings.knobs import named_by_yaml, require_knob
 
 SETTING = re.compile(r"(\+{0,2})([\w./@:-]+)=(.*)", re.DOTALL)
 HOME = re.compile(r"(['\"]?)(~(?:/[^,]*?)?)\1")
 PATHS = ("outputs", "data.root", "data.cache", "weights")
-NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
 
 
 @dataclass(frozen=True)
@@ -94,39 +93,8 @@ def checked(one: Override, chosen: dict[str, str], folders: Sequence[Path], seve
 
 def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path], several: bool) -> str:
     """Return the setting of a choice, such as `compress.sparsity`, for Hydra."""
-    group, _, rest = one.name.partition(".")
-    knob = rest.partition(".")[0]
-    if group in WITH_KNOBS and (one.sign or knob in NO_KNOBS or f"{group}.{knob}" in schema.BY_NAME):
-        return str(one)  # an argument that no YAML names: whether there is one shows when it is called
-    known = options(group, folders) if group in WITH_KNOBS else {}
-    owners = [name for name, path in known.items() if knob in knobs(path)]
-    if not owners:
-        raise BadSetting(f"{one.name} is not a setting: {nearest(one.name, all_names(folders))}")
-    others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
-    mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
-    if others:
-        raise BadSetting(
-            f"{one.name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
-            + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
-        )
+    if not named_by_yaml(one.name, one.sign):
+        return str(one)
+    require_knob(one.name, chosen, folders)
     # In a multirun over choices, Hydra asks the default one, which may lack it.
     return f"++{one}" if several else str(one)
-
-
-def chosen_options(group: str, chosen: dict[str, str], known: Sequence[str]) -> list[str]:
-    """Return the choices in `group` as far as they can be read off what was typed."""
-    if group not in chosen and "experiment" in chosen:  # which may choose
-        return []
-    found = []
-    for part in chosen.get(group, chosen_by_default()[group]).split(","):
-        pattern = re.fullmatch(r"glob\(([^()\[\]]*)\)", part)
-        found += fnmatch.filter(known, pattern[1].strip("'\"")) if pattern else [part] if part in known else []
-    return found
-
-
-def all_names(folders: Sequence[Path]) -> list[str]:
-    """Return every name that can be typed."""
-    own = [
-        f"{group}.{knob}" for group in WITH_KNOBS for path in options(group, folders).values() for knob in knobs(path)
-    ]
-    return [*GROUPS, *schema.BY_NAME, *dict.fromkeys(own)]

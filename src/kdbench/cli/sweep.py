@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from kdbench.cli.arguments import Subparsers
+from kdbench.settings.choices import EVERYTHING
 
-EVERYTHING = {"model": "model=glob(*)", "compress": "compress=baseline,quantize,prune,distill"}
 HELP = f"""\
 kdbench sweep [SETTING=VALUE ...]
 
 All nine models x baseline, quantize, prune, distill: the same as
-  kdbench run -m '{EVERYTHING["model"]}' {EVERYTHING["compress"]}
+  kdbench run -m 'model={EVERYTHING["model"]}' compress={EVERYTHING["compress"]}
 Takes every setting of `kdbench run`; model=A,B or compress=A,B narrows the
 sweep, seed=0,1,2 repeats it. Ends with the whole table. A run that fails is
 reported when it fails, and the others go on. Typed again, or with more seeds or
@@ -33,5 +33,5 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.cli.hydra_app import launch
 
     typed = {setting.partition("=")[0] for setting in options.settings}
-    missing = [everything for group, everything in EVERYTHING.items() if group not in typed]
+    missing = [f"{group}={everything}" for group, everything in EVERYTHING.items() if group not in typed]
     return launch(["--multirun", *missing, *options.settings], ["sweep", *options.settings])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from kdbench.data import idx
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import CannotWrite, DamagedFile, DataUnavailable
+from kdbench.settings import bars
 from kdbench.storage import durable
 
 CONNECT_SECONDS = 10
@@ -105,7 +105,7 @@ def download(publication: Publication, cache: Path) -> None:
         with (
             tempfile.TemporaryDirectory(dir=cache, prefix=f"{durable.DRAFT}download-") as draft,
             contextlib.redirect_stdout(io.StringIO()),
-            contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()) if bars.hidden() else contextlib.nullcontext(),
         ):
             dataset(draft, train=True, download=True)
             raw = cache / publication.torchvision_name / "raw"

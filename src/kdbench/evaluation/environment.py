@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-import kdbench
 from kdbench.settings.checks import MARKUP
+from kdbench.version import __version__
 
 
 def environment() -> dict[str, Any]:
@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions whose change may change a row."""
     return {
-        "kdbench_version": kdbench.__version__,
+        "kdbench_version": __version__,
         "torch_version": torch.__version__,
         "onnxruntime_version": version("onnxruntime"),
         "onnx_version": version("onnx"),

@@ -16,9 +16,16 @@ def collect(folder: Path) -> tuple[list[Row], list[str]]:
 
     Raises `BadSetting` if the folder does not exist or holds no readable row.
     """
+    rows, damaged = by_folder(folder)
+    return list(rows.values()), damaged
+
+
+def by_folder(folder: Path) -> tuple[dict[Path, Row], list[str]]:
+    """Return what `collect` does, the rows by the folders that hold them."""
     if not folder.is_dir():
         raise BadSetting(f"there is no folder {folder}: give the one that runs wrote to, such as outputs/")
-    rows, damaged = [], []
+    rows: dict[Path, Row] = {}
+    damaged: list[str] = []
 
     def unreadable(error: OSError) -> None:
         damaged.append(f"{error.filename}: cannot be read ({error.strerror})")
@@ -26,7 +33,7 @@ def collect(folder: Path) -> tuple[list[Row], list[str]]:
     paths = [Path(place) / FILE for place, *names in os.walk(folder, onerror=unreadable) if FILE in chain(*names)]
     for path in sorted(paths):
         try:
-            rows.append(read(path))
+            rows[path.parent] = read(path)
         except DamagedFile as error:
             damaged.append(str(error))
     if not rows:

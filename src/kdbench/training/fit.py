@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from kdbench.data.splits import Split
 from kdbench.errors import NotFinite, OutOfMemory
+from kdbench.settings import bars
 from kdbench.settings.network import Recipe
 from kdbench.training.batches import Batches, plain
 from kdbench.training.criteria import cross_entropy
@@ -65,7 +66,7 @@ def fit_all(
             initial=progress.step,
             desc=title_of(learners),
             unit="step",
-            disable=None,
+            disable=bars.hidden(),
             leave=False,
         ) as bar,
     ):

@@ -1,0 +1,64 @@
+"""Which names of settings there are: those of the schema, the groups of choices, and the knobs of what is chosen."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kdbench.errors import BadSetting, nearest
+from kdbench.settings import schema
+from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, knobs, options
+
+NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
+
+
+def named_by_yaml(name: str, sign: str) -> bool:
+    """Whether a YAML must name the setting `name` of a choice.
+
+    An argument that is added to a choice (`sign` is what Hydra adds keys by, "+") is named by none: whether there is
+    one shows when it is called.
+    """
+    group, _, rest = name.partition(".")
+    knob = rest.partition(".")[0]
+    return group not in WITH_KNOBS or not (sign or knob in NO_KNOBS or f"{group}.{knob}" in schema.BY_NAME)
+
+
+def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> None:
+    """Raise `BadSetting` unless `name`, such as `compress.sparsity`, is a setting of all that is `chosen`.
+
+    `chosen` holds what was typed for each group, as `chosen_options` reads it; `folders` are where choices lie.
+    """
+    group, _, rest = name.partition(".")
+    knob = rest.partition(".")[0]
+    known = options(group, folders) if group in WITH_KNOBS else {}
+    owners = [name for name, path in known.items() if knob in knobs(path)]
+    if not owners:
+        raise BadSetting(f"{name} is not a setting: {nearest(name, all_names(folders))}")
+    others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
+    mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
+    if others:
+        raise BadSetting(
+            f"{name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
+            + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
+        )
+
+
+def chosen_options(group: str, chosen: Mapping[str, str], known: Sequence[str]) -> list[str]:
+    """Return the choices in `group` as far as they can be read off what was typed."""
+    if group not in chosen and "experiment" in chosen:  # which may choose
+        return []
+    found = []
+    for part in chosen.get(group, chosen_by_default()[group]).split(","):
+        pattern = re.fullmatch(r"glob\(([^()\[\]]*)\)", part)
+        found += fnmatch.filter(known, pattern[1].strip("'\"")) if pattern else [part] if part in known else []
+    return found
+
+
+def all_names(folders: Sequence[Path]) -> list[str]:
+    """Return every name that can be typed."""
+    own = [
+        f"{group}.{knob}" for group in WITH_KNOBS for path in options(group, folders).values() for knob in knobs(path)
+    ]
+    return [*GROUPS, *schema.BY_NAME, *dict.fromkeys(own)]

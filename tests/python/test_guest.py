@@ -1,0 +1,102 @@
+"""A run in a process that is not kdbench's own."""
+
+import logging
+import threading
+import time
+
+import pytest
+import torch
+
+from kdbench import experiment
+from kdbench.errors import NotFinite
+from kdbench.python.guest import guest, run
+from kdbench.settings import bars
+
+
+@pytest.fixture
+def log():
+    return logging.getLogger("kdbench.anything")
+
+
+def test_nothing_is_printed_and_what_was_asked_for_is_there(make_config, capfd, quick_timing):
+    result = run(make_config())
+    again = run(make_config())
+    assert (again.row, again.was_done, result.was_done) == (result.row, True, False)
+    assert again.artifact.path == result.folder / "model.onnx"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_asked_for_there_are_bars_and_a_line_for_each_run(make_config, capfd, quick_timing, monkeypatch):
+    real, hidden = experiment.run, []
+    monkeypatch.setattr(experiment, "run", lambda *given: hidden.append(bars.hidden()) or real(*given))
+    run(make_config(), progress=True)
+    run(make_config(), progress=True)
+    run(make_config())
+    assert hidden == [False, False, True]
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.startswith("some  mlp_tiny  baseline  seed 0")
+    assert second.endswith("was done already")
+
+
+def test_random_numbers_threads_and_logging_are_as_they_were(log):
+    own = logging.getLogger("kdbench")
+    before = (own.level, own.propagate, list(own.handlers), torch.get_num_threads(), torch.get_rng_state().tolist())
+
+    def diverge():
+        with guest(progress=False):
+            torch.manual_seed(7)
+            torch.set_num_threads(before[3] + 1)
+            own.setLevel(logging.DEBUG)
+            raise NotFinite("it diverged")
+
+    with pytest.raises(NotFinite):
+        diverge()
+    after = (own.level, own.propagate, list(own.handlers), torch.get_num_threads(), torch.get_rng_state().tolist())
+    assert after == before
+    assert bars._wanted.get() is None
+
+
+def test_messages_reach_those_who_listen_at_the_level_that_they_asked_for(log, caplog, capfd):
+    with guest(progress=False):
+        logging.getLogger("kdbench").setLevel(logging.DEBUG)  # as a run does, for run.log
+        log.warning("a warning")
+        log.info("a detail")
+    assert caplog.messages == ["a warning"]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "kdbench"), guest(progress=False):
+        logging.getLogger("kdbench").setLevel(logging.DEBUG)
+        log.info("a detail")
+        log.debug("a trifle")
+    assert caplog.messages == ["a detail"]
+
+
+def test_messages_that_nobody_listens_to_are_not_printed_unless_progress_is_shown(log, monkeypatch, capfd):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with guest(progress=False):
+        log.warning("in silence")
+    log.warning("outside of a run, too")
+    assert capfd.readouterr() == ("", "")
+    with guest(progress=True):
+        log.warning("aloud")
+    assert capfd.readouterr().err == "aloud\n"
+
+
+def test_a_second_thread_waits_for_its_turn(monkeypatch, make_config):
+    first_is_in, order = threading.Event(), []
+
+    def slow(config, seeds):
+        order.append("begun")
+        first_is_in.set()
+        time.sleep(0.05)
+        order.append("done")
+        return experiment.Result(None, config.outputs, config)
+
+    monkeypatch.setattr(experiment, "run", slow)
+    config = make_config()
+    threads = [threading.Thread(target=run, args=(config,)) for _ in range(2)]
+    threads[0].start()
+    first_is_in.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert order == ["begun", "done"] * 2
