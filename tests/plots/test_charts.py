@@ -20,6 +20,7 @@ from kdbench.plots import (
     quantization_impact,
     style,
     teacher_vs_student,
+    ticks,
 )
 from kdbench.plots.before_after import joined
 from kdbench.results.names import students
@@ -87,7 +88,7 @@ def no_text_is_clipped_and_no_two_overlap(figure):
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_every_chart_names_its_data_set_and_number_of_seeds(chart):
-    shown = " ".join(text for text, _ in texts(chart.draw(frame(study(3)))))
+    shown = " ".join(text.get_text() for text in chart.draw(frame(study(3))).texts)
     assert "mnist, 10,000 test images, means of 3 seeds" in shown
 
 
@@ -118,16 +119,18 @@ def test_times_are_compared_within_one_machine_and_the_axis_names_it():
     alone = joined(frame(here), "quantize")
     assert pairs["latency_ms"].tolist() == pytest.approx(alone["latency_ms"].tolist())
     assert (pairs["accuracy_before"] < alone["accuracy_before"]).all()
-    shown = " ".join(text for text, _ in texts(quantization_impact.draw(frame(here + there)))).replace("\n", " ")
+    here, there = ([row for row in rows if row.model == "cnn_deep"] for rows in (here, there))
+    shown = words(quantization_impact.draw(frame(here + there)))
     assert "one thread (log) on A " in shown
     assert "AVX512" in shown
-    assert "AVX512" not in " ".join(text for text, _ in texts(quantization_impact.draw(frame(here))))
+    assert "AVX512" not in words(quantization_impact.draw(frame(here)))
 
 
 def test_times_that_no_machine_measured_both_before_and_after_are_not_drawn():
-    rows = [replace(row, cpu="B") if row.compress == "baseline" else row for row in study()]
+    older = [replace(row, speedup=None, throughput_ratio=None) for row in study()]
+    rows = [replace(row, cpu="B") if row.compress == "baseline" else row for row in older]
     assert len(quantization_impact.draw(frame(rows)).axes) == 2
-    assert len(quantization_impact.draw(frame(study())).axes) == 3
+    assert len(quantization_impact.draw(frame(older)).axes) == 3
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
@@ -160,14 +163,105 @@ def test_all_methods_in_a_chart_look_different():
     assert len({style.look(method, methods) for method in methods}) == len(methods)
 
 
-@pytest.mark.parametrize("accuracies", [(0.01, 0.999), (0.001, 0.02), (0.5, 0.5), (0.0, 1.0)])
+ACCURACIES = [0.1, 0.5, 0.85, 0.92, 0.97, 0.999]
+MIXTURES = [(low, high) for number, low in enumerate(ACCURACIES) for high in ACCURACIES[number:]]
+
+
+@pytest.mark.parametrize("accuracies", [*MIXTURES, (0.001, 0.02), (0.0, 1.0), (1.0, 1.0), (0.0, 0.0)])
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_an_axis_has_ticks_for_any_number_of_classes_and_not_too_many(accuracies, name):
-    axes = Figure().add_subplot()
-    axis = getattr(axes, f"{name}axis")
-    accuracy_axis.ticks(axis, accuracy_axis.scaled(pd.Series(accuracies)))
-    places = axis.get_majorticklocs()
-    assert 1 <= len(places) <= accuracy_axis.MOST_TICKS[name] + 2
+def test_an_axis_has_ticks_for_any_accuracies_and_not_too_many(accuracies, name):
+    axis = getattr(Figure().add_subplot(), f"{name}axis")
+    accuracy_axis.span(axis, accuracy_axis.scaled(pd.Series(accuracies)))
+    assert 2 <= len(labels(axis)) <= accuracy_axis.MOST_TICKS[name] + 2
+
+
+def labels(axis) -> list[str]:
+    """The ticks of an axis that can be seen, no two of which say the same."""
+    low, high = axis.get_view_interval()
+    shown = [axis.major.formatter(place) for place in axis.get_majorticklocs() if low <= place <= high]
+    assert len(set(shown)) == len(shown)
+    return shown
+
+
+@pytest.mark.parametrize("accuracies", [*[(one, one) for one in ACCURACIES], (0.85, 0.92), (0.1, 0.999)])
+def test_charts_of_any_accuracies_can_be_read(accuracies):
+    low, high = accuracies
+    rows = [
+        replace(row, accuracy=low + number % 4 * (high - low) / 3)
+        for number, row in enumerate(study())
+        if row.model in ("cnn_simple", "mlp_deep")
+    ]
+    runs = frame(rows)
+    for chart, name in ((accuracy_vs_size, "y"), (distillation_impact, "x")):
+        figure = chart.draw(runs)
+        no_text_is_clipped_and_no_two_overlap(figure)
+        shown = labels(getattr(figure.axes[0], f"{name}axis"))
+        assert len(shown) >= 3
+        assert all(text.endswith("%") for text in shown)
+
+
+@pytest.mark.parametrize("ends", [(21e3, 55e3), (0.95, 1.05), (1e-4, 3e6), (0.3, 4.1), (14, 57), (9.99, 10.01e1)])
+@pytest.mark.parametrize("most", [4, 12])
+def test_a_log_axis_has_at_least_two_round_numbers_and_not_too_many(ends, most):
+    places = ticks.round_numbers(*ends, most)
+    assert 2 <= len(places) <= most + 2
+    assert ends[0] * 0.999 < places.min() < places.max() < ends[1] * 1.001
+    assert all(float(f"{place:.3g}") == pytest.approx(place) for place in places)
+
+
+def quantized(**changes):
+    """A network before and after, each with these figures."""
+    times = {"speedup": 0.8, "speedup_low": 0.7, "speedup_high": 0.9}
+    times |= {"throughput_ratio": 2.5, "throughput_ratio_low": 2.4, "throughput_ratio_high": 2.6}
+    hashes = {name: changes.get("model", "q") for name in ("variant_hash", "config_hash")}
+    network = {"network_hash": changes.get("model", "n")}
+    after = make_row(compress="quantize", size_bytes=300_000, **hashes | times | network | changes)
+    return [make_row(**network | {"config_hash": f"b{network}", "model": after.model}), after]
+
+
+def words(figure) -> str:
+    return " ".join(text for text, _ in texts(figure)).replace("\n", " ")
+
+
+UNTIMED = dict.fromkeys(
+    [
+        *("latency_ms", "latency_min_ms", "latency_p90_ms", "throughput"),
+        *(f"{ratio}{end}" for ratio in ("speedup", "throughput_ratio") for end in ("", "_low", "_high")),
+    ]
+)
+
+
+def test_ratios_of_files_timed_in_turn_are_shown_and_not_milliseconds():
+    shown = words(quantization_impact.draw(frame(quantized())))
+    for part in ("0.80x", "2.50x", "one image at a time", "batches of 256"):
+        assert part in shown
+    assert "ms for one image" not in shown
+
+
+def test_the_range_of_a_ratio_is_that_of_all_seeds():
+    low = quantized(speedup_low=0.5)
+    high = [replace(row, seed=1, config_hash=f"{row.config_hash}1", speedup_high=1.2) for row in quantized()]
+    [line] = joined(frame(low + high), "quantize").to_dict("records")
+    assert (line["speedup"], line["speedup_low"], line["speedup_high"]) == (0.8, 0.5, 1.2)
+
+
+def test_rows_without_ratios_show_milliseconds_and_what_they_are_of():
+    shown = words(quantization_impact.draw(frame(quantized(**{n: None for n in UNTIMED if n != "latency_ms"}))))
+    assert "ms for one image, one thread (log)" in shown
+    assert "batches of 256" not in shown
+
+
+def test_a_row_whose_timing_was_disturbed_is_left_out_of_the_panels_of_times_and_the_chart_says_so():
+    rows = [*quantized(), *quantized(model="other", **UNTIMED)]
+    figure = quantization_impact.draw(frame(rows))
+    no_text_is_clipped_and_no_two_overlap(figure)
+    shown = words(figure)
+    assert shown.count("disturbed: no times") == 2
+    assert (shown.count("0.80x"), shown.count("2.50x")) == (1, 1)
+    alone = quantization_impact.draw(frame(quantized(**UNTIMED)))
+    assert "no times: all were disturbed" in words(alone)
+    assert len(alone.axes) == 2
+    assert "disturbed" not in words(quantization_impact.draw(frame(quantized())))
 
 
 def test_nothing_beats_the_front_and_everything_else_is_beaten():
@@ -209,6 +303,8 @@ def test_before_and_after_are_of_the_same_seeds():
 @pytest.fixture
 def outputs(tmp_path):
     for row in study():
+        if row.model.partition("_")[0] != "cnn":
+            continue
         folder = tmp_path / "runs" / row.config_hash
         folder.mkdir(parents=True)
         write(row, folder)

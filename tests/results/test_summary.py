@@ -63,7 +63,7 @@ def test_machines_are_pooled_in_accuracy_and_kept_apart_in_time():
     assert [summarise(runs, place)["latency_ms"].item() for place in machines(runs)] == [1.0, 3.0]
     assert line["label"] == "baseline"
     shown = text([here, there])
-    assert "1.000 / 3.000" in shown
+    assert "1.00 / 3.00" in shown
     assert "100 / 300" in shown
     assert shown.index("A (family 25") < shown.index(" / B (family 25")
 
@@ -93,8 +93,8 @@ def test_a_machine_without_a_time_shows_a_dash():
     quantized = make_row(**HERE, compress="quantize", variant_hash="q", config_hash="q", latency_ms=7.0)
     fast = make_row(**THERE, latency_ms=2.0)
     shown = text([make_row(**HERE, latency_ms=1.0), fast, quantized])
-    assert "1.000 / 2.000" in shown
-    assert "7.000 / -" in shown
+    assert "1.00 / 2.00" in shown
+    assert "7.00 / -" in shown
 
 
 def test_before_and_after_are_paired_between_machines_but_their_times_are_not():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from kdbench.cli import signals
+from kdbench.cli import signals, terminal
 from kdbench.cli.messages import explain
 from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
 from kdbench.results.ledger import Ledger
@@ -122,7 +122,8 @@ class Invocation:
         asked = run.config.data.name
         if asked != row.dataset:
             self.replaced.add((asked, row.dataset))
-        tqdm.write(line(row, folder) + ("  |  was done already" if was_done else ""), file=sys.stdout)
+        remarks = ["was done already"] if was_done else []
+        tqdm.write(line(row, folder, terminal.width(), *remarks), file=sys.stdout)
 
     def fail(self, error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:
         """Report a failed run in one line, and write it down, unless nothing of its command was ever begun."""
@@ -169,7 +170,7 @@ class Invocation:
         if self.bar is not None and self.made:
             from kdbench.results.table import text
 
-            print("\n" + text([row for row, _ in self.made]))
+            print("\n" + text([row for row, _ in self.made], terminal.width()))
         for asked, used in sorted(self.replaced):
             print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
         self.report_untimed()

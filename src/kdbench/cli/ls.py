@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,32 @@ def add(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print models with parameters and multiply-adds, compressions with knobs, and data sets."""
+    from kdbench.cli import terminal
     from kdbench.settings import choices
 
     folders = [*own_folders(options), choices.config_dir()]
     models = [[name, *sizes(path), choices.about(path)] for name, path in choices.options("model", folders).items()]
     models.sort(key=lambda cells: (cells[0].partition("_")[0], int(cells[1].replace(",", ""))))
     compressions = [
-        [name, " ".join(f"{knob}={value}" for knob, value in choices.knobs(path).items()), choices.about(path)]
+        [name, knobs_in_words(choices.knobs(path)), choices.about(path)]
         for name, path in choices.options("compress", folders).items()
     ]
     data = [[name, choices.about(path)] for name, path in choices.options("data", folders).items()]
-    _show("model=", ["", "parameters", "multiply-adds", ""], models, right=(1, 2))
-    _show("compress=", ["", "knobs", ""], compressions)
-    _show("data=", ["", ""], data)
+    width = terminal.width()
+    for group, header, lines, numbers in (
+        ("model=", ["parameters", "multiply-adds", ""], models, 2),
+        ("compress=", ["knobs", ""], compressions, 0),
+        ("data=", [""], data, 0),
+    ):
+        print("\n".join(listed([group, *header], lines, numbers, width)) + "\n")
     return 0
+
+
+def knobs_in_words(knobs: dict[str, Any]) -> str:
+    """Return the knobs of a choice as one would type them, without `compress.`."""
+    from kdbench.settings.schema import as_yaml
+
+    return " ".join(f"{knob}={as_yaml(value)}" for knob, value in knobs.items())
 
 
 def sizes(path: Path) -> tuple[str, str]:
@@ -67,14 +80,31 @@ def counted(model: dict[str, Any]) -> tuple[str, str]:
     return f"{parameters(network):,}", f"{counter.get_total_flops() // 2:,}"
 
 
-def _show(group: str, header: list[str], lines: list[list[str]], right: tuple[int, ...] = ()) -> None:
-    header = [group, *header[1:]]
-    lines = [[f"  {line[0]}", *line[1:]] for line in lines]
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-    for line in [header, *lines]:
-        cells = [
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-    print()
+def listed(header: list[str], lines: list[list[str]], numbers: int, width: int | None) -> list[str]:
+    """Return lines of aligned cells; the first is a name, `numbers` after it are numbers, the rest are texts.
+
+    Where `width` has no room for the texts side by side, they stand one below the other, wrapped.
+    """
+    lines = [header, *([f"  {line[0]}", *line[1:]] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if width is None or sum(widths) + 2 * len(header) - 2 <= width:
+        return [aligned(line, widths, numbers) for line in lines]
+    first = numbers + 1
+    margin = " " * (sum(widths[:first]) + 2 * first)
+    room = max(width - len(margin), 20)
+    shown = [aligned(header[:first], widths, numbers)]
+    for line in lines[1:]:
+        texts = [text for text in reversed(line[first:]) if text]  # what it is, before its knobs
+        below = [part for text in texts for part in textwrap.wrap(text, room, break_on_hyphens=False)]
+        shown.append((aligned(line[:first], widths, numbers).ljust(len(margin)) + "".join(below[:1])).rstrip())
+        shown += [margin + part for part in below[1:]]
+    return shown
+
+
+def aligned(line: list[str], widths: list[int], numbers: int) -> str:
+    """Return the cells in one line, numbers to the right."""
+    cells = [
+        cell.rjust(width) if 0 < column <= numbers else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=False))
+    ]
+    return "  ".join(cells).rstrip()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 
 from tqdm import tqdm
 
 log = logging.getLogger("kdbench")
+
+
+def width() -> int | None:
+    """Return how many characters a line of stdout has, or None if that is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 class Above(logging.Handler):

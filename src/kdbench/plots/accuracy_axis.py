@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
-# Errors in percent that read well as accuracies: 99.95, 99.9, 99.8, 99.7, 99.5, 99.3, 99, 98, ...
-TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 90, 95, 99)
-MOST_TICKS = {"x": 6, "y": 16}  # that the length of an axis has room for
+from kdbench.plots import ticks
+
 FLOOR = 0.0002  # of the error: a network without errors has to stand somewhere
+MOST_TICKS = {"x": 6, "y": 12}  # that the length of an axis has room for
+STEPS = (50, 20, 10, *(step / 10**power for power in range(4) for step in ticks.STEPS))  # percent
+FINEST = 0.005
 
 
 def scaled(accuracy: pd.Series | float) -> pd.Series | float:
@@ -24,17 +28,31 @@ def error_bars(accuracy: pd.Series, std: pd.Series) -> np.ndarray:
     return np.array([scaled(accuracy) - scaled(accuracy - std), scaled(accuracy + std) - scaled(accuracy)])
 
 
-def ticks(axis: Axis, values: pd.Series) -> None:
-    """Put accuracy ticks on `axis` and make it span `values` (scaled)."""
-    low, high = values.min(), values.max()
+def span(axis: Axis, values: pd.Series) -> None:
+    """Make `axis` span `values` (scaled), with as many accuracies as ticks as have room."""
+    low, high = limits(values.min(), values.max())
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    places = ticks.best(candidates(), low, high, MOST_TICKS[axis.axis_name])
+    ticks.put(axis, places, FuncFormatter(lambda place, _: shown(place)))
+
+
+def limits(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of an axis on which points from `low` to `high` (scaled) stand clear of them."""
     margin = max(0.08 * (high - low), 0.05)
-    places = {-np.log10(tick / 100): tick for tick in TICKS}
-    axis.axes.set(**{f"{axis.axis_name}lim": (low - margin, high + margin)})
-    shown: list[float] = []
-    apart = (high - low) / MOST_TICKS[axis.axis_name]
-    for place in sorted(places, reverse=True):
-        if low - margin <= place <= high + margin and (not shown or shown[-1] - place > apart):
-            shown.append(place)
-    axis.set_major_locator(FixedLocator(shown))
-    axis.set_major_formatter(FuncFormatter(lambda place, _: f"{100 - 100 * 10**-place:.4g}%"))
-    axis.set_minor_locator(NullLocator())
+    return min(low - margin, scaled(1.0) - 0.5), high + margin
+
+
+@functools.cache
+def candidates() -> list[np.ndarray]:
+    """Return sets of accuracies (scaled) that read well, the coarser first: by decades of errors, in equal steps."""
+    decades = [[digit * 10.0**power for power in range(-2, 2) for digit in digits] for digits in ticks.DIGITS]
+    steps = [step for step in STEPS if step >= FINEST]
+    equal = [np.arange(1, min(round(100 / step), 2000) + 1) * step for step in steps]
+    errors = [np.unique([*percent, 100.0]).round(6) / 100 for percent in [*decades, *equal]]
+    return [-np.log10(one[one >= FLOOR]) for one in errors]
+
+
+def shown(place: float) -> str:
+    """Return the accuracy at a place of the axis, the last of which stands for all better ones too."""
+    percent = f"{100 - 100 * 10**-place:.6g}%"
+    return percent if place < scaled(1.0) else f"\u2265{percent}"

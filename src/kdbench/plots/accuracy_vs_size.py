@@ -25,11 +25,11 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     axes = figure.add_subplot()
     style.tidy(axes)
     heights = accuracy_axis.scaled(frame["accuracy"])
-    style.byte_axis(axes, frame["size_bytes"])
+    style.byte_axis(axes, frame["size_bytes"], most=12)
     bars = pd.DataFrame(
         accuracy_axis.error_bars(frame["accuracy"], frame["accuracy_std"]).T, frame.index, ["down", "up"]
     )
-    accuracy_axis.ticks(axes.yaxis, pd.concat([heights - bars["down"], heights + bars["up"]]))
+    accuracy_axis.span(axes.yaxis, pd.concat([heights - bars["down"], heights + bars["up"]]))
     for method, members in frame.groupby("compress", sort=False):
         look = style.look(str(method), frame["compress"])
         lengths = bars.loc[members.index].T
@@ -63,7 +63,12 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     named = set(front.loc[front["compress"] == "baseline", "network_hash"])
     others = frame[(frame["compress"] == "baseline") & ~frame["network_hash"].isin(named)]
     rest = [Label(line["name"], line["size_bytes"], heights[index]) for index, line in others.iterrows()]
-    place(axes, [*on_front, *rest], [*zip(frame["size_bytes"], heights, strict=True), *along(front, heights)])
+    drawn = [
+        (x, y)
+        for x, at, down, up in zip(frame["size_bytes"], heights, bars["down"], bars["up"], strict=True)
+        for y in np.linspace(at - down, at + up, 40)
+    ]
+    place(axes, [*on_front, *rest], [*drawn, *along(front, heights)])
     return figure
 
 

@@ -4,36 +4,72 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from kdbench.plots import accuracy_axis, style
 from kdbench.plots.style import LOOKS, Look
 from kdbench.results.names import students
-from kdbench.results.summary import TIMINGS, beside_baselines, summarise
+from kdbench.results.summary import TIMINGS, beside_baselines, disturbed, summarise
+
+MOST_TICKS = 4  # of a panel beside that of the accuracies
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A panel of a positive number before and after; it is also shown as a multiple."""
+
+    column: str
+    title: str
+
+    def measured(self, pairs: pd.DataFrame) -> pd.Series:
+        """Return which of the lines have it."""
+        return (pairs[self.column] / pairs[f"{self.column}_before"]).notna()
+
+    def draw(self, axes: Axes, pairs: pd.DataFrame, places: np.ndarray, look: Look) -> None:
+        """Draw both ends of each line."""
+        amount(axes, pairs, places, look, self.column)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A panel of a number that is itself a ratio to what was before, with its range (`*_low`, `*_high`)."""
+
+    column: str
+    title: str
+
+    def measured(self, pairs: pd.DataFrame) -> pd.Series:
+        """Return which of the lines have it."""
+        return pairs[self.column].notna()
+
+    def draw(self, axes: Axes, pairs: pd.DataFrame, places: np.ndarray, look: Look) -> None:
+        """Draw each ratio, from 1, with its range."""
+        ratios(axes, pairs, places, look, self.column)
 
 
 def chart(
-    runs: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[tuple[str, str]]
+    runs: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[Amount | Ratio]
 ) -> Figure | None:
-    """Return a chart of accuracy and of each of `amounts` (column, axis title), a line for each network.
+    """Return a chart of accuracy and of each of `amounts`, a line for each network.
 
     `ends` names before and after. None if no run of `method` has its baseline, of the same seed, among `runs`.
-    Times are those of one machine, which the axis names if there are several; an amount that was measured before and
-    after on none is left out.
+    Times are those of one machine, which the axis names if there are several. An amount that no line has is left
+    out; a line that lacks one says so.
     """
     pairs = joined(runs, method)
     if pairs.empty:
         return None
-    amounts = [(column, title) for column, title in amounts if (pairs[column] / pairs[f"{column}_before"]).any()]
+    note = "no times: all were disturbed" if amounts and disturbed(pairs).all() else ""
+    amounts = [one for one in amounts if one.measured(pairs).any()]
     several = runs["machine"].nunique() > 1
     longest = max(map(len, pairs["line"]))
     width = 7.5 + 2.4 * len(amounts) + 0.08 * max(longest - 30, 0)
-    figure = style.figure(title, pairs, width, 1.9 + 0.36 * len(pairs))
+    figure = style.figure(title, pairs, width, 1.9 + 0.36 * len(pairs), note)
     panels = figure.subplots(1, 1 + len(amounts), squeeze=False, width_ratios=[1.3] + [1] * len(amounts))[0]
     look = style.look(method, [method])
     for number, axes in enumerate(panels):
@@ -41,11 +77,16 @@ def chart(
         if number == 0:
             accuracy(axes, pairs, places, look)
             name_ends(axes, pairs.iloc[0], places[0], ends, look)
-        else:
-            column, title = amounts[number - 1]
-            if several and column in TIMINGS:
-                title += "\n" + textwrap.fill(f"on {pairs['machine'].iloc[0]}", 38)
-            amount(axes, pairs, places, look, column, title)
+            continue
+        one = amounts[number - 1]
+        there = one.measured(pairs).to_numpy()
+        one.draw(axes, pairs[there], places[there], look)
+        for place, was_disturbed in zip(places[~there], disturbed(pairs)[~there], strict=True):
+            _lacking(axes, place, "disturbed: no times" if was_disturbed else "not measured")
+        on = f"\n{textwrap.fill('on ' + pairs['machine'].iloc[0], 38)}" if several and one.column in TIMINGS else ""
+        axes.set_xlabel(one.title + on, fontsize=9)
+        for tick in axes.get_xticklabels():
+            tick.set_fontsize(8)
     return figure
 
 
@@ -77,7 +118,7 @@ def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -
     bars = [accuracy_axis.error_bars(pairs[name], pairs[f"{name}_std"]) for name in names]
     _dumbbells(axes, places, ends[0], ends[1], after, bars)
     reached = [edge for at, (down, up) in zip(ends, bars, strict=True) for edge in (at - down, at + up)]
-    accuracy_axis.ticks(axes.xaxis, pd.concat(reached))
+    accuracy_axis.span(axes.xaxis, pd.concat(reached))
     gained = [
         f"{100 * mean:+.2f}" + ("" if pd.isna(std) else f" ± {100 * std:.2f}")
         for mean, std in zip(pairs["gained"], pairs["gained_std"], strict=True)
@@ -86,24 +127,28 @@ def accuracy(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look) -
     axes.set_xlabel("test accuracy (log of the error)", fontsize=9)
 
 
-def amount(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look, column: str, title: str) -> None:
+def amount(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look, column: str) -> None:
     """Draw a positive amount before and after on a log axis, with after as a multiple of before."""
     before, now = pairs[f"{column}_before"], pairs[column]
     _dumbbells(axes, places, before, now, after, None)
     values = pd.concat([before, now])
     if column.endswith("bytes"):
-        style.byte_axis(axes, values)
+        style.byte_axis(axes, values, MOST_TICKS)
     else:
-        axes.set_xscale("log")
-        axes.set_xlim(values.min() / 1.6, values.max() * 1.6)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    for tick in axes.get_xticklabels():
-        tick.set_fontsize(8)
-    _remarks(axes, places, ["" if pd.isna(value) else f"{value:.2f}x" for value in now / before], "")
-    axes.set_xlabel(title, fontsize=9)
+        style.log_axis(axes, values, FuncFormatter(lambda value, _: f"{value:g}"), MOST_TICKS)
+    _remarks(axes, places, [f"{value:.2f}x" for value in now / before], "")
+
+
+def ratios(axes: Axes, pairs: pd.DataFrame, places: np.ndarray, after: Look, column: str) -> None:
+    """Draw ratios on a log axis, each joined to 1 and with its range."""
+    now = pairs[column]
+    low, high = pairs[f"{column}_low"].fillna(now), pairs[f"{column}_high"].fillna(now)
+    axes.axvline(1, color=LOOKS["baseline"].color, linewidth=1, zorder=1)
+    axes.hlines(places, 1, now, color=style.FAINT, linewidth=2, zorder=1)
+    style.points(axes, now, places, after, xerr=np.array([now - low, high - now]).clip(min=0))
+    reached = pd.concat([low, high, pd.Series([1.0])])
+    style.log_axis(axes, reached, FuncFormatter(style.multiple), MOST_TICKS + 1, margin=1.15)
+    _remarks(axes, places, [f"{value:.2f}x" for value in now], "")
 
 
 def name_ends(axes: Axes, line: pd.Series, place: float, ends: tuple[str, str], after: Look) -> None:
@@ -133,6 +178,20 @@ def _dumbbells(
     ends = ((before, LOOKS["baseline"]), (after, look))
     for (values, end), height, bar in zip(ends, heights, bars or (None, None), strict=True):
         style.points(axes, values, height, end, xerr=bar)
+
+
+def _lacking(axes: Axes, place: float, why: str) -> None:
+    """Write in the middle of a line why nothing is drawn there."""
+    axes.annotate(
+        why,
+        (0.5, place),
+        xycoords=("axes fraction", "data"),
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        color="#555555",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+    )
 
 
 def _remarks(axes: Axes, places: np.ndarray, texts: Sequence[str], unit: str) -> None:

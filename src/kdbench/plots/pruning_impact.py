@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
+from kdbench.plots.before_after import Amount
 
 NEEDS = "kdbench sweep compress=baseline,prune"
 
@@ -17,5 +18,8 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         "prune",
         "What magnitude pruning costs, and what it buys",
         ("dense", "pruned"),
-        [("size_bytes", "bytes of model.onnx (log)"), ("size_gzip_bytes", "bytes of model.onnx, gzipped (log)")],
+        [
+            Amount("size_bytes", "bytes of model.onnx (log)"),
+            Amount("size_gzip_bytes", "bytes of model.onnx, gzipped (log)"),
+        ],
     )

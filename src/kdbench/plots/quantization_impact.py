@@ -6,16 +6,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
+from kdbench.plots.before_after import Amount, Ratio
 
 NEEDS = "kdbench sweep compress=baseline,quantize"
+BYTES = Amount("size_bytes", "bytes of model.onnx (log)")
+RATIOS = [
+    Ratio("speedup", "times as fast, one image at a time,\none thread (log)"),
+    Ratio("throughput_ratio", "times as many images/s,\nbatches of 256 (log)"),
+]
+# Of rows of version 0.1.0, which have no ratios: their times were not taken in turn.
+LATENCY = Amount("latency_ms", "ms for one image, one thread (log)")
 
 
 def draw(runs: pd.DataFrame) -> Figure | None:
     """Return the chart, or None if no quantized run has its baseline beside it."""
+    timed_in_turn = runs.loc[runs["compress"] == "quantize", "speedup"].notna().any()
     return before_after.chart(
         runs,
         "quantize",
         "What int8 quantization costs, and what it buys",
         ("float32", "int8"),
-        [("size_bytes", "bytes of model.onnx (log)"), ("latency_ms", "ms for one image, one thread (log)")],
+        [BYTES, *(RATIOS if timed_in_turn else [LATENCY])],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import Formatter, FuncFormatter
 
+from kdbench.plots import ticks
 from kdbench.results.lines import size
 
 
@@ -43,8 +43,8 @@ def look(method: str, methods: Iterable[str]) -> Look:
     return OTHERS[unknown.index(method) % len(OTHERS)]
 
 
-def figure(title: str, frame: pd.DataFrame, width: float, height: float) -> Figure:
-    """Return an empty figure under a title, with the data set and the number of seeds."""
+def figure(title: str, frame: pd.DataFrame, width: float, height: float, note: str = "") -> Figure:
+    """Return an empty figure under a title, with the data set, the number of seeds, and a `note`, if there is one."""
     made = Figure(figsize=(width, height), layout="constrained")
     made.get_layout_engine().set(rect=(0, 0, 1, 1 - HEAD_INCHES / height))
     made.text(0.01, 1 - 0.1 / height, title, ha="left", va="top", fontsize=13, fontweight="bold", color=INK)
@@ -52,7 +52,7 @@ def figure(title: str, frame: pd.DataFrame, width: float, height: float) -> Figu
     counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     spread = "one seed, no spread known" if seeds[-1] == 1 else f"means of {counted} seeds, bars ± 1 std"
     images = int(frame["test_images"].iloc[0])
-    text = f"{frame['dataset'].iloc[0]}, {images:,} test images, {spread}"
+    text = f"{frame['dataset'].iloc[0]}, {images:,} test images, {spread}{note and f'; {note}'}"
     made.text(0.01, 1 - 0.42 / height, text, ha="left", va="top", fontsize=9.5, color="#555555")
     return made
 
@@ -82,17 +82,19 @@ def tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def byte_axis(axes: Axes, values: pd.Series) -> None:
-    """Make x a log axis in bytes, with up to three ticks a decade."""
-    low, high = values.min() / 1.6, values.max() * 1.6
+def byte_axis(axes: Axes, values: pd.Series, most: int) -> None:
+    """Make x a log axis in bytes, with room for about `most` ticks."""
+    log_axis(axes, values, FuncFormatter(lambda value, _: size(value)), most)
+
+
+def log_axis(axes: Axes, values: pd.Series, formatter: Formatter, most: int, margin: float = 1.6) -> None:
+    """Make x a log axis on which `values` stand clear of the ends, with room for about `most` ticks."""
+    low, high = values.min() / margin, values.max() * margin
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    decades = math.log10(high / low)
-    # As many ticks as have room: labels such as "300 kB" take about 0.6 inches.
-    room = axes.get_position().width * axes.figure.get_figwidth() / 0.75
-    steps = next(steps for steps in ((1, 2, 5), (1, 3), (1,)) if decades * len(steps) <= room or steps == (1,))
-    ticks = [step * 10**power for power in range(1, 10) for step in steps]
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks.put(axes.xaxis, ticks.round_numbers(low, high, most), formatter)
+
+
+def multiple(value: float, _: object = None) -> str:
+    """Return a ratio in words."""
+    return f"{value:g}x"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from kdbench.plots import style
 from kdbench.plots.labels import Label, place
@@ -29,8 +29,7 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     figure = style.figure("What a student gives up against its teacher", pairs, 9.5, 5.8)
     axes = figure.add_subplot()
     style.tidy(axes)
-    axes.set_xscale("log")
-    axes.set_xlim(smaller.min() / 1.7, smaller.max() * 1.7)
+    style.log_axis(axes, smaller, FuncFormatter(style.multiple), most=12, margin=1.7)
     low, high = min((given_up - spread).min(), 0), max((given_up + spread).max(), 0)
     margin = max(0.15 * (high - low), 0.05)
     axes.set_ylim(high + margin, low - margin)  # downwards: what is lost
@@ -49,10 +48,6 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         look = style.look(str(method), pairs["compress"])
         places = smaller[members.index], given_up[members.index]
         style.points(axes, *places, look, yerr=spread[members.index])
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("times smaller than the teacher (bytes of model.onnx, log)")
     axes.set_ylabel("accuracy given up (percentage points)")
     names = named(pairs, methods=set(pairs["compress"]) != {"distill"})

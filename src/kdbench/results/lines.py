@@ -1,4 +1,4 @@
-"""A row in words: the line after a run. Imports no torch."""
+"""A row in words: what is printed after a run. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,66 @@ from pathlib import Path
 
 from kdbench.results.row import Row
 
+BETWEEN = "  |  "  # the parts of a line
+INDENT = "  "  # of the lines that go on
 
-def line(row: Row, folder: Path) -> str:
-    """Return one line: accuracy, size, ratio to the baseline, latency, and where it lies."""
+
+def line(row: Row, folder: Path, width: int | None = None, *remarks: str) -> str:
+    """Return a row in one line, or, if a terminal is too narrow for it, in several of at most `width` characters.
+
+    Accuracy, size and time, both beside those of the baseline, `remarks`, and where it lies.
+    """
     parts = [
         f"{row.dataset}  {row.model}  {row.compress}  seed {row.seed}",
         f"{row.accuracy:.2%} ({row.errors} errors of {row.test_images})",
-        f"{size(row.size_bytes)}, {ratio(row.baseline_size_bytes, row.size_bytes)} its baseline",
-        "not timed" if row.latency_ms is None else f"{row.latency_ms:.3g} ms",
+        *beside_baseline(row),
+        *remarks,
         shown(folder),
     ]
+    return "\n".join(packed(parts, width))
+
+
+def beside_baseline(row: Row) -> list[str]:
+    """Return size and time in words, with ratios where there is anything else to compare with."""
+    alone = row.compress == "baseline"
+    bytes_ = size(row.size_bytes)
+    if not alone:
+        bytes_ += f", {ratio(row.baseline_size_bytes, row.size_bytes)} its baseline"
+    parts = [bytes_]
     if row.teacher and row.teacher_size_bytes:
-        parts.insert(3, f"{ratio(row.teacher_size_bytes, row.size_bytes)} its teacher {row.teacher}")
-    return "  |  ".join(parts)
+        parts.append(f"{ratio(row.teacher_size_bytes, row.size_bytes)} its teacher {row.teacher}")
+    if row.latency_ms is None:
+        return [*parts, "not timed: others had the processor too"]
+    time = f"{row.latency_ms:.3g} ms an image"
+    if row.speedup is not None and not alone:
+        time += f", {faster(row)} its baseline"
+    return [*parts, time]
+
+
+def faster(row: Row) -> str:
+    """Return in words how the time for one image compares with that of the same network uncompressed."""
+    assert row.speedup is not None
+    low, high = row.speedup_low or row.speedup, row.speedup_high or row.speedup
+    if low <= 1 <= high or abs(row.speedup - 1) < 0.005:
+        return "as fast as"
+    return f"{row.speedup:.3g}x faster than" if row.speedup > 1 else f"{1 / row.speedup:.3g}x slower than"
+
+
+def packed(parts: list[str], width: int | None) -> list[str]:
+    """Return lines of at most `width` characters, if `parts` allow it, that hold as many of them as have room."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = lines[-1] + BETWEEN + part
+        if width is None or len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(INDENT + part)
+    return lines
+
+
+def seconds(count: float) -> str:
+    """Return seconds to two digits where they are few."""
+    return f"{count:.0f}" if count >= 9.95 else f"{count:.1f}" if count >= 0.95 else f"{count:.1g}"
 
 
 def size(count: float) -> str:

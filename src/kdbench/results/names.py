@@ -39,6 +39,14 @@ def of_variants(means: pd.DataFrame) -> pd.Series:
     return found
 
 
+def origins(means: pd.DataFrame) -> pd.Series:
+    """Return " (given)" or " (fine-tuned)" for the baseline of a network trained elsewhere; without it, for all."""
+    bare = means["compress"] == "baseline"
+    told = means["network_hash"].isin(means.loc[bare, "network_hash"])
+    elsewhere = ~means["origin"].isin(["", "trained"])
+    return (" (" + means["origin"] + ")").where(elsewhere & (bare | ~told), "")
+
+
 def students(means: pd.DataFrame, methods: bool) -> list[str]:
     """Return what to call each line: the network, its method (if `methods`), what differs, and its teacher if any."""
     made = []

@@ -94,18 +94,27 @@ def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
     return pairs.assign(gained=pairs["accuracy"] - pairs["accuracy_before"])
 
 
+def disturbed(means: pd.DataFrame) -> pd.Series:
+    """Mark the lines without times although they were timed there: others had the processor too."""
+    return means["latency_ms"].isna() & means["train_seconds"].notna()
+
+
 def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     """Return one line a variant: the numbers of `pool` averaged over seeds, and how many `seeds` there are.
 
-    Every column of numbers is averaged, and of `SPREADS` those that are there also give `*_std`, the sample
-    standard deviation over seeds (NaN for a single one). Variants are sorted by family, by the size of the
-    baseline, and by method. `name` distinguishes networks that share the name of a model, `label` variants that
-    share model and method; `suffix` is what it adds to the method.
+    Every column of numbers is averaged, but for ranges, which span those of all seeds. Of `SPREADS` those that are
+    there also give `*_std`, the sample standard deviation over seeds (NaN for a single one). Variants are sorted by
+    family, by the size of the baseline, and by method. `name` distinguishes networks that share the name of a model,
+    `label` variants that share model and method, and says which networks were not trained here; `suffix` is what
+    distinguishes it from others of the method.
     """
     seeds = pool(runs, timed_on)
     grouped = seeds.groupby(VARIANT, sort=False)
     numbers = set(seeds.select_dtypes("number").columns)
     how = {name: "mean" if name in numbers else "first" for name in seeds if name not in (*VARIANT, "seed")}
+    for name in how:
+        ends = {"low": "min", "high": "max"}
+        how[name] = ends.get(name.rpartition("_")[2], how[name])
     means = grouped.agg(how)
     means["seeds"] = grouped["seed"].nunique()
     for name in SPREADS:
@@ -118,5 +127,5 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     means = means.sort_values([*networks, "order", "compress", "teacher", "settings"], ignore_index=True)
     means["name"] = means["model"] + names.of_networks(means)
     means["suffix"] = names.of_variants(means)
-    means["label"] = means["compress"] + means["suffix"]
+    means["label"] = means["compress"] + names.origins(means) + means["suffix"]
     return means

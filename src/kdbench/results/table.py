@@ -2,59 +2,69 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from kdbench.results.collect import by_dataset
-from kdbench.results.lines import size
 from kdbench.results.row import Row
-from kdbench.results.summary import frame, machines, summarise
+from kdbench.results.summary import disturbed, frame, machines, summarise
+from kdbench.results.table_columns import COLUMNS, FOOTNOTE, MARK, Column
 
-HEADER = [
-    "model",
-    "method",
-    "teacher",
-    "accuracy %",
-    "errors",
-    "agreement %",
-    "nonzero",
-    "MACs",
-    "file",
-    "smaller",
-    "gzip",
-    "ms/image",
-    "images/s",
-    "train s",
-    "teacher s",
-]
-TEXT_COLUMNS = 3
+BETWEEN = "  "  # columns
 
 
-def text(rows: Sequence[Row]) -> str:
-    """Return one aligned table a data set."""
-    return "\n\n".join(_aligned(caption, lines) for caption, lines in tables(rows))
+@dataclass(frozen=True)
+class Table:
+    """The variants of one data set: what they have in common, and their cells, a line a variant."""
+
+    caption: str
+    columns: Sequence[Column]
+    cells: list[list[str]]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """What is to be said of marks in the cells."""
+        return [FOOTNOTE] if any(MARK in cell.split() for line in self.cells for cell in line) else []
+
+    @property
+    def widths(self) -> list[int]:
+        """How many characters each column takes."""
+        headers = [column.header for column in self.columns]
+        return [max(map(len, cells)) for cells in zip(headers, *self.cells, strict=True)]
+
+    def only(self, kept: Sequence[int]) -> Table:
+        """Return the table of these of its columns."""
+        columns = [self.columns[number] for number in kept]
+        return Table(self.caption, columns, [[line[number] for number in kept] for line in self.cells])
+
+
+def text(rows: Sequence[Row], width: int | None = None) -> str:
+    """Return one aligned table a data set; with a `width` in characters, those columns that have room."""
+    return "\n\n".join(_aligned(table, width) for table in tables(rows))
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return one Markdown table a data set."""
     parts = []
-    for caption, lines in tables(rows):
-        rule = ["---"] * TEXT_COLUMNS + ["---:"] * (len(HEADER) - TEXT_COLUMNS)
-        body = [
-            "| " + " | ".join(cells) + " |" for cells in [HEADER, rule, *([*map(plain, cells)] for cells in lines)]
-        ]
-        parts.append(f"{plain(caption)}\n\n" + "\n".join(body))
+    for table in tables(rows):
+        rule = ["---:" if column.right else "---" for column in table.columns]
+        header = [column.header for column in table.columns]
+        lines = [header, rule, *([*map(plain, line)] for line in table.cells)]
+        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        parts.append("\n\n".join([plain(table.caption), body, *map(plain, table.footnotes)]))
     return "\n\n".join(parts)
 
 
 def plain(text: str) -> str:
-    """Return Markdown that shows `text`: brackets of somebody else make no link and no image."""
-    return text.replace("[", "\\[").replace("]", "\\]")
+    """Return Markdown that shows `text`: what somebody else wrote makes no link, no image and no list."""
+    return text.replace("[", "\\[").replace("]", "\\]").replace("*", "\\*")
 
 
-def tables(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:
-    """Return a caption and the cells of each data set's table: a line for each variant.
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """Return the table of each data set: a line for each variant, and the columns in which there is anything.
 
     What several machines found is averaged, but for times: those cells hold one value a machine, in the order in
     which the caption names them.
@@ -64,55 +74,47 @@ def tables(rows: Sequence[Row]) -> list[tuple[str, list[list[str]]]]:
         runs = frame(members)
         places = machines(runs)
         # The same lines in the same order for each, with its own times.
-        means = [summarise(runs, place) for place in places]
+        means = [one.assign(disturbed=disturbed(one)) for one in (summarise(runs, place) for place in places)]
         seeds = sorted(set(means[0]["seeds"]))
         counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         plural = "" if seeds[-1] == 1 else "s; mean ± standard deviation"
         trained = ", ".join(sorted({f"{row.precision} on {row.device}" for row in members}))
         there = f"{trained}; {' / '.join(places)}"
         caption = f"{dataset}, {members[0].test_images} test images, {counted} seed{plural} ({there})"
-        lines = zip(*(mean.to_dict("records") for mean in means), strict=True)
-        made.append((caption, [_cells(*map(pd.Series, line)) for line in lines]))
+        variants = zip(*(mean.to_dict("records") for mean in means), strict=True)
+        cells = [[column.cell([*map(pd.Series, variant)]) for column in COLUMNS] for variant in variants]
+        filled = [number for number, column in enumerate(zip(*cells, strict=True)) if any(column)]
+        made.append(Table(caption, COLUMNS, cells).only(filled))
     return made
 
 
-def _cells(line: pd.Series, *elsewhere: pd.Series) -> list[str]:
-    """Return the cells of one variant, as each machine gives it; only the times differ."""
-    times = [line, *elsewhere]
-    spread = "" if pd.isna(line.accuracy_std) else f" ± {line.accuracy_std:.2%}"[:-1]
-    return [
-        line["name"],
-        line.label,
-        line.teacher,
-        f"{line.accuracy:.2%}"[:-1] + spread,
-        f"{line.errors:.0f}" if line.seeds == 1 and line.errors % 1 == 0 else f"{line.errors:.1f}",
-        "" if pd.isna(line.agreement) else f"{line.agreement:.2%}"[:-1],
-        f"{line.nonzero_parameters:,.0f}",
-        f"{line.macs / 1e6:.3g}M" if line.macs < 1e9 else f"{line.macs / 1e9:.3g}G",
-        size(line.size_bytes),
-        f"{line.baseline_size_bytes / line.size_bytes:.2f}x",
-        size(line.size_gzip_bytes),
-        _each([time.latency_ms for time in times], ".3f"),
-        _each([time.throughput for time in times], ",.0f"),
-        _each([time.train_seconds for time in times], ".0f"),
-        _each([time.teacher_train_seconds for time in times], ".0f"),
+def having_room(table: Table, width: int) -> list[int]:
+    """Return the numbers of the columns that fit side by side, those of low ranks first, in their own order."""
+    left = width + len(BETWEEN)
+    kept = []
+    for number in sorted(range(len(table.columns)), key=lambda number: table.columns[number].rank):
+        needed = table.widths[number] + len(BETWEEN)
+        if needed <= left or table.columns[number].rank == 0:
+            kept.append(number)
+            left -= needed
+    return sorted(kept)
+
+
+def _aligned(table: Table, width: int | None) -> str:
+    kept = having_room(table, width) if width is not None else [*range(len(table.columns))]
+    shown = table.only(kept)
+    lines = [
+        BETWEEN.join(map(Column.padded, shown.columns, line, shown.widths)).rstrip()
+        for line in [[column.header for column in shown.columns], *shown.cells]
     ]
+    notes = shown.footnotes
+    left_out = [column.header for number, column in enumerate(table.columns) if number not in kept]
+    if left_out:
+        notes.append(f"left out: {', '.join(left_out)}; a wider terminal has them, and --markdown and --csv")
+    rule = "-" * max(map(len, lines))
+    parts = [*_wrapped(table.caption, width), lines[0], rule, *lines[1:]]
+    return "\n".join(parts + [line for note in notes for line in _wrapped(note, width)])
 
 
-def _each(values: Sequence[float], form: str) -> str:
-    """Return one value a machine, "-" where it has none; nothing where no machine has one."""
-    if all(map(pd.isna, values)):
-        return ""
-    return " / ".join("-" if pd.isna(value) else f"{value:{form}}" for value in values)
-
-
-def _aligned(caption: str, lines: list[list[str]]) -> str:
-    widths = [max(len(cells[column]) for cells in [HEADER, *lines]) for column in range(len(HEADER))]
-    shown = []
-    for cells in [HEADER, *lines]:
-        padded = [
-            cell.ljust(width) if column < TEXT_COLUMNS else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        shown.append("  ".join(padded).rstrip())
-    return "\n".join([caption, shown[0], "-" * len(shown[0]), *shown[1:]])
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return [text] if width is None else textwrap.wrap(text, width, subsequent_indent=BETWEEN)

@@ -1,0 +1,102 @@
+"""What stands in the columns of the result table. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdbench.results.lines import seconds, size
+
+MARK = "*"  # in the place of a time that was disturbed
+FOOTNOTE = f"{MARK} not timed: others had the processor too"
+Line = Sequence[pd.Series]  # one variant, as each machine gives it: only the times differ
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: what stands above it and in it, and how early it finds room in a narrow terminal (0: always)."""
+
+    header: str
+    cell: Callable[[Line], str]
+    rank: int
+    right: bool = True
+
+    def padded(self, cell: str, width: int) -> str:
+        """Return a cell of that width."""
+        return cell.rjust(width) if self.right else cell.ljust(width)
+
+
+def accuracy(line: Line) -> str:
+    """Return the mean in percent, and the standard deviation if there is one."""
+    spread = "" if pd.isna(line[0].accuracy_std) else f" ± {line[0].accuracy_std:.2%}"[:-1]
+    return f"{line[0].accuracy:.2%}"[:-1] + spread
+
+
+def errors(line: Line) -> str:
+    """Return a whole number where it is no mean."""
+    return f"{line[0].errors:.0f}" if line[0].seeds == 1 and line[0].errors % 1 == 0 else f"{line[0].errors:.1f}"
+
+
+def macs(line: Line) -> str:
+    """Return multiply-adds in millions or billions."""
+    count = line[0].macs
+    return f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}G"
+
+
+def digits(value: float) -> str:
+    """Return three digits of a number."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def of_training(name: str) -> Callable[[Line], str]:
+    """Return what writes the seconds that each machine took, "-" where it took none; nothing where none did."""
+    return lambda line: each(line, lambda one: "-" if pd.isna(one[name]) else seconds(one[name]))
+
+
+def of_file(name: str, shown: Callable[[pd.Series], str]) -> Callable[[Line], str]:
+    """Return what writes the time that each machine found, with `MARK` where that was disturbed."""
+
+    def cell(one: pd.Series) -> str:
+        if pd.isna(one[name]):
+            return MARK if one.disturbed else "-"
+        return shown(one)
+
+    return lambda line: each(line, cell)
+
+
+def each(line: Line, cell: Callable[[pd.Series], str]) -> str:
+    """Return one text a machine; nothing where no machine has anything."""
+    texts = [cell(one) for one in line]
+    return "" if set(texts) == {"-"} else " / ".join(texts)
+
+
+def passes(name: str) -> Callable[[Line], str]:
+    """Return what writes the range of a ratio."""
+    return of_file(f"{name}_low", lambda one: f"{one[f'{name}_low']:.2f}-{one[f'{name}_high']:.2f}")
+
+
+COLUMNS = (
+    Column("model", lambda line: line[0]["name"], 0, right=False),
+    Column("method", lambda line: line[0].label, 0, right=False),
+    Column("teacher", lambda line: line[0].teacher, 8, right=False),
+    Column("accuracy %", accuracy, 0),
+    Column("errors", errors, 11),
+    Column("agreement %", lambda line: "" if pd.isna(line[0].agreement) else f"{line[0].agreement:.2%}"[:-1], 5),
+    Column("nonzero", lambda line: f"{line[0].nonzero_parameters:,.0f}", 16),
+    Column("MACs", macs, 17),
+    Column("file", lambda line: size(line[0].size_bytes), 1),
+    Column("smaller", lambda line: f"{line[0].baseline_size_bytes / line[0].size_bytes:.2f}x", 2),
+    Column("gzip", lambda line: size(line[0].size_gzip_bytes), 7),
+    Column("faster", of_file("speedup", lambda one: f"{one.speedup:.2f}x"), 3),
+    Column("range", passes("speedup"), 9),
+    Column("faster 256", of_file("throughput_ratio", lambda one: f"{one.throughput_ratio:.2f}x"), 4),
+    Column("range 256", passes("throughput_ratio"), 10),
+    Column("ms/image", of_file("latency_ms", lambda one: digits(one.latency_ms)), 6),
+    Column("min ms", of_file("latency_min_ms", lambda one: digits(one.latency_min_ms)), 15),
+    Column("images/s", of_file("throughput", lambda one: f"{one.throughput:,.0f}"), 12),
+    Column("train s", of_training("train_seconds"), 13),
+    Column("CPU s", of_training("train_cpu_seconds"), 14),
+    Column("teacher s", of_training("teacher_train_seconds"), 18),
+)
