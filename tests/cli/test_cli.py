@@ -132,7 +132,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["data=mnist_5k;rm"], "'data=mnist_5k;rm' cannot be read: type SETTING=VALUE, in quotes if need be"),
         (["seed=0,1"], "seed=0,1 is several values: -m makes a run for each"),
         (["model.widths=8,9"], "-m makes a run for each, model.widths=[8,9] is one list"),
-        (["data.fallback=none"], "data.fallback=none is unknown: choose from null, fashion_mnist"),
+        (["data.fallback=none"], "data.fallback=none is unknown: choose from null, cifar10"),
         (
             ["compress=distill", "compress.teacher=null"],
             "compress.teacher=null is unknown: choose from auto, self, cnn_deep",
@@ -306,7 +306,7 @@ def test_data_that_cannot_be_had_are_replaced_with_a_warning_or_refused(capsys, 
 
     # Port 9 of this machine: nobody listens there.
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    assert main(["run", "train.epochs=1", "model=mlp_simple", "data.root=nothing"]) == 0
+    assert main(["run", "train.epochs=1", "model=mlp_simple"]) == 0
     out, err = capsys.readouterr()
     assert "mnist_5k  mlp_simple" in out
     assert "GOING ON WITH mnist_5k INSTEAD" in err
@@ -319,6 +319,16 @@ def test_data_that_cannot_be_had_are_replaced_with_a_warning_or_refused(capsys, 
     assert out == ""
     assert "data.root=FOLDER" in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("data", ["mnist", "kmnist", "cifar100", "emnist_letters", "mnist_5k"])
+def test_a_folder_that_does_not_hold_the_data_is_one_line_and_nothing_else_is_run(capsys, data):
+    assert main(["run", "model=mlp_simple", f"data={data}", "data.root=nothing"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: data.root=")
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("outputs/runs").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):

@@ -47,15 +47,3 @@ def test_one_altered_byte_is_noticed_by_the_checksum(tmp_path, array):
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match="SHA-256"):
         idx.read(path, (5, 4, 3), sha256)
-
-
-def test_files_are_found_plain_gzipped_and_where_torchvision_puts_them(tmp_path):
-    assert idx.find(tmp_path, "MNIST", "x") is None
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    (raw / "x.gz").touch()
-    assert idx.find(tmp_path, "MNIST", "x") == raw / "x.gz"
-    (tmp_path / "x.gz").touch()
-    assert idx.find(tmp_path, "MNIST", "x") == tmp_path / "x.gz"
-    (tmp_path / "x").touch()
-    assert idx.find(tmp_path, "MNIST", "x") == tmp_path / "x"

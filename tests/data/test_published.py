@@ -1,18 +1,16 @@
-import functools
 import gzip
 import hashlib
-import http.server
 import socket
-import threading
 import time
 from dataclasses import replace
 
 import pytest
 import torch
+from tests.data.served import served_at
 from tests.data.test_idx import encoded
 
-from kdbench.data import fashion_mnist, mnist, published
-from kdbench.data.published import Publication
+from kdbench.data import cifar10, cifar100, download, emnist_letters, fashion_mnist, kmnist, mnist, published
+from kdbench.data.idx import LikeMNIST
 from kdbench.data.torchvision_import import torchvision
 from kdbench.errors import DamagedFile, DataUnavailable
 
@@ -36,8 +34,63 @@ def sums_of(files: dict[str, bytes]) -> dict[str, str]:
 
 
 @pytest.fixture
-def publication(files) -> Publication:
-    return Publication("TinyMNIST", sums_of(files), train=40, test=20, validation=8)
+def publication(files) -> LikeMNIST:
+    digits = tuple("0123456789")
+    return LikeMNIST(
+        torchvision_name="TinyMNIST", class_names=digits, sha256=sums_of(files), train=40, test=20, validation=8
+    )
+
+
+def test_files_are_found_plain_gzipped_and_where_torchvision_puts_them(tmp_path, publication):
+    name = next(iter(publication.files))
+    assert publication.find(tmp_path) == {}
+    raw = tmp_path / "TinyMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in (raw / f"{name}.gz", raw / name, tmp_path / f"{name}.gz", tmp_path / name):
+        path.touch()
+        assert publication.find(tmp_path) == {name: path}
+
+
+def test_a_folder_that_is_typed_and_lacks_a_file_is_an_error_whatever_the_cache_holds(tmp_path, files, publication):
+    cache, mine = tmp_path / "cache", tmp_path / "mine"
+    cache.mkdir()
+    for name, content in files.items():
+        (cache / name).write_bytes(content)
+    with pytest.raises(DataUnavailable, match=r"mine does not exist, and so does not hold TinyMNIST: train-images"):
+        published.load(publication, mine, cache)
+    mine.mkdir()
+    for name in publication.files[:3]:
+        (mine / name).write_bytes(files[name])
+    expected = r"TinyMNIST: t10k-labels-idx1-ubyte \(plain, or \.gz\) should be in it, or in TinyMNIST/raw under it"
+    with pytest.raises(DataUnavailable, match=expected):
+        published.load(publication, mine, cache)
+    assert len(published.load(publication, None, cache).train) == 32
+
+
+def test_places_of_the_system_are_looked_at_before_the_cache_and_after_what_is_typed(tmp_path, files, publication):
+    system, mine = tmp_path / "system", tmp_path / "mine"
+    for place in (system, mine):
+        place.mkdir()
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+    found = replace(publication, places=(tmp_path / "none", system))
+    assert len(published.load(found, None, tmp_path / "cache").train) == 32
+    (system / "t10k-labels-idx1-ubyte").write_bytes(b"altered")
+    with pytest.raises(DamagedFile, match="system/t10k-labels"):
+        published.load(found, None, tmp_path / "cache")
+    assert len(published.load(found, mine, tmp_path / "cache").train) == 32
+    assert not (tmp_path / "cache").exists()
+
+
+def test_debians_fashion_mnist_is_looked_for():
+    assert [str(place) for place in fashion_mnist.FASHION_MNIST.places] == ["/usr/share/datasets/fashion-mnist"]
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_files_that_were_gzipped_again_are_known_by_what_they_hold(tmp_path, files, publication, level):
+    for name, content in files.items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, level, mtime=level))
+    assert len(published.load(publication, tmp_path, tmp_path).train) == 32
 
 
 def test_the_last_training_images_are_the_validation_split(tmp_path, files, publication):
@@ -119,26 +172,19 @@ def served(tmp_path, files, monkeypatch):
         (folder / f"{name}.gz").write_bytes(packed)
         resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
+    with served_at(folder) as address:
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        class TinyMNIST(torchvision.datasets.MNIST):
+            mirrors = [address]  # noqa: RUF012
 
-    class TinyMNIST(torchvision.datasets.MNIST):
-        mirrors = [f"http://127.0.0.1:{server.server_address[1]}/"]  # noqa: RUF012
-
-    TinyMNIST.resources = resources
-    monkeypatch.setattr(torchvision.datasets, "TinyMNIST", TinyMNIST, raising=False)
-    yield folder
-    server.shutdown()
-    server.server_close()
+        TinyMNIST.resources = resources
+        monkeypatch.setattr(torchvision.datasets, "TinyMNIST", TinyMNIST, raising=False)
+        yield folder
 
 
 def test_what_is_downloaded_is_kept_in_the_cache(tmp_path, publication, served):
     cache = tmp_path / "cache"
-    first = published.load(publication, tmp_path / "nothing here", cache)
+    first = published.load(publication, None, cache)
     for path in served.iterdir():
         path.unlink()
     assert published.load(publication, None, cache).fingerprint == first.fingerprint
@@ -155,7 +201,7 @@ def test_a_silent_server_does_not_hang(tmp_path, publication, served, monkeypatc
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         monkeypatch.setattr(torchvision.datasets.TinyMNIST, "mirrors", [address])
-        monkeypatch.setattr(published, "CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr(download, "CONNECT_SECONDS", 0.2)
         start = time.monotonic()
         with pytest.raises(DataUnavailable):
             published.load(publication, None, tmp_path / "cache")
@@ -167,16 +213,34 @@ def test_torchvision_is_usable_whatever_torch_it_was_built_for():
     assert torchvision.datasets.MNIST.resources
 
 
-@pytest.mark.parametrize("loader", [mnist, fashion_mnist])
+LOADERS = {
+    mnist: ("MNIST", "MNIST/raw", 4, 10),
+    fashion_mnist: ("FashionMNIST", "FashionMNIST/raw", 4, 10),
+    kmnist: ("KMNIST", "KMNIST/raw", 4, 10),
+    cifar10: ("CIFAR10", "cifar-10-batches-py", 6, 10),
+    cifar100: ("CIFAR100", "cifar-100-python", 2, 100),
+    emnist_letters: ("EMNIST", "EMNIST/raw", 1, 26),
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
 def test_each_loader_reads_its_own_publication(loader, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(published, "load", lambda *given: asked.append(given))
     loader.load(tmp_path, tmp_path / "cache")
     [(publication, *folders)] = asked
-    assert publication.torchvision_name == {mnist: "MNIST", fashion_mnist: "FashionMNIST"}[loader]
+    name, place, files, classes = LOADERS[loader]
+    assert (publication.torchvision_name, publication.folder) == (name, place)
+    assert (len(publication.files), len(set(publication.class_names))) == (files, classes)
     assert folders == [tmp_path, tmp_path / "cache"]
-    assert hasattr(torchvision.datasets, publication.torchvision_name)
-    assert len(publication.sha256) == 4
+    assert hasattr(torchvision.datasets, name)
+
+
+@pytest.mark.parametrize("publication", [cifar10.CIFAR10, cifar100.CIFAR100])
+def test_the_sums_of_cifar_are_those_that_torchvision_publishes(publication):
+    dataset = getattr(torchvision.datasets, publication.torchvision_name)
+    assert list(publication.md5.items()) == [tuple(pair) for pair in dataset.train_list + dataset.test_list]
+    assert publication.folder == dataset.base_folder
 
 
 def test_splits_carry_the_shape_and_the_names_of_the_classes(tmp_path, files, publication):

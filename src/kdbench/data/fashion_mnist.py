@@ -5,25 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.data import published
+from kdbench.data.idx import LikeMNIST
 from kdbench.data.mnist import MNIST
-from kdbench.data.published import Publication
 from kdbench.data.splits import Splits
 
-# Its authors publish MD5 sums of the gzipped files; these are of the same files, as TensorFlow Datasets has them.
-FASHION_MNIST = Publication(
-    "FashionMNIST",
-    {
-        "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    },
+# Its authors publish MD5 sums of the gzipped files. These are of what those hold, so that files whose gzip headers
+# were stripped, as Debian's package has them, are known as well.
+FASHION_MNIST = LikeMNIST(
+    torchvision_name="FashionMNIST",
     class_names=(
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
-    packed=True,
+    sha256={
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
     namesakes=frozenset(MNIST.sha256.values()),
+    places=(Path("/usr/share/datasets/fashion-mnist"),),  # Debian's package dataset-fashion-mnist
 )
 
 

