@@ -59,7 +59,7 @@ class Invocation:
     several: bool = False  # a multirun
     tracebacks: bool = False  # asked for by HYDRA_FULL_ERROR
     bar: tqdm[Any] | None = None
-    rows: list[Row] = field(default_factory=list)
+    made: list[tuple[Row, Path]] = field(default_factory=list)  # the rows, and the folders of their runs
     failures: list[Failure] = field(default_factory=list)
     replaced: set[tuple[str, str]] = field(default_factory=set)  # data sets asked for, and used instead
     # Of each variant of a multirun: the seeds of all its runs.
@@ -111,7 +111,7 @@ class Invocation:
         """Remember a row, and print its line."""
         from kdbench.results.lines import line
 
-        self.rows.append(row)
+        self.made.append((row, folder))
         asked = run.config.data.name
         if asked != row.dataset:
             self.replaced.add((asked, row.dataset))
@@ -152,12 +152,12 @@ class Invocation:
         if self.bar is not None:
             self.bar.close()
 
-    def report(self) -> int:
-        """Print, after a multirun, the whole table and what failed; return the exit status."""
-        if self.bar is not None and self.rows:
+    def report(self, table: bool = True) -> int:
+        """Print, after a multirun, the whole `table` and what failed; return the exit status."""
+        if table and self.bar is not None and self.made:
             from kdbench.results.table import text
 
-            print("\n" + text(self.rows))
+            print("\n" + text([row for row, _ in self.made]))
         for asked, used in sorted(self.replaced):
             print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
         if self.several and self.failures:
