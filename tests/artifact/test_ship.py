@@ -9,11 +9,11 @@ from tests.models.test_models import COLOURS, built, some
 from kdbench.artifact import metadata
 from kdbench.artifact import ship as shipping
 from kdbench.artifact.export import bare, export
-from kdbench.artifact.file import load
 from kdbench.artifact.session import session
 from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.compress.step import Examples, FileStep, Task, no_fit
+from kdbench.models.onnx_graph import load
 from kdbench.networks import Compared
 from kdbench.storage.store import Store
 from kdbench.training.once import Trained

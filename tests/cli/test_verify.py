@@ -11,9 +11,10 @@ from tests.settings.test_plain_yaml import BOMB
 from tests.test_experiment import quick  # noqa: F401 - a fixture
 
 from kdbench import experiment
-from kdbench.artifact.file import Artifact, load
+from kdbench.artifact.file import Artifact
 from kdbench.cli.main import main
 from kdbench.errors import DamagedFile
+from kdbench.models.onnx_graph import load
 from kdbench.results.row import FILE, as_csv, read, write
 from kdbench.results.run_folder import FILES
 from kdbench.storage.checksums import SUMS, checksum, sums

@@ -12,11 +12,11 @@ from tests.models.test_models import built
 from torch import nn
 
 from kdbench.artifact.export import export
-from kdbench.artifact.file import load
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.errors import CannotCount, DamagedFile
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers
+from kdbench.models.onnx_graph import load
 
 QINT8, QUINT8 = QuantType.QInt8, QuantType.QUInt8
 

@@ -16,11 +16,12 @@ from tests.conftest import make_row
 from torch import nn
 
 from kdbench.artifact.export import export
-from kdbench.artifact.file import Artifact, load
+from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
 from kdbench.cli.status import state
 from kdbench.data import idx
 from kdbench.errors import DamagedFile
+from kdbench.models.onnx_graph import load
 from kdbench.results.ledger import LastTry, Ledger
 from kdbench.results.row import FILE, as_csv, read
 from kdbench.results.run_folder import ARTIFACT, CONFIG, HISTORY, read_whole

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from kdbench.artifact.file import INPUT, OUTPUT, load
 from kdbench.artifact.metadata import read
 from kdbench.artifact.session import Session, session
 from kdbench.errors import BadSetting, DamagedFile
+from kdbench.models.onnx_graph import INPUT, OUTPUT, load
 from kdbench.storage import checksums, durable
 
 BATCH = 256  # as the test set is read: dynamic quantization scales activations by their range over the batch

@@ -1,18 +1,12 @@
-"""What ships and what is measured: one ONNX file, and how a file that may come from anyone is read."""
+"""What ships and what is measured: one ONNX file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
-
-from kdbench.errors import DamagedFile
-
-INPUT, OUTPUT = "images", "logits"
+from onnx import ModelProto
 
 
 @dataclass(frozen=True)
@@ -40,50 +34,3 @@ class Artifacts:
     shipped: Artifact
     baseline: Artifact
     teachers: tuple[Artifact, ...] = ()
-
-
-def load(content: bytes) -> ModelProto:
-    """Return the model in the bytes of a file that may come from anyone.
-
-    Raises `DamagedFile` if it is not one, names operators that are not ONNX's own, or wants other files read.
-    """
-    try:
-        file = ModelProto.FromString(content)
-    except DecodeError as error:
-        raise DamagedFile(f"it is not an ONNX model: {error}") from error
-    inside = list(nodes(file.graph))
-    domains = {opset.domain for opset in file.opset_import} | {node.domain for node in inside}
-    if file.functions or domains - {"", "ai.onnx"}:
-        raise DamagedFile("it uses operators that are not ONNX's own")
-    if any(a.HasField("g") or a.graphs for node in inside for a in node.attribute):
-        raise DamagedFile("it holds loops or branches, which might never end")
-    if file.graph.sparse_initializer or any(a.HasField("sparse_tensor") for node in inside for a in node.attribute):
-        raise DamagedFile("it holds sparse tensors, which kdbench never writes")
-    tensors = [*file.graph.initializer, *attribute_tensors(file.graph)]
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
-        raise DamagedFile("its weights lie in another file")
-    try:
-        onnx.checker.check_model(file, full_check=True)
-    except Exception as error:  # onnx raises many kinds, some of its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise DamagedFile(f"it is not a valid ONNX model: {reason[0]}") from error
-    return file
-
-
-def nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield every node, those of graphs within nodes included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from nodes(inner)
-
-
-def attribute_tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Yield the tensors that stand in nodes, and those that graphs within nodes store."""
-    for node in nodes(graph):
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from inner.initializer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 
-from kdbench.artifact.file import INPUT, OUTPUT
+from kdbench.models.onnx_graph import INPUT, OUTPUT
 
 Session = Callable[[np.ndarray], np.ndarray]
 """float32 images (n, channels, height, width) in [0, 1] -> float32 logits (n, classes)."""

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from kdbench import experiment
-from kdbench.artifact.file import Artifact, load
+from kdbench.artifact.file import Artifact
 from kdbench.artifact.ship import ship
 from kdbench.cli.messages import one_line
 from kdbench.compress.order import split_steps
@@ -23,6 +23,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.evaluation.environment import processor, versions
 from kdbench.evaluation.measure import logits_of, measure, of_the_file
+from kdbench.models.onnx_graph import load
 from kdbench.networks import Maker
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole

@@ -31,10 +31,10 @@ LOCAL_LAUNCHER = "BasicLauncher"
 invocation = Invocation()  # Hydra passes nothing on to what it calls
 
 
-def launch(arguments: Sequence[str], command: Sequence[str]) -> int:
+def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True) -> int:
     """Hand `arguments` to Hydra and return the exit status: 0 only if every run has its row.
 
-    `command` is the command line they stand for, without `kdbench`.
+    `command` is the command line they stand for, without `kdbench`. A multirun ends with its `table`.
     """
     global invocation
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
@@ -57,7 +57,7 @@ def launch(arguments: Sequence[str], command: Sequence[str]) -> int:
     finally:
         if not full_error:
             os.environ.pop("HYDRA_FULL_ERROR", None)
-    return invocation.report()
+    return invocation.report(table)
 
 
 def task(composed: DictConfig) -> None:

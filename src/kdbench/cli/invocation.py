@@ -165,9 +165,9 @@ class Invocation:
         if self.bar is not None:
             self.bar.close()
 
-    def report(self) -> int:
-        """Print, after a multirun, the whole table and what failed; return the exit status."""
-        if self.bar is not None and self.made:
+    def report(self, table: bool = True) -> int:
+        """Print, after a multirun, the whole `table` and what failed; return the exit status."""
+        if table and self.bar is not None and self.made:
             from kdbench.results.table import text
 
             print("\n" + text([row for row, _ in self.made], terminal.width()))

@@ -9,6 +9,8 @@ from kdbench.errors import BadSetting
 from kdbench.settings import targets
 from kdbench.settings.network import NetworkSpec, StepSpec
 
+ONNX_FILE = "kdbench.models.onnx_file.OnnxFile"
+
 
 def method_of(step: StepSpec) -> NetworkStep | FileStep:
     """Return the method of a step, which checks its knobs. Raises `BadSetting`."""
@@ -29,7 +31,10 @@ def split_steps(network: NetworkSpec) -> tuple[NetworkSpec, list[FileStep]]:
 
 def require_sensible_steps(network: NetworkSpec, name: str) -> None:
     """Raise `BadSetting` if steps of the network or of a teacher cannot be done, or not in their order."""
-    require_sensible_order(name, [method_of(step) for step in network.steps])
+    methods = [method_of(step) for step in network.steps]
+    require_sensible_order(name, methods)
+    if network.model["_target_"] == ONNX_FILE:
+        require_file_steps(network, name, methods)
     for number, step in enumerate(network.steps):
         method = method_of(step)
         called = type(method).__name__
@@ -47,6 +52,20 @@ def require_sensible_steps(network: NetworkSpec, name: str) -> None:
                 raise BadSetting(
                     f"compress.teacher: {files[0]} makes a file of {teacher.name}, which cannot teach: leave it out"
                 )
+
+
+def require_file_steps(network: NetworkSpec, name: str, steps: Sequence[NetworkStep | FileStep]) -> None:
+    """Raise `BadSetting` unless a network that is an ONNX file is named, and nothing in it is trained."""
+    if network.weights is None:
+        raise BadSetting(f"model={network.name} is the ONNX file of a network: type weights=FILE.onnx train.epochs=0")
+    for step in steps:
+        if isinstance(step, NetworkStep):
+            raise BadSetting(
+                f"compress={name}: {type(step).__name__} trains the layers of a network, and {network.weights.name} "
+                "is a file without any: give its Python class and weights, or quantize it"
+            )
+    if network.recipe.epochs:
+        raise BadSetting(f"{network.weights.name} is an ONNX file, which cannot be trained: type train.epochs=0")
 
 
 def require_sensible_order(name: str, steps: Sequence[NetworkStep | FileStep]) -> None:

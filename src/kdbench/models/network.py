@@ -80,5 +80,11 @@ def require_logits(network: Network, name: str, shape: tuple[int, int, int], cla
 
 
 def parameters(network: nn.Module) -> int:
-    """Count trainable parameters: weights, biases and the scale and shift of batch norm."""
+    """Count trainable parameters: weights, biases and the scale and shift of batch norm.
+
+    A model that holds none, since it is a file, says how many its file has as `parameter_count`.
+    """
+    counted = getattr(getattr(network, "model", None), "parameter_count", None)
+    if counted is not None:
+        return int(counted)
     return sum(parameter.numel() for parameter in network.parameters())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kdbench.errors import BadSetting
 from kdbench.models.network import Network
+from kdbench.models.onnx_file import OnnxFile
 
 SHOWN = 4  # how many names that do not fit are listed
 
@@ -23,6 +24,9 @@ def load_weights(network: Network, path: Path, model_name: str = "the model") ->
     Their names are those of the model, or of the whole network with its normalisation. Raises `BadSetting`, in one
     line that lists the first few under `model_name`, if names or shapes do not fit.
     """
+    if isinstance(network.model, OnnxFile):
+        network.model.load_file(path)
+        return
     tensors = read(path)
     whole = network.state_dict()
     own = {f"1.{name}": name for name in network.model.state_dict()}

@@ -220,7 +220,8 @@ def _called(choice: str, node: dict[str, Any], default: str | None = None) -> st
     if "called" not in node:
         return choice
     called = node.pop("called")
-    return re.sub(r"[^\w.-]+", "_", str(called or default or choice)).lstrip("_.-") or choice
+    called = Path(str(called or default or choice)).name.removesuffix(".onnx")
+    return re.sub(r"[^\w.-]+", "_", called).lstrip("_.-") or choice
 
 
 def _file(setting: str, value: Any) -> Path | None:

@@ -100,9 +100,18 @@ def files_in(value: Any) -> Iterator[tuple[str, str]]:
         try:
             # A word without an ending is no file, though one may be called so where the command is typed.
             if (path.suffix or path.is_absolute()) and path.is_file():
-                yield str(value), hashlib.sha256(path.read_bytes()).hexdigest()
+                yield str(value), content_hash(path)
         except (OSError, ValueError):
             return
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, and of the weights that torch's exporter puts beside an ONNX file."""
+    digest = hashlib.sha256(path.read_bytes())
+    beside = path.with_name(f"{path.name}.data")
+    if path.suffix == ".onnx" and beside.is_file():
+        digest.update(beside.read_bytes())
+    return digest.hexdigest()
 
 
 def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:

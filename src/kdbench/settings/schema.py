@@ -54,8 +54,22 @@ FALLBACK = "data set used, with a warning, if this one cannot be had (of mnist: 
 
 SETTINGS = (
     Setting("seed", int, 0, "[0, 2147483647]", "initial weights, order of images, augmentation", "weights"),
-    Setting("data.root", str, None, "", "folder with the data files, which then must be there; null: looked for, or downloaded", "nothing"),
-    Setting("data.cache", str, "${outputs}/data", "", "folder where downloads and pictures that were read are kept", "nothing"),
+    Setting(
+        "data.root",
+        str,
+        None,
+        "",
+        "folder with the data files, which then must be there; null: looked for, or downloaded",
+        "nothing",
+    ),
+    Setting(
+        "data.cache",
+        str,
+        "${outputs}/data",
+        "",
+        "folder where downloads and pictures that were read are kept",
+        "nothing",
+    ),
     Setting("data.fallback", str, None, "", FALLBACK, "row"),
     *(Setting(f"train.{name}", kind, BY_MODEL, span, text, "weights") for name, kind, span, text in RECIPE),
     *(

@@ -1,0 +1,91 @@
+"""`kdbench compress`: what does compressing this network, on these images, cost? One command, one answer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdbench.cli import overrides
+from kdbench.cli.arguments import Subparsers
+from kdbench.cli.given import data_of, form_of, methods_of
+from kdbench.errors import BadSetting
+
+if TYPE_CHECKING:
+    from kdbench.results.row import Row
+
+ABOUT = "a network of your own, on your own images, under several methods"
+NETWORK_HELP = "an ONNX file, FILE.py:CLASS, a class as MODULE.CLASS in --config-dir, or a model of kdbench ls"
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "compress",
+        help=ABOUT,
+        description=f"{ABOUT.capitalize()}: the table, the charts and the files. Every setting of `kdbench run` "
+        "can be typed after it, such as normalise=imagenet or train.epochs=3.",
+        usage="kdbench compress NETWORK --data DIR [--weights FILE] [--methods A,B] [--into A,B] [SETTING=VALUE ...]",
+    )
+    parser.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
+    parser.add_argument("--data", required=True, metavar="DIR", help="a folder of images, or a name of kdbench ls")
+    parser.add_argument("--weights", metavar="FILE", help="its weights; without them it is trained first")
+    parser.add_argument("--methods", metavar="A,B", help="of kdbench ls; quantize_all: every way to quantize")
+    parser.add_argument("--into", metavar="A,B", help="distil it into these models of kdbench ls, too")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="for the answer (default: OUTPUTS/compressed/NETWORK)")
+    parser.add_argument("-cd", "--config-dir", metavar="DIR", help="also use the choices and the Python in DIR")
+    parser.set_defaults(main=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Compress, and write the answer. Returns the exit status."""
+    from kdbench.cli import hydra_app
+
+    form = form_of(options)
+    chosen, left_out = methods_of(options, form)
+    data = data_of(options, form)
+    for method, why in left_out.items():
+        print(f"left out: {method}: {why}", file=sys.stderr)
+    flags = ["--multirun", *(["--config-dir", form.folder] if form.folder else [])]
+    trained = [setting for setting in options.settings if setting.startswith("train.")] if form.is_file else []
+    if trained and not options.into:
+        raise BadSetting(f"{trained[0]} is for networks that are trained: {options.network} is a file, leave it out")
+    own = [setting for setting in options.settings if setting not in trained]
+    methods = ",".join(["baseline", *chosen])
+    launches = [[*flags, *form.settings, f"compress={methods}", *data, *own]]
+    if options.into:
+        students = [*flags, f"model={options.into}", *data, *options.settings]
+        described = ",".join(f"{name}:{value}" for name, value in form.teacher.items())
+        launches.append([*students, "compress=baseline"])
+        launches.append([*students, "compress=distill", f"compress.teacher={{{described}}}"])
+    for arguments in launches:  # before any of them begins
+        overrides.for_hydra(arguments)
+    status, made = int(bool(left_out and options.methods)), []
+    for arguments in launches:
+        status |= hydra_app.launch(arguments, options.command_line, table=False)
+        made += hydra_app.invocation.made
+    if made:
+        answer(made, options.to or made[0][1].parents[2] / "compressed" / form.name)
+    return status
+
+
+def answer(made: Sequence[tuple[Row, Path]], folder: Path) -> None:
+    """Write table, charts and files of the runs `made` into `folder`, and show the table."""
+    from kdbench.cli.plot import draw_all
+    from kdbench.results import table
+    from kdbench.results.lines import shown
+    from kdbench.results.run_folder import ARTIFACT
+    from kdbench.storage import durable
+
+    rows = [row for row, _ in made]
+    durable.folder(folder)
+    print("\n" + table.text(rows) + "\n")
+    durable.write(folder / "table.md", table.markdown(rows).encode() + b"\n")
+    for row, place in made:
+        name = f"{row.model}-{row.compress}" + (f"-seed{row.seed}" if len({one.seed for one in rows}) > 1 else "")
+        durable.write(folder / f"{name}.onnx", durable.read(place / ARTIFACT))
+        print(shown((folder / f"{name}.onnx").absolute()))
+    print(shown((folder / "table.md").absolute()))
+    draw_all(rows, folder, folder)

@@ -1,0 +1,94 @@
+"""A network of another tool, as the ONNX file that it is: measured, quantized, asked as a teacher; never trained."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.external_data_helper
+import onnxruntime
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from kdbench.errors import BadSetting, DamagedFile
+from kdbench.models import onnx_graph
+from kdbench.models.onnx_fit import fitted, inlined
+from kdbench.models.onnx_graph import INPUT, OUTPUT, outside, parsed
+
+
+class OnnxFile(nn.Module):
+    """The function of an ONNX file, whose bytes are all the state it has. Gradients stop at it.
+
+    Maps images float32 (batch, *shape), in whatever range the file takes them, to logits (batch, classes). Before
+    `load_file` it gives zeros.
+    """
+
+    file: Tensor  # uint8 (bytes,)
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.classes = classes
+        self.register_buffer("file", torch.zeros(0, dtype=torch.uint8))
+
+    def load_file(self, path: Path) -> None:
+        """Take the network from `path`. Raises `BadSetting` if it is none that maps such images to such logits."""
+        try:
+            whole = inlined(read(path)).SerializeToString()
+            file = fitted(onnx_graph.load(whole), self.shape, self.classes)
+        except DamagedFile as error:
+            raise BadSetting(f"weights={path} cannot be used: {error}") from error
+        content = file.SerializeToString(deterministic=True)
+        self.file = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+    @property
+    def graph(self) -> ModelProto:
+        """The file: images in, logits out, both under the names that kdbench gives them."""
+        return ModelProto.FromString(self.file.cpu().numpy().tobytes())
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers its floating-point tensors hold, statistics of batch norm included."""
+        floats = [tensor for tensor in self.graph.graph.initializer if tensor.data_type in onnx_graph.FLOATS]
+        return sum(int(np.prod(tensor.dims)) for tensor in floats)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits float32 (batch, classes)."""
+        if not len(self.file):
+            return images.new_zeros(len(images), self.classes, dtype=torch.float32)
+        given = images.detach().float().cpu().contiguous().numpy()
+        found = runner(self.file.cpu().numpy().tobytes()).run([OUTPUT], {INPUT: given})[0]
+        return torch.from_numpy(found).to(images.device)
+
+
+@functools.lru_cache(maxsize=4)
+def runner(content: bytes) -> onnxruntime.InferenceSession:
+    """Return the file as ONNX Runtime runs it."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def read(path: Path) -> ModelProto:
+    """Return the model in `path`, with the weights that torch's exporter puts into `path`.data beside it.
+
+    Raises `DamagedFile` if it is none, and `BadSetting` if it cannot be read.
+    """
+    try:
+        file = parsed(path.read_bytes())
+        places = {entry.value for one in outside(file) for entry in one.external_data if entry.key == "location"}
+        if not places:
+            return file
+        if places != {f"{path.name}.data"}:
+            raise DamagedFile(
+                f"its weights lie in {', '.join(sorted(places))}: only {path.name}.data is read beside it"
+            )
+        onnx.external_data_helper.load_external_data_for_model(file, str(path.parent))
+    except OSError as error:
+        raise BadSetting(f"weights={path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, onnx.checker.ValidationError) as error:
+        raise DamagedFile(f"its weights in {path.name}.data cannot be read ({error})") from error
+    return file

@@ -1,0 +1,202 @@
+"""Making of an ONNX file of another tool one that maps images to logits as kdbench's own do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.version_converter
+import onnxruntime
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from kdbench.errors import DamagedFile
+from kdbench.models.onnx_graph import INPUT, OUTPUT
+
+OLDEST = 13  # the version of ONNX's operators from which on files are quantized; older ones are converted
+LATEST = 17
+TOLERANCE = 1e-3  # of the largest logit, between images run together and one at a time
+
+
+def fitted(file: ModelProto, shape: tuple[int, int, int], classes: int) -> ModelProto:
+    """Return `file` with the input `images` (batch, *shape) and the output `logits` (batch, classes).
+
+    Images may be taken as (batch, height, width, channels) or (batch, numbers) too; a softmax at the end is left
+    out, and a batch size that is fixed is made free. Raises `DamagedFile`, with what is wrong, if it cannot be done.
+    """
+    file = recent(file)
+    graph = file.graph
+    given = only_input(graph)
+    adapt_images(graph, given, shape)
+    adapt_logits(graph)
+    del graph.value_info[:]  # which may fix the batch size
+    require_logits(file, shape, classes)
+    return file
+
+
+def inlined(file: ModelProto) -> ModelProto:
+    """Return a model whose functions, which some exporters write, stand in its graph. Raises `DamagedFile`."""
+    if not file.functions:
+        return file
+    try:
+        made = onnx.inliner.inline_local_functions(file)
+    except Exception as error:  # onnx raises many kinds
+        raise DamagedFile("its functions cannot be put into its graph") from error
+    used = {node.domain for node in made.graph.node}
+    kept = [opset for opset in made.opset_import if opset.domain in ("", "ai.onnx") or opset.domain in used]
+    del made.opset_import[:]
+    made.opset_import.extend(kept)
+    return made
+
+
+def recent(file: ModelProto) -> ModelProto:
+    """Return a copy whose operators are not older than `OLDEST`."""
+    version = max((opset.version for opset in file.opset_import if opset.domain in ("", "ai.onnx")), default=1)
+    if version >= OLDEST:
+        made = ModelProto()
+        made.CopyFrom(file)
+        return made
+    try:
+        return onnx.version_converter.convert_version(file, LATEST)
+    except Exception as error:  # the converter raises many kinds
+        raise DamagedFile(f"its operators, of version {version}, cannot be converted to version {LATEST}") from error
+
+
+def only_input(graph: onnx.GraphProto) -> ValueInfoProto:
+    """Return the one input of a graph that is no stored tensor, which must take float32 numbers."""
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    if len(inputs) != 1:
+        raise DamagedFile(f"it has {len(inputs)} inputs ({', '.join(v.name for v in inputs)}): images are one")
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT:
+        name = TensorProto.DataType.Name(kind).lower()
+        raise DamagedFile(f"its input {inputs[0].name} is {name}: kdbench gives float32 images")
+    return inputs[0]
+
+
+def image_shape(file: ModelProto) -> tuple[int, int, int] | None:
+    """Return channels, height and width that `file` takes, or None if they are not square images of a fixed size.
+
+    Raises `DamagedFile` if it does not have one input.
+    """
+    sizes = [dimension.dim_value for dimension in only_input(file.graph).type.tensor_type.shape.dim][1:]
+    if len(sizes) == 3 and sizes[2] in (1, 3) and sizes[0] not in (1, 3):
+        sizes = [sizes[2], *sizes[:2]]
+    if len(sizes) != 3 or sizes[0] not in (1, 3) or sizes[1] != sizes[2] or not sizes[1]:
+        return None
+    return sizes[0], sizes[1], sizes[2]
+
+
+def adapt_images(graph: onnx.GraphProto, given: ValueInfoProto, shape: tuple[int, int, int]) -> None:
+    """Put in front of the graph what makes of (batch, channels, height, width) what it takes."""
+    sizes = [dimension.dim_value for dimension in given.type.tensor_type.shape.dim][1:]  # 0: free
+    channels, height, width = shape
+    front: NodeProto | None = None
+    if fits(sizes, shape):
+        rename(graph, given.name, INPUT)
+    elif fits(sizes, (height, width, channels)):
+        front = helper.make_node("Transpose", [INPUT], [given.name], perm=[0, 2, 3, 1])
+    elif fits(sizes, (channels * height * width,)):
+        front = helper.make_node("Flatten", [INPUT], [given.name], axis=1)
+    else:
+        raise DamagedFile(f"it takes images of {in_words(sizes)}, these are {in_words(shape)}{advice(sizes, shape)}")
+    if front is not None:
+        graph.node.insert(0, front)
+    stored = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name in stored]
+    del graph.input[:]
+    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *shape]))
+    graph.input.extend(kept)
+
+
+def adapt_logits(graph: onnx.GraphProto) -> None:
+    """Make the one output the logits: what goes into a last softmax, if there is one."""
+    if len(graph.output) != 1:
+        names = ", ".join(value.name for value in graph.output)
+        raise DamagedFile(f"it has {len(graph.output)} outputs ({names}): export the one of the logits alone")
+    end = graph.output[0].name
+    makers = {name: node for node in graph.node for name in node.output}
+    readers = {name for node in graph.node for name in node.input}
+    while end in makers and makers[end].op_type in ("Softmax", "Identity") and end not in readers:
+        last = makers[end]
+        graph.node.remove(last)
+        end = last.input[0]
+        readers = {name for node in graph.node for name in node.input}
+    if end not in makers:
+        raise DamagedFile("its output is not computed from its input")
+    rename(graph, end, OUTPUT)
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", None]))
+
+
+def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Give the result `old` the name `new`; another result of that name gets another."""
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    names |= {tensor.name for tensor in graph.initializer}
+    if new in names and old != new:
+        free = next(name for number in range(len(names) + 1) if (name := f"{new}_{number}") not in names)
+        swap(graph, {new: free})
+    swap(graph, {old: new})
+
+
+def swap(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Rename results throughout the graph."""
+    for node in graph.node:
+        for place in (node.input, node.output):
+            place[:] = [names.get(name, name) for name in place]
+    for value in [*graph.input, *graph.output, *graph.initializer]:
+        value.name = names.get(value.name, value.name)
+
+
+def require_logits(file: ModelProto, shape: tuple[int, int, int], classes: int) -> None:
+    """Raise `DamagedFile` unless `file` makes `classes` logits of each image, whatever others it is run with."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is said in one line
+    options.intra_op_num_threads = 1
+    images = np.random.default_rng(0).random((3, *shape), np.float32)
+    try:
+        content = file.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        one = [session.run([OUTPUT], {INPUT: images[at : at + 1]})[0] for at in range(len(images))]
+    except Exception as error:  # ONNX Runtime raises many kinds
+        raise DamagedFile(f"ONNX Runtime cannot run it ({reason(error)})") from error
+    try:
+        together = session.run([OUTPUT], {INPUT: images})[0]
+    except Exception as error:
+        raise DamagedFile("it takes one image at a time: export it with a free batch size") from error
+    found = one[0].shape
+    if len(found) != 2 or found[0] != 1:
+        raise DamagedFile(f"its output has the shape {found} for one image: logits are (1, classes)")
+    if found[1] != classes:
+        raise DamagedFile(f"it gives {found[1]} logits: the data have {classes} classes")
+    alone = np.concatenate(one)
+    if together.shape != alone.shape or np.abs(together - alone).max() > TOLERANCE * max(np.abs(alone).max(), 1):
+        raise DamagedFile("it gives an image other logits when others are beside it: export it in evaluation mode")
+    if (alone >= 0).all() and np.allclose(alone.sum(1), 1, atol=1e-4):
+        raise DamagedFile("its outputs are probabilities: export the logits, before the softmax")
+
+
+def fits(sizes: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether an input whose free sizes are 0 takes images of the sizes `wanted`."""
+    return len(sizes) == len(wanted) and all(size in (0, want) for size, want in zip(sizes, wanted, strict=True))
+
+
+def in_words(sizes: Sequence[int]) -> str:
+    """Return sizes as a person writes them: `3x64x64`, with ? for what is free."""
+    return "x".join(str(size) if size else "?" for size in sizes) or "no size"
+
+
+def advice(sizes: Sequence[int], shape: Sequence[int]) -> str:
+    """Return what to type for images of `sizes`, if they are images."""
+    if len(sizes) != 3 or 0 in sizes or sizes[1] != sizes[2] or sizes[0] not in (1, 3):
+        return ""
+    knobs = [f"data.size={sizes[1]}"] * (tuple(sizes[1:]) != tuple(shape[1:]))
+    knobs += [f"data.channels={sizes[0]} data.convert_channels=true"] * (sizes[0] != shape[0])
+    return f": with data=image_folder, type {' '.join(knobs)}"
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what ONNX Runtime says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

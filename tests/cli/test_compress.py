@@ -1,0 +1,111 @@
+"""`kdbench compress`: one command from a network of one's own to the table, the charts and the files."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.models.onnx_files import linear, weights, write
+
+from kdbench.artifact.session import session
+from kdbench.cli.main import main
+from kdbench.data import mnist_5k
+from kdbench.evaluation.predictions import predict
+from kdbench.results.collect import collect
+from kdbench.results.run_folder import ARTIFACT
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
+    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    return write(tmp_path / "net.onnx", linear((1, 28, 28), matrix=weights(0, 784, 10), end="Softmax"))
+
+
+def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_charts_and_files(net, capsys):
+    assert main(["compress", "net.onnx", "--data", "mnist_5k", "threads=1"]) == 0
+    out = capsys.readouterr().out
+    rows = {row.compress: row for row in collect(Path("outputs"))[0]}
+    assert set(rows) == {"baseline", "quantize"}
+    assert {(row.model, row.origin, row.train_seconds) for row in rows.values()} == {("net", "given", 0.0)}
+    digits = mnist_5k.load().test
+    logits = digits.images.flatten(1).float().numpy() / 255 @ weights(0, 784, 10)
+    assert rows["baseline"].errors == (logits.argmax(1) != digits.labels.numpy()).sum()
+    assert rows["baseline"].parameters == 7840
+    assert rows["quantize"].weight_bytes < rows["baseline"].weight_bytes / 3
+    answer = Path("outputs/compressed/net")
+    shipped = next(Path("outputs/runs").glob(f"*/net-quantize-*/{ARTIFACT}")).read_bytes()
+    assert (answer / "net-quantize.onnx").read_bytes() == shipped
+    assert (predict(session(shipped, 1), digits).argmax(1) == logits.argmax(1)).mean() > 0.9
+    made = {path.name for path in answer.iterdir()}
+    assert {"net-baseline.onnx", "table.md", "accuracy_vs_size.png", "quantization_impact.svg"} <= made
+    assert "outputs/compressed/net/net-quantize.onnx" in out
+    assert out.count("1000 test images") == 1
+
+
+def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
+    assert main(["compress", "net.onnx", "--data", "mnist_5k", "--methods", "prune,quantize_all", "threads=1"]) == 1
+    assert "left out: prune: it trains layers, which an ONNX file has none of" in capsys.readouterr().err
+    assert {row.compress for row in collect(Path("outputs"))[0]} == {"baseline", "quantize"}
+
+
+def test_a_network_is_distilled_into_others(net):
+    typed = ["--data", "mnist_5k", "--methods", "baseline", "--into", "mlp_simple", "train.epochs=1", "threads=1"]
+    assert main(["compress", "net.onnx", *typed, "--to", "answer"]) == 0
+    rows = {(row.model, row.compress): row for row in collect(Path("outputs"))[0]}
+    assert set(rows) == {("net", "baseline"), ("mlp_simple", "baseline"), ("mlp_simple", "distill")}
+    student = rows["mlp_simple", "distill"]
+    assert student.teacher == "net"
+    assert student.teacher_accuracy == rows["net", "baseline"].accuracy
+    assert Path("answer/mlp_simple-distill.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["nothing.onnx"], "there is no file nothing.onnx"),
+        (["net.py:Net"], "there is no file net.py"),
+        (["cnn_simpl"], "did you mean 'cnn_simple'?"),
+        (["a.b.C"], "type FILE.onnx or FILE.py:CLASS"),
+        (["net.onnx", "--weights", "net.pt"], "net.onnx holds its weights: leave --weights out"),
+        (["net.onnx", "--methods", "prun"], "--methods prun is unknown: did you mean 'prune'?"),
+        (["net.onnx", "--fast"], "unrecognized arguments: --fast: see kdbench compress --help"),
+        (["net.onnx", "train.epochs=1"], "train.epochs=1 is for networks that are trained"),
+        (["net.onnx", "sed=1"], "sed is not a setting: did you mean 'seed'?"),
+        (["net.onnx", "--into", "mlp_simple", "train.epoch=1"], "train.epoch is not a setting"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(typed, said, net, capsys, tmp_path):
+    assert main(["compress", typed[0], "--data", "mnist_5k", *typed[1:]]) == 1
+    out, err = capsys.readouterr()
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"net.onnx"}
+
+
+def test_data_that_are_neither_a_folder_nor_a_name_are_one_line(net, capsys):
+    assert main(["compress", "net.onnx", "--data", "mnist5k"]) == 1
+    assert capsys.readouterr().err == (
+        "error: --data mnist5k is neither a folder nor a data set: did you mean 'mnist_5k'?\n"
+    )
+
+
+def test_an_onnx_file_is_not_trained(net, capsys):
+    assert main(["run", "model=onnx", f"weights={net}", "data=mnist_5k"]) == 1
+    assert "net.onnx is an ONNX file, which cannot be trained: type train.epochs=0" in capsys.readouterr().err
+    assert main(["run", "model=onnx", "data=mnist_5k"]) == 1
+    assert "type weights=FILE.onnx train.epochs=0" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_another_is_measured_anew(net):
+    typed = ["compress", "net.onnx", "--data", "mnist_5k", "--methods", "baseline", "threads=1"]
+    assert main(typed) == 0
+    onnx.save(linear((1, 28, 28), matrix=weights(1, 784, 10)), net)
+    assert main(typed) == 0
+    assert len({row.errors for row in collect(Path("outputs"))[0]}) == 2

@@ -1,0 +1,151 @@
+"""A network of another tool, given as an ONNX file."""
+
+import copy
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from tests.models.onnx_files import CLASSES, SHAPE, linear, weights, write
+
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact
+from kdbench.artifact.session import session
+from kdbench.errors import BadSetting
+from kdbench.models.network import build, parameters
+from kdbench.models.pretrained import load_weights
+from kdbench.settings import identity
+
+NODE = {"_target_": "kdbench.models.onnx_file.OnnxFile"}
+AS_IT_IS = ((0.0,) * 3, (1.0,) * 3)
+IMAGES = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+LOGITS = IMAGES.flatten(1) @ torch.from_numpy(weights())
+
+
+def given(path, shape=SHAPE, classes=CLASSES, statistics=AS_IT_IS):
+    network = build(NODE, 0, shape, classes, statistics).eval()
+    load_weights(network, path)
+    return network
+
+
+FORMS = {
+    "channels first": linear(),
+    "channels last": linear((8, 8, 3), order=(0, 3, 1, 2)),
+    "numbers in a row": linear((192,)),
+    "free sizes": linear((3, "h", "w")),
+    "a fixed batch": linear(batch=1),
+    "a softmax at the end": linear(end="Softmax"),
+    "an identity at the end": linear(end="Identity"),
+    "old operators": linear(opset=11),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_its_form_a_file_gives_the_logits_of_its_layer(form, tmp_path):
+    network = given(write(tmp_path / "net.onnx", FORMS[form]))
+    assert torch.allclose(network(IMAGES), LOGITS, atol=1e-4)
+
+
+def test_it_ships_as_it_stands_and_behind_its_normalisation(tmp_path):
+    path = write(tmp_path / "net.onnx", linear())
+    plain = Artifact(export(given(path), SHAPE))
+    assert np.allclose(session(plain.content, 1)(IMAGES.numpy()), LOGITS, atol=1e-4)
+    assert [node.op_type for node in plain.file.graph.node] == ["Flatten", "MatMul"]
+    normalised = given(path, statistics=((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))
+    file = Artifact(export(normalised, SHAPE))
+    assert np.allclose(session(file.content, 1)(IMAGES.numpy()), normalised(IMAGES), atol=1e-4)
+    assert not torch.allclose(normalised(IMAGES), LOGITS, atol=0.1)
+
+
+def test_its_floating_point_numbers_are_its_parameters(tmp_path):
+    assert parameters(given(write(tmp_path / "net.onnx", linear()))) == 192 * CLASSES
+
+
+def test_a_copy_is_the_same_network_and_gradients_end_at_it(tmp_path):
+    network = copy.deepcopy(given(write(tmp_path / "net.onnx", linear())))
+    logits = network(IMAGES.clone().requires_grad_())
+    assert torch.allclose(logits, LOGITS, atol=1e-4)
+    assert not logits.requires_grad
+
+
+def test_weights_beside_the_file_are_read_and_are_part_of_what_it_is(tmp_path):
+    path = tmp_path / "net.onnx"
+
+    def save(matrix):
+        options = {"save_as_external_data": True, "location": "net.onnx.data", "size_threshold": 0}
+        (tmp_path / "net.onnx.data").unlink(missing_ok=True)
+        onnx.save(linear(matrix=matrix), path, **options)
+        return dict(identity.files_in(path))[str(path)]
+
+    before = save(weights())
+    assert torch.allclose(given(path)(IMAGES), LOGITS, atol=1e-4)
+    assert save(weights(1)) != before
+    (tmp_path / "net.onnx.data").unlink()
+    with pytest.raises(BadSetting, match=r"net\.onnx\.data"):
+        given(path)
+
+
+def two(kind):
+    file = linear()
+    values = getattr(file.graph, kind)
+    values.append(helper.make_tensor_value_info("y" if kind == "input" else "flat", TensorProto.FLOAT, ["n", 192]))
+    return file
+
+
+def grey_levels():
+    file = linear(kind=TensorProto.UINT8)
+    file.graph.node[0].input[0] = "numbers"
+    file.graph.node.insert(0, helper.make_node("Cast", ["x"], ["numbers"], to=TensorProto.FLOAT))
+    return file
+
+
+def positive():
+    """Ends in probabilities that no softmax makes: shares of sums of magnitudes."""
+    file = linear(matrix=np.abs(weights()))
+    graph = file.graph
+    axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
+    graph.initializer.append(axes)
+    graph.node.append(helper.make_node("ReduceSum", ["sums", "axes"], ["total"], keepdims=1))
+    graph.node.append(helper.make_node("Div", ["sums", "total"], ["shares"]))
+    graph.output[0].name = "shares"
+    return file
+
+
+def among_others():
+    """Takes the mean over the batch away."""
+    file = linear()
+    graph = file.graph
+    graph.node.append(helper.make_node("ReduceMean", ["sums"], ["mean"], axes=[0], keepdims=1))
+    graph.node.append(helper.make_node("Sub", ["sums", "mean"], ["centred"]))
+    graph.output[0].name = "centred"
+    return file
+
+
+BAD = {
+    r"takes images of 3x64x64, these are 3x8x8: .*data\.size=64": linear((3, 64, 64), matrix=weights(0, 12288)),
+    r"takes images of 1x8x8, .*data\.channels=1": linear((1, 8, 8), matrix=weights(0, 64)),
+    "gives 7 logits: the data have 4 classes": linear(matrix=weights(0, 192, 7)),
+    "has 2 inputs": two("input"),
+    "has 2 outputs": two("output"),
+    "is uint8: kdbench gives float32": grey_levels(),
+    "are probabilities": positive(),
+    "when others are beside it": among_others(),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_what_is_no_such_network_is_said_in_one_line(message, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(BAD[message].SerializeToString())
+    with pytest.raises(BadSetting, match=message) as error:
+        given(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08" * 9])
+def test_what_is_no_onnx_file_is_refused(content, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(BadSetting, match=r"net\.onnx"):
+        given(tmp_path / "net.onnx")
