@@ -105,7 +105,7 @@ def machine() -> Runtime:
     return Runtime("cpu", "fp32", torch.get_num_threads())
 
 
-RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, weight_decay=0.01, shift=0)
+RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, weight_decay=0.01, shift=0, flip=False)
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def test_an_experiment_sets_what_it_names_and_never_the_size_of_a_teacher(own_fi
     (own_files / "mine" / "experiment").mkdir()
     experiment = "# @package _global_\ndefaults:\n  - override /data: waves\nmodel:\n  widths: [8]\n"
     (own_files / "mine" / "experiment" / "thin.yaml").write_text(experiment)
-    typed = ["model=mlp_simple", "compress=distill", "compress.teacher=mlp_simple", "data.images=64"]
+    typed = ["model=mlp_simple", "compress=distill", "compress.teacher=mlp_simple", "data.images=128"]
     assert main(["run", *TINY, "+experiment=thin", *typed]) == 0
     [row] = collect(Path("outputs"))[0]
     assert (row.dataset, row.architecture) == ("waves", "model.widths=[8]")

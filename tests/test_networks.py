@@ -82,6 +82,7 @@ def test_a_run_and_its_repetition_from_the_store_compress_alike(maker, few, mach
         mlp(lr=0.02),
         mlp(weight_decay=0.0),
         mlp(shift=1),
+        mlp(flip=True),
         mlp(widths=[17]),
     ],
 )
@@ -167,12 +168,12 @@ def test_distillation_leaves_the_teacher_as_it_was_and_differs_from_training_alo
     assert not torch.equal(flat(student), flat(maker.make(mlp())))
 
 
-@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize(("shift", "flip"), [(0, False), (2, False), (0, True)])
 def test_students_share_the_logits_of_their_teacher_and_are_what_they_would_be_alone(
-    maker, few, machine, tmp_path, shift
+    maker, few, machine, tmp_path, shift, flip
 ):
     def student(width: int):
-        return mlp(0, distill(mlp(seed=1, shift=shift)), widths=[width], shift=shift)
+        return mlp(0, distill(mlp(seed=1, shift=shift)), widths=[width], shift=shift, flip=flip)
 
     def cached(trained) -> float:
         return maker.store.get(trained.key).record["cached_seconds"]

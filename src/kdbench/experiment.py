@@ -16,7 +16,7 @@ from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import split_steps
 from kdbench.compress.step import Examples, Task, no_fit
-from kdbench.data.load import load
+from kdbench.data.load import load, load_for
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
@@ -89,7 +89,7 @@ def run(
         machine = replace(machine, threads=train_threads)
     machine.prepare()  # before anything is computed: how many threads sum decides bits
     asked = config.data.name
-    data, splits = load(config.data, config.fallback)
+    data, splits = load_for(network, config.data, config.fallback)
     config = resolved(replace(config, data=data), splits, machine, seeds)
     network = config.network.with_steps(len(network.steps))
     with RunFolder.of(config) as folder, processes.at_work(config.outputs / "locks" / "processes") as count:

@@ -215,12 +215,13 @@ class Maker:
         The logits for a view of them are kept in the store, where all its students that train with as many threads
         find them.
         """
-        shift = spec.recipe.shift
-        views = Batches(examples.train, EVALUATION_BATCH, shift, spec.seed, self.runtime.device)
+        shift, flip = spec.recipe.shift, spec.recipe.flip
+        views = Batches(examples.train, EVALUATION_BATCH, shift, spec.seed, self.runtime.device, flip=flip)
         teacher = Teacher(copy.deepcopy(trained.network), self.runtime)
 
         def cached(view: int) -> Tensor:
-            what = {"teacher": trained.key, "shift": shift, "seed": spec.seed if shift else None, "view": view}
+            seed = spec.seed if shift or flip else None
+            what = {"teacher": trained.key, "shift": shift, "flip": flip, "seed": seed, "view": view}
             what |= {"examples": examples.fingerprint, "threads": fitting.runtime.threads}
             key = self.key(what)
 

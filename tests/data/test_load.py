@@ -2,8 +2,10 @@ import logging
 from dataclasses import replace
 
 import pytest
+from tests.conftest import mlp
 
 from kdbench.data import load as loading
+from kdbench.data import suitable
 from kdbench.errors import BadSetting, DamagedFile, DataUnavailable
 from kdbench.settings.network import DataSpec
 
@@ -74,6 +76,16 @@ def test_a_failure_is_found_once_a_process(lost, monkeypatch, kind):
         with pytest.raises((DataUnavailable, DamagedFile)):
             loading.load(asked)
         monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("the dead network was waited for again"))
+
+
+def test_a_run_needs_more_images_than_a_batch_and_data_that_it_can_be_about(embedded, monkeypatch):
+    assert loading.load_for(mlp(batch_size=3500), embedded, None)[1].classes == 10
+    with pytest.raises(BadSetting, match=r"train\.batch_size=3501: there are only 3500 training images"):
+        loading.load_for(mlp(batch_size=3501), embedded, None)
+    monkeypatch.setattr(suitable, "MAX_CLASSES", 9)
+    with pytest.raises(BadSetting, match="data=mnist_5k has 10 classes"):
+        loading.load_for(mlp(), embedded, None)
+    loading.load(embedded)  # which as a transfer set may be used
 
 
 def test_the_files_are_read_once_a_process(embedded, monkeypatch):

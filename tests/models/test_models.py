@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -6,6 +6,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from kdbench.data.suitable import CHANNELS, MAX_CLASSES, MAX_SIDE, MIN_CLASSES, MIN_SIDE
 from kdbench.errors import BadSetting
 from kdbench.models.cnn import CNN
 from kdbench.models.mlp import MLP
@@ -44,6 +45,12 @@ def test_every_model_maps_images_to_a_logit_for_each_class_and_every_weight_lear
     for weight_name, weight in network.named_parameters():
         assert weight.grad is not None, weight_name
         assert weight.grad.abs().sum() > 0, weight_name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_can_be_built_up_to_the_ends_of_what_is_possible(name):
+    for channels, side, classes in product(CHANNELS, (MIN_SIDE, MAX_SIDE), (MIN_CLASSES, MAX_CLASSES)):
+        assert built(name, data=((channels, side, side), classes)).model  # which is run on two images
 
 
 @pytest.mark.parametrize("data", SHAPES)
@@ -223,7 +230,7 @@ def test_a_model_need_not_know_shape_and_classes():
         (lambda: CNN([8, True], 1, "flatten", *DIGITS), "model.widths"),
         (lambda: CNN([8], 0, "flatten", *DIGITS), "model.convs"),
         (lambda: CNN([8], 1, "flaten", *DIGITS), "model.head=flaten is unknown: did you mean 'flatten'"),
-        (lambda: CNN([8] * 5, 1, "flatten", *DIGITS), "stages in model.widths=5 is out of range: .* from 1 to 4"),
+        (lambda: CNN([8] * 5, 1, "flatten", *DIGITS), "takes images from 32x32 on, and these are 28x28"),
         (lambda: ResNet([16, 8], 1, *DIGITS), "model.widths"),
         (lambda: ResNet([16], 1.5, *DIGITS), "model.blocks"),
     ],
@@ -236,5 +243,5 @@ def test_bad_knobs_are_named(make, field):
 def test_as_many_stages_as_can_be_halved_are_allowed():
     for shape, most in (((1, 28, 28), 4), ((3, 32, 32), 5), ((1, 9, 40), 3)):
         assert CNN([2] * most, 1, "flatten", shape, 4)(torch.rand(2, *shape)).shape == (2, 4)
-        with pytest.raises(BadSetting, match="out of range"):
+        with pytest.raises(BadSetting, match="takes images from"):
             CNN([2] * (most + 1), 1, "flatten", shape, 4)

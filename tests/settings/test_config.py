@@ -97,6 +97,13 @@ def test_a_configuration_goes_to_yaml_and_back(make_config):
     assert from_plain(to_plain(config)) == config
 
 
+def test_a_configuration_of_before_flips_is_one_without(make_config):
+    config = make_config()
+    node = to_plain(config)
+    del node["network"]["recipe"]["flip"]
+    assert from_plain(node) == config
+
+
 def test_a_student_finds_the_runs_of_its_teacher(make_config):
     student = make_config("distill", StepSpec({"_target_": "x"}, (mlp(widths=[32]),)))
     assert student.teacher_hash == make_config(network=mlp(widths=[32], seed=5)).network_hash

@@ -72,8 +72,8 @@ def test_how_data_are_read_is_no_part_of_a_network(edited):
     before = of_node({"_target_": "kdbench.models.mlp.MLP", "widths": [8]})
     for module, old, new in (
         ("kdbench.data.mnist", "SHAPE", "FORM"),
-        ("kdbench.data.load", "lacks", "misses"),
-        ("kdbench.data.published", "CONNECT_SECONDS = 10", "CONNECT_SECONDS = 20"),
+        ("kdbench.data.load", "INSTEAD", "NOW"),
+        ("kdbench.data.download", "CONNECT_SECONDS = 10", "CONNECT_SECONDS = 20"),
         ("kdbench.evaluation.accuracy", "bins: int = 15", "bins: int = 10"),
     ):
         edited(module, old, new)

@@ -63,14 +63,31 @@ def test_the_seed_decides_order_and_shifts_and_epochs_differ(noise):
     assert not torch.equal(first[0], first[1])
 
 
+def test_flips_mirror_half_of_the_moved_images_others_in_every_epoch_and_draw_nothing_else(noise):
+    many = Split(noise.images.repeat(8, 3, 1, 1), noise.labels.repeat(8))
+    plain_epochs, flipped_epochs = (Batches(many, 60, 2, 3, "cpu", flip=flip) for flip in (False, True))
+    seen = []
+    for number in (1, 2):
+        mirrored = torch.zeros(400, dtype=torch.bool)
+        for plainly, flipped in zip(plain_epochs.epoch(number), flipped_epochs.epoch(number), strict=True):
+            assert torch.equal(plainly.index, flipped.index)
+            same = (plainly.images == flipped.images).flatten(1).all(1)
+            assert torch.equal(plainly.images[~same].flip(-1), flipped.images[~same])
+            mirrored[flipped.index] = ~same
+        assert 160 < mirrored.sum() < 240
+        seen.append(mirrored)
+    assert not torch.equal(*seen)
+
+
+@pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("shift", [0, 2])
-def test_a_view_shows_each_image_as_its_epoch_did(noise, shift):
-    batches = Batches(noise, 8, shift, 3, "cpu")
-    view = list(Batches(noise, 20, shift, 3, "cpu").in_order(2))
+def test_a_view_shows_each_image_as_its_epoch_did(noise, shift, flip):
+    batches = Batches(noise, 8, shift, 3, "cpu", flip=flip)
+    view = list(Batches(noise, 20, shift, 3, "cpu", flip=flip).in_order(2))
     assert torch.cat([batch.index for batch in view]).tolist() == list(range(50))
     shown = torch.cat([batch.images for batch in view])
     for batch in batches.epoch(2):
-        assert batch.known_view == (2 if shift else 0)
+        assert batch.known_view == (2 if shift or flip else 0)
         assert torch.equal(batch.images, shown[batch.index])
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, replace
 
+from kdbench.data import suitable
 from kdbench.data.splits import Splits
 from kdbench.errors import DamagedFile, DataUnavailable
 from kdbench.settings import targets
 from kdbench.settings.config import digest
-from kdbench.settings.network import DataSpec
+from kdbench.settings.network import DataSpec, NetworkSpec
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,17 @@ def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Sp
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def load_for(network: NetworkSpec, data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:
+    """Return what `load` does, for a run about `network`.
+
+    Raises `BadSetting` beside that for data that no run can be about, or that are fewer than a batch.
+    """
+    used, splits = load(data, fallback)
+    suitable.require(used.name, splits)
+    suitable.require_batches(len(splits.train), network)
+    return used, splits
 
 
 def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, printable
+from kdbench.settings.network import NetworkSpec
 
 MIN_SIDE, MAX_SIDE = 8, 64  # pixels
 CHANNELS = (1, 3)
@@ -36,14 +37,27 @@ def require(name: str, splits: Splits) -> None:
         raise BadSetting(f"data={name} has no training images of {of_classes(empty)}: leave them out")
 
 
-def require_batch(images: int, sizes: Iterable[tuple[str, int]]) -> None:
-    """Raise `BadSetting` if a batch is larger than the training set; `sizes`: settings and their values."""
-    larger = {setting: size for setting, size in sizes if size > images}
+def require_batches(images: int, network: NetworkSpec) -> None:
+    """Raise `BadSetting` if a batch of the network, or of a teacher, is larger than the training set."""
+    sizes = {"train.batch_size": network.recipe.batch_size} if network.recipe.epochs else {}
+    for teacher in teachers_of(network):
+        if teacher.recipe.epochs and teacher.uncompressed != network.uncompressed:
+            largest = max(teacher.recipe.batch_size, sizes.get("teacher_train.batch_size", 0))
+            sizes["teacher_train.batch_size"] = largest
+    larger = {setting: size for setting, size in sizes.items() if size > images}
     if larger:
         said = " and ".join(f"{setting}={size}" for setting, size in larger.items())
         fitting = max(2, min(32, images // 4))
         typed = " ".join(f"{setting}={fitting}" for setting in larger)
         raise BadSetting(f"{said}: there are only {images} training images: type {typed}")
+
+
+def teachers_of(network: NetworkSpec) -> Iterator[NetworkSpec]:
+    """Yield the teachers of a network, and theirs."""
+    for step in network.steps:
+        for teacher in step.teachers:
+            yield teacher
+            yield from teachers_of(teacher)
 
 
 def some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from kdbench.errors import BadSetting
 from kdbench.settings import checks
 
 
@@ -26,7 +27,9 @@ class CNN(nn.Sequential):
         checks.whole("model.convs", convs, 1)
         checks.one_of("model.head", head, ["flatten", "average"])
         channels, *sides = shape
-        checks.whole("the number of stages in model.widths", len(widths), 1, min(sides).bit_length() - 1)
+        if min(sides) < 2 ** len(widths):
+            needed, found = f"{2 ** len(widths)}x{2 ** len(widths)}", "x".join(map(str, sides))
+            raise BadSetting(f"model.widths={list(widths)} takes images from {needed} on, and these are {found}")
         layers: list[nn.Module] = []
         for stage, width in enumerate(widths, start=1):
             for _ in range(convs):

@@ -23,6 +23,7 @@ class Recipe:
     lr: float
     weight_decay: float
     shift: int
+    flip: bool = False  # as in the runs of before it was there
 
     def check(self, prefix: str) -> None:
         """Raise `BadSetting` for the first field out of range; `prefix` is `train` or `teacher_train`."""

@@ -49,27 +49,15 @@ RECIPE = (
     ("lr", float, "(0, inf)", "learning rate, the peak of a one-cycle schedule"),
     ("weight_decay", float, "[0, inf)", "decoupled weight decay (AdamW)"),
     ("shift", int, "[0, 32]", "pixels by which an image is moved at most, anew in every epoch"),
+    ("flip", bool, "", "mirror half of the images left to right, others in every epoch: for photographs"),
 )
+ROOT = "folder that holds the data files; null: they are looked for, and downloaded"
 FALLBACK = "data set used, with a warning, if this one cannot be had (of mnist: mnist_5k)"
 
 SETTINGS = (
     Setting("seed", int, 0, "[0, 2147483647]", "initial weights, order of images, augmentation", "weights"),
-    Setting(
-        "data.root",
-        str,
-        None,
-        "",
-        "folder with the data files, which then must be there; null: looked for, or downloaded",
-        "nothing",
-    ),
-    Setting(
-        "data.cache",
-        str,
-        "${outputs}/data",
-        "",
-        "folder where downloads and pictures that were read are kept",
-        "nothing",
-    ),
+    Setting("data.root", str, None, "", ROOT, "nothing"),
+    Setting("data.cache", str, "${outputs}/data", "", "folder for downloads, and for pictures once read", "nothing"),
     Setting("data.fallback", str, None, "", FALLBACK, "row"),
     *(Setting(f"train.{name}", kind, BY_MODEL, span, text, "weights") for name, kind, span, text in RECIPE),
     *(

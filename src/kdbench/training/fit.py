@@ -56,7 +56,11 @@ def fit_all(
     progress = start(learners, train, recipe, runtime)
     progress.resume()
     batches = [
-        Batches(train, recipe.batch_size, recipe.shift, one.seed, runtime.device, known=one.views_known)
+        Batches(
+            *(train, recipe.batch_size, recipe.shift, one.seed, runtime.device),
+            flip=recipe.flip,
+            known=one.views_known,
+        )
         for one in learners
     ]
     with (
