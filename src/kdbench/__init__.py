@@ -54,8 +54,10 @@ def run(*, config_dir: str | Path | None = None, progress: bool = False, **setti
     from kdbench.settings.typed import config_of, flattened
 
     config = config_of(flattened(settings), config_dir)
-    from kdbench.python import guest  # brings torch, which bad settings need not wait for
+    from kdbench.data.load import forget  # these bring torch, which bad settings need not wait for
+    from kdbench.python import guest
 
+    forget()
     return guest.run(config, progress=progress)
 
 

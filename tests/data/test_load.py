@@ -94,6 +94,17 @@ def test_the_files_are_read_once_a_process(embedded, monkeypatch):
     assert loading.load(embedded)[1] is first
 
 
+def test_a_new_command_looks_for_files_again(lost, monkeypatch):
+    with pytest.raises(DataUnavailable):
+        loading.load(lost)
+    monkeypatch.setattr(loading, "find", lambda *_: pytest.fail("looked for again"))
+    with pytest.raises(DataUnavailable):
+        loading.load(lost)
+    loading.forget()
+    with pytest.raises(pytest.fail.Exception):
+        loading.load(lost)
+
+
 def test_data_whose_fingerprint_is_known_already_are_not_read_again(tmp_path):
     spec = DataSpec("mnist_5k", {"_target_": "kdbench.data.mnist_5k.load"}, None, tmp_path)
     known, splits = loading.load(spec)

@@ -103,7 +103,7 @@ def test_another_size_is_told_and_nothing_is_cut_or_padded():
 @pytest.mark.parametrize("size", [(50_000, 50_000), (10_001, 10_000), (15_000, 12_000)])
 def test_a_picture_too_large_is_refused_by_its_header(size, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("decoded"))
-    with pictures.quiet(), pytest.raises(Unreadable, match=r"100,000,000 pixels|decompression bomb"):
+    with pictures.quiet(), pytest.raises(Unreadable, match="it has more than 100,000,000 pixels"):
         decode(bomb(*size), 8, resize=True)
 
 

@@ -98,3 +98,11 @@ def test_where_all_fail_there_is_an_empty_frame_with_all_columns(runs):
     assert {"accuracy", "folder"} <= set(table)
     with pytest.raises(KdbenchError, match="errors='ignore' is neither 'raise' nor 'skip'"):
         kdbench.sweep(errors="ignore")
+
+
+def test_a_sweep_reads_the_data_anew_and_once(runs, monkeypatch):
+    read = []
+    monkeypatch.setattr(sweeping, "forget", lambda: read.append(len(runs.asked)))
+    kdbench.sweep(**SETTINGS)
+    assert read == [0]
+    assert len(runs.asked) == 4

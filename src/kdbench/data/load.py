@@ -14,7 +14,7 @@ from kdbench.settings.network import DataSpec, NetworkSpec
 
 log = logging.getLogger(__name__)
 
-# Of this process: the jobs of a sweep read the files once, and wait for a dead network once.
+# Of one command: the jobs of a sweep read the files once, and wait for a dead network once.
 _loaded: dict[str, tuple[DataSpec, Splits] | DataUnavailable | DamagedFile] = {}
 
 
@@ -36,6 +36,11 @@ def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Sp
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def forget() -> None:
+    """Let files be looked for and read again: for a new command of a process, before which they may have changed."""
+    _loaded.clear()
 
 
 def load_for(network: NetworkSpec, data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:

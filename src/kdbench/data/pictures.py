@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kdbench.storage import machine
+
 MAX_PIXELS = 100_000_000  # of a picture by its header, above which it is not decoded
 MAX_BYTES = 2**30  # of a file: more than so many pixels take uncompressed
 FORMATS = ("PNG", "JPEG")
@@ -57,6 +59,7 @@ def read_all(paths: Sequence[Path], side: int, *, resize: bool, grey: bool) -> I
 
 def attempt(path: Path, side: int, *, resize: bool, grey: bool) -> Picture | Unreadable:
     """Return the picture in the file `path`, or why there is none."""
+    machine.stand_still()
     try:
         content = content_of(path)
         return Picture(decode(content, side, resize=resize, grey=grey), hashlib.sha256(content).digest())
@@ -119,12 +122,14 @@ def opened(content: bytes) -> Image.Image:
     """Return a picture of which only the header has been read. Raises `Unreadable` for none, or one too large."""
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"it has more than {MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         raise Unreadable("it is no PNG or JPEG" if content else "it is empty") from error
-    except Exception as error:  # as above; among them what Pillow itself takes for a decompression bomb
+    except Exception as error:  # as above
         raise Unreadable(in_words(error)) from error
     if image.width * image.height > MAX_PIXELS:
-        raise Unreadable(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
+        raise Unreadable(f"it has more than {MAX_PIXELS:,} pixels")
     return image
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdbench.data.load import forget
 from kdbench.errors import BadSetting, CannotWrite, KdbenchError
 from kdbench.python import guest
 from kdbench.python.frames import frame
@@ -30,6 +31,7 @@ def sweep(settings: Mapping[str, Any], own: Path | str | None, progress: bool, e
         raise BadSetting(f"errors={errors!r} is neither 'raise' nor 'skip'")
     wanted = combinations(settings, own)
     planned, failures = plan(wanted, own)
+    forget()
     seeds: dict[str, list[int]] = defaultdict(list)
     for flat, config in planned:
         seeds[but_seed(flat)] += [config.network.seed] if "seed" in flat else []
