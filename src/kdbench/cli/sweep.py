@@ -6,12 +6,13 @@ import argparse
 
 from kdbench.cli.arguments import Subparsers
 
-EVERYTHING = {"model": "model=glob(*)", "compress": "compress=baseline,quantize,prune,distill"}
+EVERYTHING = {"model": "model=glob([cnn_*,mlp_*,resnet_*])", "compress": "compress=baseline,quantize,prune,distill"}
 HELP = f"""\
 kdbench sweep [SETTING=VALUE ...]
 
 All nine models x baseline, quantize, prune, distill: the same as
-  kdbench run -m '{EVERYTHING["model"]}' {EVERYTHING["compress"]}
+  kdbench run -m '{EVERYTHING["model"]}' \\
+                 {EVERYTHING["compress"]}
 Takes every setting of `kdbench run`; model=A,B or compress=A,B narrows the
 sweep, seed=0,1,2 repeats it. Ends with the whole table. A run that fails is
 reported when it fails, and the others go on. Typed again, or with more seeds or
