@@ -17,6 +17,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import Collapsed
 from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure
+from kdbench.models.weights_file import written
 from kdbench.networks import Compared, Maker, train_ahead
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
@@ -74,7 +75,8 @@ def run(config: Config, seeds: Sequence[int] = (), started: Callable[[Path], Non
         artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)
         figures = figures_of(config, machine, splits, networks, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
-        folder.write(row, artifacts.shipped.content, networks.shipped.history)
+        weights = written(networks.shipped.network, [type(step).__name__ for step in file_steps])
+        folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
     return Result(row, folder.path)
 
 

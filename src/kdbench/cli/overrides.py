@@ -12,12 +12,14 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from kdbench.errors import BadSetting, nearest
-from kdbench.settings import own_folder, schema
-from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, config_dir, knobs, options
+from kdbench.settings import normalisation, own_folder, schema
+from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, config_dir, knobs, options, read
 
 SETTING = re.compile(r"(\+{0,2})([\w./@:-]+)=(.*)", re.DOTALL)
 HOME = re.compile(r"(['\"]?)(~(?:/[^,]*?)?)\1")
-PATHS = ("outputs", "data.root", "data.cache", "weights")
+HOME_INSIDE = re.compile(r"(?<=[\[{,:])~(?=/)")  # of a list or a mapping
+PATHS = ("outputs", "data.root", "data.cache", "weights", "compress.teacher")
+PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
 NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
 
 
@@ -70,6 +72,10 @@ def parsed(text: str) -> Override:
     home = HOME.fullmatch(value)
     if name in PATHS and home:  # which the shell leaves, and Hydra refuses
         value = f"'{Path(home[2]).expanduser()}'"
+    elif name == "compress.teacher":
+        value = HOME_INSIDE.sub(str(Path.home()), value)
+    elif (name == "weights_except" or normalisation.looks_like_numbers(value)) and value[:1] not in "'\"":
+        value = f"'{value}'"  # its commas do not part the values of a multirun
     return Override(sign, name, value)
 
 
@@ -101,6 +107,9 @@ def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path],
     known = options(group, folders) if group in WITH_KNOBS else {}
     owners = [name for name, path in known.items() if knob in knobs(path)]
     if not owners:
+        takes_more = [name for name in chosen_options(group, chosen, list(known)) if "called" in read(known[name])]
+        if takes_more:  # one YAML for many, which names no arguments of each
+            raise BadSetting(f"{one.name} stands in no YAML: if {group}={takes_more[0]} takes it, type +{one}")
         raise BadSetting(f"{one.name} is not a setting: {nearest(one.name, all_names(folders))}")
     others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
     mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
@@ -118,9 +127,10 @@ def chosen_options(group: str, chosen: dict[str, str], known: Sequence[str]) -> 
     if group not in chosen and "experiment" in chosen:  # which may choose
         return []
     found = []
-    for part in chosen.get(group, chosen_by_default()[group]).split(","):
-        pattern = re.fullmatch(r"glob\(([^()\[\]]*)\)", part)
-        found += fnmatch.filter(known, pattern[1].strip("'\"")) if pattern else [part] if part in known else []
+    for part in PART.findall(chosen.get(group, chosen_by_default()[group])):
+        glob = re.fullmatch(r"glob\(\[?([^()\[\]]*)\]?\)", part)
+        patterns = [pattern.strip("'\" ") for pattern in (glob[1].split(",") if glob else ())]
+        found += [name for name in known if name == part or any(fnmatch.fnmatch(name, one) for one in patterns)]
     return found
 
 
