@@ -113,10 +113,13 @@ def recipe() -> Recipe:
     return replace(RECIPE)
 
 
+OF_NETWORKS = ("weights", "weights_except", "normalise", "compress")
+
+
 def mlp(seed: int = 0, *steps: StepSpec, **knobs: Any) -> NetworkSpec:
     """A tiny network: `knobs` are those of the model or of the recipe; `steps` what is done to it."""
     recipe = {name: knobs.pop(name) for name in list(knobs) if hasattr(RECIPE, name)}
-    others = {name: knobs.pop(name) for name in ("weights", "compress") if name in knobs}
+    others = {name: knobs.pop(name) for name in OF_NETWORKS if name in knobs}
     model = {"_target_": "kdbench.models.mlp.MLP", "widths": [16], **knobs}
     return NetworkSpec("mlp_tiny", model, replace(RECIPE, **recipe), seed, steps=steps, **others)
 

@@ -22,6 +22,7 @@ from kdbench.errors import BadSetting, Collapsed, NotFinite
 from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.results import summary
 from kdbench.results.row import FILE, read
+from kdbench.results.run_folder import FILES
 from kdbench.settings import identity
 from kdbench.settings.network import StepSpec
 from kdbench.training import runtime
@@ -55,7 +56,7 @@ def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_
     row = result.row
 
     files = {path.name for path in result.folder.iterdir()}
-    assert files == {"metrics.csv", "model.onnx", "config.yaml", "history.csv", "SHA256SUMS", "run.log"}
+    assert files == {*FILES, "SHA256SUMS", "run.log"}
     assert read(result.folder / FILE) == row
     assert OmegaConf.load(result.folder / "config.yaml").network.compress == name
     with (result.folder / "history.csv").open() as file:
@@ -139,7 +140,7 @@ def test_the_row_of_another_run_is_no_row_of_this_one(make_config, caplog):
     assert not again.was_done
     assert again.row.accuracy == first.row.accuracy != other.row.accuracy
     assert "model.onnx is damaged (its checksum is not the one in SHA256SUMS)" in caplog.text
-    for name in ("metrics.csv", "model.onnx", "history.csv", "config.yaml", "SHA256SUMS"):
+    for name in (*FILES, "SHA256SUMS"):
         (first.folder / name).write_bytes((other.folder / name).read_bytes())
     assert experiment.run(make_config()).row.accuracy == first.row.accuracy
     assert "metrics.csv is damaged (it is the row of another run)" in caplog.text

@@ -21,6 +21,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure, times
+from kdbench.models.weights_file import written
 from kdbench.networks import Compared, Maker, train_ahead
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
@@ -113,7 +114,8 @@ def run(
         figures = figures_of(config, machine, splits, networks, artifacts)
         figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
-        folder.write(row, artifacts.shipped.content, networks.shipped.history)
+        weights = written(networks.shipped.network, [type(step).__name__ for step in file_steps])
+        folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
     return Result(row, folder.path, config)
 
 

@@ -19,7 +19,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
 from kdbench.models.network import build
 from kdbench.models.pretrained import load_weights
-from kdbench.settings import identity
+from kdbench.settings import identity, normalisation
 from kdbench.settings.config import digest
 from kdbench.settings.network import NetworkSpec, StepSpec
 from kdbench.storage.store import Store
@@ -113,9 +113,11 @@ class Maker:
 
     def initial(self, spec: NetworkSpec) -> Trained:
         """Return the network as its seed initialises it, or with the weights that were given."""
-        network = build(spec.model, spec.seed, self.splits.shape, self.splits.classes, self.splits.pixel_statistics)
+        shape, classes = self.splits.shape, self.splits.classes
+        pixels = normalisation.statistics(spec.normalise) or self.splits.pixel_statistics
+        network = build(spec.model, spec.seed, shape, classes, pixels)
         if spec.weights is not None:
-            load_weights(network, spec.weights, spec.name)
+            load_weights(network, spec.weights, spec.name, spec.normalise, spec.weights_except)
         return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))
 
     def trained(self, spec: NetworkSpec) -> Trained:

@@ -53,7 +53,10 @@ def read_unchecked(folder):
 def test_the_checksums_are_those_of_the_usual_tool(make_config, capsys):
     folder = run(make_config, "baseline")
     checked = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True, check=True)
-    assert checked.stdout == "model.onnx: OK\nhistory.csv: OK\nconfig.yaml: OK\nmetrics.csv: OK\n"
+    assert (
+        checked.stdout
+        == "model.onnx: OK\nweights.safetensors: OK\nhistory.csv: OK\nconfig.yaml: OK\nmetrics.csv: OK\n"
+    )
     (folder / "history.csv").write_text("epoch\n")
     assert main(["verify", str(folder)]) == 1
     assert "history.csv is damaged: its checksum is not the one in SHA256SUMS" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from kdbench.models.network import Network, Normalise, build, parameters
 from kdbench.models.resnet import ResNet
 from kdbench.settings.choices import config_dir
 
-NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+OF_OTHERS = ("python", "torchvision")  # one YAML for many
+NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml") if path.stem not in OF_OTHERS)
 DIGITS = ((1, 28, 28), 10)
 COLOURS = ((3, 32, 32), 7)
 SHAPES = {"digits": DIGITS, "colours": COLOURS}
@@ -187,6 +188,30 @@ class Fixed(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(784, outputs))
 
 
+class Wide(nn.Sequential):
+    """Takes no small image."""
+
+    def __init__(self, side, classes):
+        super().__init__(nn.AvgPool2d(side), nn.Flatten(), nn.LazyLinear(classes))
+
+
+class Looking(nn.Module):
+    """Reads numbers, which cannot be tried with shapes alone, and takes no image."""
+
+    def forward(self, images):
+        if float(images.sum()) < 0:
+            raise RuntimeError("too small")
+
+
+class Several(nn.Flatten):
+    def forward(self, images):
+        return super().forward(images)[:, :10], images
+
+
+class Nothing:
+    pass
+
+
 def build_own(name: str, data=DIGITS, **knobs: Any) -> Network:
     shape, classes = data
     return build(
@@ -204,8 +229,11 @@ def build_own(name: str, data=DIGITS, **knobs: Any) -> Network:
         ("TooMany", DIGITS, r"gives outputs of shape \(11,\) for images of 1x28x28: the data have 10 classes"),
         ("Fixed", (DIGITS[0], 7), r"gives outputs of shape \(10,\) for images of 1x28x28: the data have 7 classes"),
         ("Images", DIGITS, r"gives outputs of shape \(10, 28, 28\)"),
-        ("Fixed", COLOURS, "cannot be run on images of 3x32x32"),
+        ("Fixed", COLOURS, "cannot be run on images of 3x32x32 .*: it takes no square ones from 8 to 64 pixels"),
         ("Images", COLOURS, "cannot be run on images of 3x32x32"),
+        ("Looking", DIGITS, r"cannot be run on images of 1x28x28 \(too small\): try another size"),
+        ("Several", DIGITS, "Several gives a tuple, and not logits alone"),
+        ("Nothing", DIGITS, "gives a Nothing, and not a network: an nn.Module"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused_in_one_line(name, data, problem):
@@ -213,6 +241,14 @@ def test_a_model_that_does_not_fit_the_data_is_refused_in_one_line(name, data, p
         build_own(name, data)
     assert len(str(error.value).splitlines()) == 1
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("side", "sizes"), [(30, "it takes square ones from 32x32 on"), (61, "it takes square ones of 64x64")]
+)
+def test_sizes_that_a_model_can_take_are_said(side, sizes):
+    with pytest.raises(BadSetting, match=f"Wide cannot be run on images of 1x28x28 .*: {sizes}$"):
+        build_own("Wide", side=side)
 
 
 def test_a_model_need_not_know_shape_and_classes():

@@ -4,10 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from kdbench.errors import BadSetting
-from kdbench.models.network import Network, build
+from kdbench.models.network import Network, Normalise, build
 from kdbench.models.pretrained import load_weights
+from kdbench.models.weights_file import written
+from kdbench.settings.given import file_steps
 
 CNN = {"_target_": "kdbench.models.cnn.CNN", "widths": [4, 6], "convs": 1, "head": "flatten"}
 MLP = {"_target_": "kdbench.models.mlp.MLP", "widths": [5]}
@@ -101,6 +104,7 @@ def test_only_the_first_few_that_do_not_fit_are_listed(tmp_path):
     listed, _, more = message.partition(", and ")
     assert listed.count(",") == 3
     own, others = (network(0, model).model.state_dict() for model in (CNN, MLP))
+    own = {name: tensor for name, tensor in own.items() if not name.endswith("num_batches_tracked")}
     of_another_shape = [name for name in own if name in others and own[name].shape != others[name].shape]
     assert more == f"{len(own.keys() ^ others.keys()) + len(of_another_shape) - 4} more"
 
@@ -170,3 +174,109 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, writer):
     for length in range(0, len(whole), len(whole) // 40):
         path.write_bytes(whole[:length])
         refused(network(2), path)
+
+
+KINDS = {
+    "DataParallel": lambda model: nn.DataParallel(model).state_dict(),
+    "torch.compile": lambda model: {f"_orig_mod.{name}": tensor for name, tensor in model.state_dict().items()},
+    "a checkpoint": lambda model: {"model": model.state_dict(), "optimizer": {"lr": 0.1}, "epoch": 3},
+    "another one": lambda model: {"model_state_dict": model.state_dict()},
+    "float64": lambda model: {
+        name: tensor.double() for name, tensor in model.state_dict().items() if "num_" not in name
+    },
+    "early torch": lambda model: {name: tensor for name, tensor in model.state_dict().items() if "num_" not in name},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_training_scripts_write_is_read(tmp_path, kind):
+    source, target = trained(1), network(2)
+    torch.save(KINDS[kind](source.model), tmp_path / "weights")
+    load_weights(target, tmp_path / "weights")
+    for name, tensor in source.model.named_parameters():
+        found = target.model.get_parameter(name)
+        assert torch.equal(tensor, found), name
+        assert found.dtype == torch.float32
+    assert torch.equal(source.model[1].running_var, target.model[1].running_var)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight.to(torch.int8), "0.weight holds int8, and the network takes float32"),
+        (lambda weight: weight.bool(), "0.weight holds bool, and the network takes float32"),
+        (lambda weight: weight.double() * 1e300, "0.weight holds NaN or infinity"),
+        (lambda weight: weight.index_fill(0, torch.tensor([1]), float("nan")), "0.weight holds NaN or infinity"),
+        (lambda weight: weight.index_fill(0, torch.tensor([1]), -float("inf")), "0.weight holds NaN or infinity"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(tmp_path, change, message, whole):
+    def edit(tensors, prefix):
+        tensors[f"{prefix}0.weight"] = change(tensors[f"{prefix}0.weight"])
+
+    assert f"{'1.' if whole else ''}{message}" in refused(network(2), altered(tmp_path, edit, whole))
+
+
+def other_classes(tmp_path: Path, whole: bool) -> Path:
+    source = build(CNN, 1, SHAPE, CLASSES + 3, ([0.1] * 3, [0.25] * 3))
+    torch.save((source if whole else source.model).state_dict(), tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_for_other_classes_are_refused_with_what_to_type_and_taken_but_for_that_layer(tmp_path, whole):
+    path, target = other_classes(tmp_path, whole), network(2)
+    message = refused(target, path)
+    assert message.endswith("in the model; weights_except=9 trains that layer anew, for other classes")
+    head = target.model[9].weight.clone()
+    load_weights(target, path, left_out=["9"])
+    assert torch.equal(target.model[9].weight, head)
+    assert torch.equal(target.model[0].weight, build(CNN, 1, SHAPE, 7, ([0] * 3, [1] * 3)).model[0].weight)
+
+
+def test_names_that_are_left_out_may_stand_on_either_side_alone(tmp_path):
+    def rename(tensors, prefix):
+        tensors["aux.weight"] = tensors.pop("9.weight")
+
+    path, target = altered(tmp_path, rename, whole=False), network(2)
+    load_weights(target, path, left_out=["aux", "9.weight"])
+    with pytest.raises(BadSetting, match=r"weights_except=ax is nothing in the model: did you mean 'aux'\?"):
+        load_weights(target, path, left_out=["9", "ax"])
+
+
+@pytest.mark.parametrize("normalise", ["data", "0.1/0.25"])
+def test_the_normalisation_in_a_file_is_that_of_its_weights(tmp_path, normalise):
+    source, target = trained(1), network(2, mean=0.1 if normalise != "data" else 0.5)
+    torch.save(source.state_dict(), tmp_path / "weights")
+    load_weights(target.eval(), tmp_path / "weights", normalise=normalise)
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(source(images), target(images))
+
+
+def test_one_normalisation_for_all_channels_is_one_for_each(tmp_path):
+    source, target = trained(1), network(2)
+    source[0] = Normalise([0.1], [0.25])
+    torch.save(source.state_dict(), tmp_path / "weights")
+    load_weights(target.eval(), tmp_path / "weights")
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(source(images), target(images))
+
+
+def test_another_normalisation_than_that_in_the_file_is_refused(tmp_path):
+    torch.save(trained(1).state_dict(), tmp_path / "weights")
+    target = network(2)
+    with pytest.raises(BadSetting, match="bring their own normalisation, which normalise=imagenet is not"):
+        load_weights(target, tmp_path / "weights", normalise="imagenet")
+
+
+def test_what_a_run_writes_is_read_and_says_what_came_after_it(tmp_path):
+    source, target = trained(1), network(2)
+    (tmp_path / "weights").write_bytes(written(source, ["DynamicInt8"]))
+    assert file_steps(tmp_path / "weights") == "DynamicInt8"
+    load_weights(target, tmp_path / "weights")
+    assert all(
+        torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+    )
+    (tmp_path / "weights").write_bytes(written(source, []))
+    assert file_steps(tmp_path / "weights") == ""

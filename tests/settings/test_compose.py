@@ -1,5 +1,6 @@
 """From names that were typed to the whole configuration of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -104,6 +105,64 @@ def test_weights_start_the_model_or_a_teacher(tmp_path):
     )
     assert config.network.weights == tmp_path / "w.pt"
     assert config.teachers[0].weights == tmp_path / "t.pt"
+
+
+def test_one_yaml_stands_for_all_classifiers_of_torchvision_which_resnet18_teaches():
+    config = composed("model=torchvision", "model.name=mnasnet0_5", "compress=distill", "+model.dropout=0.5")
+    assert config.network.name == "mnasnet0_5"
+    assert config.network.model == {
+        "_target_": "kdbench.models.torchvision_model.classifier",
+        "name": "mnasnet0_5",
+        "dropout": 0.5,
+    }
+    [teacher] = config.teachers
+    assert (teacher.name, teacher.model["name"], teacher.seed) == ("resnet18", "resnet18", 0)
+    assert composed("model=torchvision", "model.name=resnet18", "compress=distill").teachers[0].seed == 1
+    described = "{model:torchvision,model.name:resnet18,weights:a/w.pth,train.epochs:0,normalise:imagenet}"
+    [given] = composed("compress=distill", f"compress.teacher={described}").teachers
+    assert (given.name, given.weights, given.normalise) == ("resnet18", Path.cwd() / "a/w.pth", "imagenet")
+
+
+def test_a_class_of_one_s_own_needs_no_yaml():
+    network = composed("model=python", "model._target_=my_net.MyNet", "+model.width=3").network
+    assert (network.name, network.model) == ("mynet", {"_target_": "my_net.MyNet", "width": 3})
+    with pytest.raises(BadSetting, match=r"type model\._target_=my_file\.Mine, and --config-dir DIR") as caught:
+        composed("model=python")
+    assert "\n" not in str(caught.value)
+
+
+def test_some_layers_are_initialised_in_spite_of_given_weights(tmp_path):
+    given = f"weights={tmp_path}/w.pt"
+    assert composed(given, "weights_except='fc,aux1'").network.weights_except == ("fc", "aux1")
+    assert composed(given, "weights_except=fc+aux1").network.weights_except == ("fc", "aux1")
+    for typed, message in (
+        (["weights_except=fc"], "type weights=FILE beside it"),
+        ([given, "weights_except=fc", "train.epochs=0"], r"leaves that untrained: type train\.epochs=1"),
+        ([given, "normalise=imagnet"], "normalise=imagnet is none of"),
+    ):
+        with pytest.raises(BadSetting, match=message):
+            composed(*typed)
+
+
+@pytest.mark.parametrize("typed", ["{folder}", "[{folder},cnn_deep]"])
+def test_the_folder_of_a_run_is_a_teacher_or_gives_weights(tmp_path, monkeypatch, typed):
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    network = composed("model=mlp_deep", "seed=4").network
+    monkeypatch.setattr("kdbench.settings.given.network_in", lambda place, setting: replace(network, weights=place))
+    monkeypatch.setattr("kdbench.settings.given.weights_in", lambda place, setting: place / "w")
+    monkeypatch.chdir(tmp_path)
+    teachers = composed("compress=distill", f"compress.teacher={typed.format(folder='runs/one')}").teachers
+    assert teachers[0] == replace(network, weights=folder)
+    assert len(teachers) == typed.count(",") + 1
+    assert composed("weights=runs/one").network.weights == folder / "w"
+    described = "{model:mlp_deep,weights:runs/one,train.epochs:0}"
+    assert composed("compress=distill", f"compress.teacher={described}").teachers[0].weights == folder / "w"
+
+
+def test_a_teacher_that_looks_like_a_folder_and_is_none_is_refused():
+    with pytest.raises(BadSetting, match=r"compress\.teacher=.*nowhere/run is not the folder of a run"):
+        composed("compress=distill", "compress.teacher=nowhere/run")
 
 
 def test_another_data_set_can_be_what_a_student_learns_from(tmp_path):

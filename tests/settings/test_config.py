@@ -17,6 +17,8 @@ def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_conf
         replace(config, network=mlp(seed=1)),
         replace(config, network=mlp(epochs=3)),
         replace(config, network=mlp(widths=[17])),
+        replace(config, network=mlp(normalise="none")),
+        replace(config, network=mlp(weights=Path("w"), weights_except=("2",))),
         make_config("prune", {"_target_": "x", "sparsity": 0.5}),
         make_config("prune", {"_target_": "x", "sparsity": 0.6}),
         make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1),))),
@@ -30,6 +32,19 @@ def test_the_hash_covers_what_decides_the_row_and_not_where_things_lie(make_conf
         replace(config, data=replace(config.data, fingerprint="f1")),
     ]
     assert len({config.hash, *(other.hash for other in others)}) == 1 + len(others)
+
+
+def test_settings_that_are_younger_than_a_row_leave_its_hash_as_it_was(make_config):
+    config = make_config("distill", StepSpec({"_target_": "x"}, (mlp(seed=1),)))
+    older = to_plain(config)
+    for network in (older["network"], older["network"]["steps"][0]["teachers"][0]):
+        del network["normalise"], network["weights_except"]
+    assert from_plain(older) == config
+    digested = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdbench.settings.config.digest", lambda content: digested.append(str(content)) or "")
+        assert config.hash == ""
+    assert not any(name in digested[0] for name in ("normalise", "weights_except"))
 
 
 def test_variants_share_everything_but_seeds(make_config):

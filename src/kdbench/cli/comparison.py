@@ -26,7 +26,7 @@ from kdbench.evaluation.measure import logits_of, measure, of_the_file
 from kdbench.models.onnx_graph import load
 from kdbench.networks import Maker
 from kdbench.results.row import FILE, Row
-from kdbench.results.run_folder import ARTIFACT, CONFIG, FILES, load_config, read_whole
+from kdbench.results.run_folder import ARTIFACT, CONFIG, files_of, load_config, read_whole
 from kdbench.results.summary import TIMINGS
 from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config, to_plain
@@ -87,10 +87,10 @@ def stored(folder: Path, root: Path | None) -> tuple[Row, Config, bytes]:
         raise BadSetting(f"there is no folder {folder}: give that of one run, such as outputs/runs/mnist/NAME")
     if not (folder / FILE).exists():
         raise BadSetting(f"{folder} holds no {FILE}: give the folder of one run, such as outputs/runs/mnist/NAME")
-    for name in (*FILES, SUMS):
-        if not (folder / name).exists():
-            raise BadSetting(f"{folder} holds no {name}: give the folder as this version of kdbench leaves it")
     try:
+        for name in (SUMS, *(files_of(folder) if (folder / SUMS).exists() else ())):
+            if not (folder / name).exists():
+                raise BadSetting(f"{folder} holds no {name}: give the folder as this version of kdbench leaves it")
         row = read_whole(folder)
     except DamagedFile as error:
         raise DamagedFile(f"{error.path or folder} is damaged: {error}", error.path) from error

@@ -26,7 +26,7 @@ def main(options: argparse.Namespace) -> int:
 
     folders = [*own_folders(options), choices.config_dir()]
     models = [[name, *sizes(path), choices.about(path)] for name, path in choices.options("model", folders).items()]
-    models.sort(key=lambda cells: (cells[0].partition("_")[0], int(cells[1].replace(",", ""))))
+    models.sort(key=lambda cells: (not cells[1], cells[0].partition("_")[0], int(cells[1].replace(",", "") or 0)))
     compressions = [
         [name, knobs_in_words(choices.knobs(path)), choices.about(path)]
         for name, path in choices.options("compress", folders).items()
@@ -50,11 +50,16 @@ def knobs_in_words(knobs: dict[str, Any]) -> str:
 
 
 def sizes(path: Path) -> tuple[str, str]:
-    """Return trainable parameters and multiply-adds for one image of MNIST, with thousands separated."""
+    """Return trainable parameters and multiply-adds for one image of MNIST, with thousands separated.
+
+    Both are empty where one YAML stands for many networks.
+    """
     import torch
 
     from kdbench.settings.choices import read
 
+    if "called" in read(path):
+        return "", ""
     model = {name: value for name, value in read(path).items() if name not in ("teacher", "defaults")}
     try:
         # Shapes alone: whoever lists sizes need not have the memory for them.

@@ -11,13 +11,14 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from kdbench.errors import BadSetting
-from kdbench.settings import own_folder, schema
+from kdbench.settings import normalisation, own_folder, schema
 from kdbench.settings.choices import GROUPS, config_dir
 from kdbench.settings.knobs import named_by_yaml, require_knob
 
 SETTING = re.compile(r"(\+{0,2})([\w./@:-]+)=(.*)", re.DOTALL)
 HOME = re.compile(r"(['\"]?)(~(?:/[^,]*?)?)\1")
-PATHS = ("outputs", "data.root", "data.cache", "weights")
+HOME_INSIDE = re.compile(r"(?<=[\[{,:])~(?=/)")  # of a list or a mapping
+PATHS = ("outputs", "data.root", "data.cache", "weights", "compress.teacher")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ def parsed(text: str) -> Override:
     home = HOME.fullmatch(value)
     if name in PATHS and home:  # which the shell leaves, and Hydra refuses
         value = f"'{Path(home[2]).expanduser()}'"
+    elif name == "compress.teacher":
+        value = HOME_INSIDE.sub(str(Path.home()), value)
+    elif (name == "weights_except" or normalisation.looks_like_numbers(value)) and value[:1] not in "'\"":
+        value = f"'{value}'"  # its commas do not part the values of a multirun
     return Override(sign, name, value)
 
 

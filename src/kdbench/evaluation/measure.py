@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.data.splits import Splits
@@ -16,6 +18,7 @@ from kdbench.evaluation.predictions import Predictions, pixels
 from kdbench.models.network import parameters
 from kdbench.networks import Compared
 from kdbench.storage.checksums import checksum
+from kdbench.training.fit import validate
 from kdbench.training.runtime import Runtime
 
 predictions = Predictions()  # of this process
@@ -44,7 +47,7 @@ def measure(
         "agreement": None if other is None else fidelity.agreement(logits, other),
         "teacher_kl": None if other is None else fidelity.reference_kl(logits, other),
         "teacher_accuracy": 1 - accuracy.errors(other, labels) / len(labels) if taught else None,
-        "val_accuracy": history[-1].val_accuracy if history else None,
+        "val_accuracy": history[-1].val_accuracy if history else of_given(networks.shipped.network, splits, machine),
         "parameters": count,
         "nonzero_parameters": count - size.zero_weights(shipped.file),
         "baseline_size_bytes": artifacts.baseline.size_bytes,
@@ -63,6 +66,11 @@ def times(splits: Splits, machine: Runtime, artifacts: Artifacts) -> dict[str, A
     threads = machine.threads_measuring
     found = speed.measure(artifacts.shipped.content, artifacts.baseline.content, images, threads)
     return asdict(found) | {"threads": threads}
+
+
+def of_given(network: nn.Module, splits: Splits, machine: Runtime) -> float:
+    """Return the accuracy on the validation split of a network that has no history: one that was not trained here."""
+    return validate(copy.deepcopy(network).to(machine.device), splits.val, machine).accuracy
 
 
 def reference(splits: Splits, machine: Runtime, artifacts: Artifacts, weights: Sequence[float] | None) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 from kdbench.results.row import Row
 from kdbench.settings.config import Config
 from kdbench.settings.network import NetworkSpec, knobs_in_words
+from kdbench.settings.normalisation import DATA
 
 
 def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str, Any], together: int) -> Row:
@@ -26,11 +27,11 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
         teacher="+".join(map(name_of_teacher, teachers)) or None,
         teacher_seed=seeds.pop() if len(seeds) == 1 else None,
         settings=config.settings,
-        architecture=knobs_in_words(network.model, "model."),
-        recipe=" ".join(f"train.{name}={value}" for name, value in asdict(network.recipe).items()),
-        weights=f"{network.weights.name}:{config.files[str(network.weights)][:8]}" if network.weights else None,
+        architecture=" ".join(words_of_architecture(network)),
+        recipe=" ".join(words_of_recipe(network)),
+        weights=name_of_weights(network, config.files),
         origin=origin(network),
-        teacher_settings=" ".join(words_of_teacher(teacher, network) for teacher in teachers) or None,
+        teacher_settings=" ".join(words_of_teacher(teacher, network, config.files) for teacher in teachers) or None,
         seed=network.seed,
         **figures,
         device=config.device,
@@ -59,21 +60,37 @@ def name_of_teacher(teacher: NetworkSpec) -> str:
     return f"{teacher.name}-{teacher.compress}" if teacher.steps else teacher.name
 
 
-def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec) -> str:
+def words_of_architecture(network: NetworkSpec) -> list[str]:
+    """Return the knobs of a model, and how pixels are shown to it, as words."""
+    normalise = [f"normalise={network.normalise}"] if network.normalise != DATA else []
+    return [*knobs_in_words(network.model, "model.").split(), *normalise]
+
+
+def words_of_recipe(network: NetworkSpec) -> list[str]:
+    """Return how a network is trained as words."""
+    left_out = [f"weights_except={'+'.join(network.weights_except)}"] if network.weights_except else []
+    return [*(f"train.{name}={value}" for name, value in asdict(network.recipe).items()), *left_out]
+
+
+def name_of_weights(network: NetworkSpec, files: Mapping[str, str]) -> str | None:
+    """Return name and content of the file of given weights; `files` are checksums by path."""
+    return f"{network.weights.name}:{files[str(network.weights)][:8]}" if network.weights else None
+
+
+def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec, files: Mapping[str, str]) -> str:
     """Return the knobs of a teacher as words, such as `teacher.train.epochs=6`.
 
     A seed that follows the student's is said as its distance: `teacher.seed=+1`.
     """
     apart = teacher.seed - student.seed
     seed = f"teacher.seed={teacher.seed}" if teacher.seed_is_fixed else f"teacher.seed={apart:+d}" if apart else ""
-    recipe = [f"teacher.train.{name}={value}" for name, value in asdict(teacher.recipe).items()]
     steps = [knobs_in_words(step.method, "teacher.compress.") for step in teacher.steps]
     others = [
         f"teacher.{word}"
         for step in teacher.steps
         for other in step.teachers
-        for word in words_of_teacher(other, teacher).split(" ")
+        for word in words_of_teacher(other, teacher, files).split(" ")
     ]
-    weights = [f"teacher.weights={teacher.weights.name}"] if teacher.weights else []
-    model = knobs_in_words(teacher.model, "teacher.model.")
-    return " ".join(filter(None, [f"teacher.model={teacher.name}", seed, model, *recipe, *weights, *steps, *others]))
+    weights = [f"weights={name_of_weights(teacher, files)}"] if teacher.weights else []
+    own = [f"teacher.{word}" for word in (*words_of_architecture(teacher), *words_of_recipe(teacher), *weights)]
+    return " ".join(filter(None, [f"teacher.model={teacher.name}", seed, *own, *steps, *others]))

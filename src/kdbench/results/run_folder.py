@@ -17,8 +17,9 @@ import yaml
 
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, as_csv, read
-from kdbench.settings.config import Config, from_plain, to_plain
-from kdbench.settings.plain_yaml import load_plain
+from kdbench.settings.config import Config, to_plain
+from kdbench.settings.given import CONFIG, WEIGHTS
+from kdbench.settings.given import load_config as load_config
 from kdbench.storage import checksums, durable, locks
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARTIFACT = "model.onnx"
-CONFIG = "config.yaml"
 HISTORY = "history.csv"
-FILES = (ARTIFACT, HISTORY, CONFIG, FILE)  # all of a finished run, under checksums
+FILES = (ARTIFACT, WEIGHTS, HISTORY, CONFIG, FILE)  # all of a finished run, under checksums
 
 
 class RunFolder:
@@ -96,13 +96,18 @@ class RunFolder:
         same_versions = all(getattr(row, name) == version for name, version in versions.items())
         return row if same_code and same_versions and row.timed else None
 
-    def write(self, row: Row, artifact: bytes, history: Sequence[Epoch]) -> None:
+    def write(self, row: Row, artifact: bytes, weights: bytes, history: Sequence[Epoch]) -> None:
         """Write the files of the run, and the row last: where there is a row, the rest is whole."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", "train_loss", "val_loss", "val_accuracy", "seconds", "classes"])
         writer.writerows(asdict(epoch).values() for epoch in history)
-        files = {ARTIFACT: artifact, HISTORY: text.getvalue().encode(), CONFIG: self._configuration()}
+        files = {
+            ARTIFACT: artifact,
+            WEIGHTS: weights,
+            HISTORY: text.getvalue().encode(),
+            CONFIG: self._configuration(),
+        }
         line = as_csv(row)
         sums = checksums.sums(files | {FILE: line})
         whole = {self.path / name: content for name, content in (files | {checksums.SUMS: sums, FILE: line}).items()}
@@ -130,34 +135,19 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+def files_of(folder: Path) -> list[str]:
+    """Return which files a run folder is to hold; version 0.1.0 wrote no weights. Raises `DamagedFile`."""
+    known = checksums.parse_at(folder)
+    return [name for name in FILES if name != WEIGHTS or name in known]
+
+
 def read_whole(folder: Path) -> Row:
     """Return the row of a run folder in which every file is what was written.
 
     Raises `DamagedFile`, whose `path` is the file that is not, and `CannotRead`.
     """
-    checksums.read(folder, FILES)
+    checksums.read(folder, files_of(folder))
     row = read(folder / FILE)
     if checksums.parse_at(folder)[ARTIFACT] != row.artifact_sha256:
         raise DamagedFile("it is not the file that its row describes", folder / ARTIFACT)
     return row
-
-
-def load_config(folder: Path) -> Config:
-    """Return the configuration that a run folder, wherever it lies now, holds; nothing in it is called.
-
-    Raises `DamagedFile` if it is not one.
-    """
-    path = folder / CONFIG
-    try:
-        return from_plain(load_plain(durable.read(path).decode()))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        DamagedFile,
-        yaml.YAMLError,
-    ) as error:
-        raise DamagedFile(f"{path} is not the configuration of a run ({error})", path) from error

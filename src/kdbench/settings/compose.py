@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting, nearest
+from kdbench.settings import given
 from kdbench.settings.choices import options
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec, knobs_in_words
@@ -19,7 +20,7 @@ from kdbench.settings.schema import Schema
 
 DEFAULT_TEACHER = "resnet_deep"  # of a model whose YAML names none
 AUTO, SELF = "auto", "self"
-OF_A_TEACHER = ("model", "compress", "seed", "weights", "train")
+OF_A_TEACHER = ("model", "compress", "seed", "weights", "weights_except", "normalise", "train")
 
 
 def resolve(
@@ -65,11 +66,20 @@ class Composer:
     def network(self, composed: DictConfig, model_name: str, compress_name: str) -> NetworkSpec:
         """Return the network that `composed` describes, with the steps of its compression."""
         model = _group(composed, "model")
-        model_name = _called(model_name, model)
+        model_name = _called(model_name, model, str(model["_target_"]).rpartition(".")[2].lower())
         own_teacher = model.pop("teacher", None) or DEFAULT_TEACHER
         train = _group(composed, "train")
         _known("train.", train, [field.name for field in fields(Recipe)])
-        network = NetworkSpec(model_name, model, Recipe(**train), composed.seed, _file("weights", composed.weights))
+        left_out = tuple(re.split(r"[,+\s]+", composed.weights_except)) if composed.weights_except else ()
+        network = NetworkSpec(
+            model_name,
+            model,
+            Recipe(**train),
+            composed.seed,
+            _weights(composed.weights),
+            left_out,
+            composed.normalise,
+        )
         compress = _group(composed, "compress")
         self._require_known_knobs(compress_name, compress)
         steps = tuple(self._step(node, network, own_teacher) for node in _step_nodes(compress_name, compress))
@@ -105,6 +115,8 @@ class Composer:
         """Return the teacher that a model's name, `self`, or settings of its own describe."""
         if described == SELF:
             return student
+        if self._is_a_folder(described):
+            return given.network_in(Path.cwd() / Path(described).expanduser(), "compress.teacher")
         settings = dict(described) if isinstance(described, dict) else {"model": str(_null(described))}
         model, compress = settings.pop("model", None), settings.pop("compress", "baseline")
         if not isinstance(model, str) or not isinstance(compress, str):
@@ -119,11 +131,16 @@ class Composer:
         teacher = self.network(composed, model, compress)
         if seed is not None:
             return replace(teacher, seed_is_fixed=True)
-        alike = (teacher.model, teacher.recipe, teacher.weights, teacher.steps)
-        if alike == (student.model, student.recipe, student.weights, ()):
+        if replace(teacher, name=student.name, compress=student.compress) == student:
             # An equal of the student with the same seed would be the student's own baseline, which is `self`.
             teacher = teacher.with_seed(student.seed + 1)
         return teacher
+
+    def _is_a_folder(self, described: Any) -> bool:
+        """Whether a teacher is described by the folder of a run, and not by the name of a model."""
+        if not isinstance(described, str) or described in options("model", self.folders):
+            return False
+        return "/" in described or Path(described).is_dir()
 
     def _transfer(self, described: Any) -> DataSpec:
         """Return the data set that a name, or settings of its own, describe."""
@@ -149,6 +166,11 @@ def _group(composed: DictConfig, group: str) -> dict[str, Any]:
     node = OmegaConf.to_container(composed[group], resolve=True)
     if not isinstance(node, dict):
         raise BadSetting(f"{group}={node} is not a choice: see kdbench ls")
+    if node.get("_target_") == MISSING:
+        raise BadSetting(
+            f"{group}: it needs the class or function that makes it: type {group}._target_=my_file.Mine, and "
+            "--config-dir DIR, the folder of my_file.py"
+        )
     if group in ("model", "data") and "_target_" not in node:
         raise BadSetting(f"{group}: its YAML needs a _target_, the Python function or class that makes it")
     return {str(key): value for key, value in node.items()}
@@ -228,6 +250,12 @@ def _file(setting: str, value: Any) -> Path | None:
     if value is not None and not isinstance(value, str | Path):
         raise BadSetting(f"{setting}={value} is not a path")
     return None if value is None else Path.cwd() / Path(value).expanduser()
+
+
+def _weights(value: Any) -> Path | None:
+    """Return the file that `weights` names; of the folder of a run, the one in it."""
+    path = _file("weights", value)
+    return given.weights_in(path, "weights") if path and path.is_dir() else path
 
 
 def _null(value: Any) -> Any:

@@ -17,6 +17,8 @@ NOT_DECIDING = {
     *(setting.name for setting in schema.SETTINGS if setting.decides == "nothing"),
     *("fallback", "seeds_together", "code", "files"),
 }
+# Of networks, what is younger than rows that are still read: with these values it is no part of their hash.
+BEFORE_IT_WAS_A_SETTING = {"normalise": "data", "weights_except": []}
 # What decides bits and timings, but not the variant: machines differ in it.
 OF_THE_MACHINE = ("threads", "instructions")
 
@@ -102,7 +104,7 @@ class Config:
         deciding = {name: value for name, value in to_plain(self).items() if name not in NOT_DECIDING}
         # Data are what was read, weights what their files hold, wherever those lie.
         deciding["data"] = _known_data(deciding["data"])
-        deciding["network"] = _with_known_data(deciding["network"])
+        deciding["network"] = _known_network(deciding["network"])
         deciding["together"] = bool(self.together)
         return _with_contents(deciding, self.files)
 
@@ -124,16 +126,17 @@ def _known_data(data: dict[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in ("name", "fingerprint")}
 
 
-def _with_known_data(network: dict[str, Any]) -> dict[str, Any]:
+def _known_network(network: dict[str, Any]) -> dict[str, Any]:
     steps = [
         step
         | {
             "transfer": step["transfer"] and _known_data(step["transfer"]),
-            "teachers": list(map(_with_known_data, step["teachers"])),
+            "teachers": list(map(_known_network, step["teachers"])),
         }
         for step in network["steps"]
     ]
-    return network | {"steps": steps}
+    younger = [name for name, value in BEFORE_IT_WAS_A_SETTING.items() if network[name] == value]
+    return {name: value for name, value in network.items() if name not in younger} | {"steps": steps}
 
 
 def _at_any_seed(network: dict[str, Any]) -> dict[str, Any]:

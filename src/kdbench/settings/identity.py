@@ -29,6 +29,7 @@ from kdbench.settings.network import NetworkSpec
 DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
 MAKER = "kdbench.networks"
+OF_OTHERS = ("torchvision",)  # packages whose version decides what a model of kdbench that reaches them is
 # What decides the figures of a row beside that.
 MEASURING = ("kdbench.artifact", "kdbench.evaluation", "kdbench.experiment", "kdbench.results.describe")
 MEASURERS = ("kdbench.artifact.ship", "kdbench.evaluation.measure", *MEASURING[2:])
@@ -53,6 +54,8 @@ def of_network(spec: NetworkSpec) -> dict[str, Any]:
         "train": asdict(spec.recipe),
         "seed": spec.seed,
         "weights": [content for _, content in files_in(spec.weights)],
+        "weights_except": spec.weights_except,
+        "normalise": spec.normalise,
     }
 
 
@@ -126,8 +129,8 @@ def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:
         module, asked_by_user = waiting.pop()
         top = module.split(".")[0]
         ours = top == "kdbench"
-        # What kdbench itself needs has columns of its own in a row, or decides nothing.
-        deciding = module.startswith(prefixes) and module != READING if ours else asked_by_user
+        # What else kdbench itself needs has columns of its own in a row, or decides nothing.
+        deciding = module.startswith(prefixes) and module != READING if ours else asked_by_user or top in OF_OTHERS
         if module in found or not deciding:
             continue
         path = source(module)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.settings import schema
-from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, knobs, options
+from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, knobs, options, read
 
 NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
+PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
 
 
 def named_by_yaml(name: str, sign: str) -> bool:
@@ -35,6 +36,11 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
     known = options(group, folders) if group in WITH_KNOBS else {}
     owners = [name for name, path in known.items() if knob in knobs(path)]
     if not owners:
+        takes_more = [one for one in chosen_options(group, chosen, list(known)) if "called" in read(known[one])]
+        if takes_more:  # one YAML for many, which names no arguments of each
+            raise BadSetting(
+                f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type it with a + in front"
+            )
         raise BadSetting(f"{name} is not a setting: {nearest(name, all_names(folders))}")
     others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
     mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
@@ -50,9 +56,10 @@ def chosen_options(group: str, chosen: Mapping[str, str], known: Sequence[str]) 
     if group not in chosen and "experiment" in chosen:  # which may choose
         return []
     found = []
-    for part in chosen.get(group, chosen_by_default()[group]).split(","):
-        pattern = re.fullmatch(r"glob\(([^()\[\]]*)\)", part)
-        found += fnmatch.filter(known, pattern[1].strip("'\"")) if pattern else [part] if part in known else []
+    for part in PART.findall(chosen.get(group, chosen_by_default()[group])):
+        glob = re.fullmatch(r"glob\(\[?([^()\[\]]*)\]?\)", part)
+        patterns = [pattern.strip("'\" ") for pattern in (glob[1].split(",") if glob else ())]
+        found += [name for name in known if name == part or any(fnmatch.fnmatch(name, one) for one in patterns)]
     return found
 
 

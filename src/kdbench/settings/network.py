@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import BadSetting
-from kdbench.settings import checks, schema
+from kdbench.settings import checks, normalisation, schema
 
 Node = dict[str, Any]
 """A `_target_`, the dotted name of a class or function, and the arguments it is called with."""
@@ -60,8 +60,10 @@ class NetworkSpec:
 
     `name` and `compress` are what model and compression are called, and decide nothing.
 
-    `weights` is a file of a network trained elsewhere, which this one starts from. Every one of the `steps` is done
-    to what the one before made; the first, to the trained network, unless its method starts from scratch.
+    `weights` is a file of a network trained elsewhere, which this one starts from, but for the parameters under the
+    names `weights_except`, such as `fc`. `normalise` says how pixels are shown to it: see `settings.normalisation`.
+    Every one of the `steps` is done to what the one before made; the first, to the trained network, unless its method
+    starts from scratch.
     """
 
     name: str
@@ -69,6 +71,8 @@ class NetworkSpec:
     recipe: Recipe
     seed: int
     weights: Path | None = None
+    weights_except: tuple[str, ...] = ()
+    normalise: str = normalisation.DATA
     steps: tuple[StepSpec, ...] = ()
     compress: str = "baseline"
     seed_is_fixed: bool = False  # it does not follow the seed of the run: somebody typed it for this teacher
@@ -127,11 +131,22 @@ class NetworkSpec:
         checks.name("model", self.name)
         checks.name("compress", self.compress)
         checks.plain("model", knobs_in_words(self.model, "model."))  # which stand in the row
+        normalisation.statistics(self.normalise)
         if self.weights is not None:
             checks.plain("weights", self.weights.name)
+        self._check_left_out(prefix)
         for step in self.steps:
             for teacher in step.teachers:
                 teacher.check("teacher_train")
+
+    def _check_left_out(self, prefix: str) -> None:
+        """Raise `BadSetting` unless what the given weights leave as it was initialised comes to be trained."""
+        left_out = "+".join(self.weights_except)
+        checks.plain("weights_except", left_out)
+        if left_out and self.weights is None:
+            raise BadSetting(f"weights_except={left_out} leaves out what nothing gives: type weights=FILE beside it")
+        if left_out and self.recipe.epochs == 0:
+            raise BadSetting(f"weights_except={left_out} leaves that untrained: type {prefix}.epochs=1, or more")
 
 
 def knobs_in_words(node: Mapping[str, Any], prefix: str = "") -> str:
@@ -163,8 +178,14 @@ def network_from_plain(node: dict[str, Any]) -> NetworkSpec:
         for step in node["steps"]
     )
     weights = None if node["weights"] is None else Path(node["weights"])
-    rest = {name: value for name, value in node.items() if name not in ("recipe", "weights", "steps")}
-    return NetworkSpec(**rest, recipe=Recipe(**node["recipe"]), weights=weights, steps=steps)
+    apart = ("recipe", "weights", "weights_except", "steps")
+    return NetworkSpec(
+        **{name: value for name, value in node.items() if name not in apart},
+        recipe=Recipe(**node["recipe"]),
+        weights=weights,
+        weights_except=tuple(node.get("weights_except", ())),
+        steps=steps,
+    )
 
 
 def data_from_plain(node: dict[str, Any]) -> DataSpec:

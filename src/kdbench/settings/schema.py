@@ -71,7 +71,25 @@ SETTINGS = (
         str,
         None,
         "",
-        "a file (safetensors, or a state_dict) that the model starts from; with train.epochs=0 it stays as it is",
+        "a file (safetensors, or a state_dict), or the folder of a run, that the model starts from; with "
+        "train.epochs=0 it stays as it is",
+        "weights",
+    ),
+    Setting(
+        "weights_except",
+        str,
+        None,
+        "",
+        "layers, several joined by a comma, that are initialised all the same, such as fc for other classes",
+        "weights",
+    ),
+    Setting(
+        "normalise",
+        str,
+        "data",
+        "",
+        "how pixels in [0, 1] are shown to the model: by data (mean and deviation of the training images), imagenet, "
+        "none, or MEANS/DEVIATIONS such as 0.5/0.25",
         "weights",
     ),
     Setting(

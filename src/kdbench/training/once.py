@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdbench.models.network import fill
 from kdbench.storage.store import Store
 from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.constraints import Constraint
@@ -79,7 +80,7 @@ def train_once(
     network = copy.deepcopy(architecture(start.network, shapes))
     if {name: tensor.shape for name, tensor in network.state_dict().items()} != shapes:
         raise TypeError(f"{title}: the step changes the shape of the network, so it must define `architecture` too")
-    network.load_state_dict(entry.tensors)
+    fill(network, entry.tensors)
     history = tuple(Epoch(**epoch) for epoch in entry.record["history"])
     record = entry.record
     return Trained(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from kdbench.errors import DamagedFile
+from kdbench.models.network import fill
 from kdbench.training.checkpoint import Checkpoint, Saved
 from kdbench.training.learner import Learner
 from kdbench.training.stacked import Alone, Stacked
@@ -140,9 +141,9 @@ class Progress:
     def _restore(self, position: int, saved: Saved) -> None:
         record, tensors = saved.record, saved.tensors
         learner = self.learners[position]
-        learner.model.load_state_dict(_named(tensors, "model "))
+        fill(learner.model, _named(tensors, "model "))
         if learner.criterion.modules is not None:
-            learner.criterion.modules.load_state_dict(_named(tensors, "criterion "))
+            fill(learner.criterion.modules, _named(tensors, "criterion "))
         for number, constraint in enumerate(learner.constraints):
             constraint.restore(_named(tensors, f"constraint{number} "))
         torch.set_rng_state(tensors["random"])

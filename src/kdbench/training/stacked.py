@@ -114,7 +114,9 @@ def stackable(models: Sequence[nn.Module]) -> bool:
     if len(models) < 2:
         return False
     shapes = [(repr(model), {name: tensor.shape for name, tensor in model.state_dict().items()}) for model in models]
-    dropout = nn.modules.dropout._DropoutNd
-    return all(shape == shapes[0] for shape in shapes) and not any(
-        isinstance(m, dropout) for m in models[0].modules()
-    )
+    return all(shape == shapes[0] for shape in shapes) and not any(map(draws, models[0].modules()))
+
+
+def draws(layer: nn.Module) -> bool:
+    """Whether a layer is dropout, of single values or (torchvision's) of whole branches."""
+    return isinstance(layer, nn.modules.dropout._DropoutNd) or type(layer).__name__ == "StochasticDepth"

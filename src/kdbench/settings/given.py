@@ -1,0 +1,85 @@
+"""What another run left, as something to start from: its weights, or its network as it is. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from kdbench.errors import BadSetting, DamagedFile
+from kdbench.settings.config import Config, from_plain
+from kdbench.settings.network import NetworkSpec
+from kdbench.settings.plain_yaml import load_plain
+from kdbench.storage import checksums, durable
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+
+
+def load_config(folder: Path) -> Config:
+    """Return the configuration that a run folder, wherever it lies now, holds; nothing in it is called.
+
+    Raises `DamagedFile` if it is not one.
+    """
+    path = folder / CONFIG
+    try:
+        return from_plain(load_plain(durable.read(path).decode()))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        DamagedFile,
+        yaml.YAMLError,
+    ) as error:
+        raise DamagedFile(f"{path} is not the configuration of a run ({error})", path) from error
+
+
+def weights_in(folder: Path, setting: str) -> Path:
+    """Return the file of the weights that the run in `folder` left, whole.
+
+    Raises `BadSetting`, with the name of the `setting`, if there is none, and `DamagedFile`.
+    """
+    if not (folder / CONFIG).is_file():
+        raise BadSetting(f"{setting}={folder} is not the folder of a run: type a file, or outputs/runs/DATA/RUN")
+    if not (folder / checksums.SUMS).is_file():
+        raise BadSetting(f"{setting}={folder}: that run is not finished: type its command again")
+    try:
+        if WEIGHTS in checksums.parse_at(folder):
+            checksums.read(folder, [WEIGHTS])
+            return folder / WEIGHTS
+    except DamagedFile as error:
+        raise DamagedFile(f"{setting}={folder} is damaged: {error}", error.path) from error
+    raise BadSetting(
+        f"{setting}={folder} holds no {WEIGHTS}, which earlier versions did not write: type its command again"
+    )
+
+
+def network_in(folder: Path, setting: str) -> NetworkSpec:
+    """Return the network that the run in `folder` left, as it is: nothing in it is trained any more.
+
+    Raises `BadSetting`, with the name of the `setting`, if there is none, and `DamagedFile`.
+    """
+    weights = weights_in(folder, setting)
+    network = load_config(folder).network
+    if steps := file_steps(weights):
+        raise BadSetting(
+            f"{setting}={folder}: {steps} made a file of that {network.name}, which cannot teach: "
+            "type the folder of a run without it"
+        )
+    name = f"{network.name}-{network.compress}" if network.steps else network.name
+    recipe = replace(network.recipe, epochs=0)
+    return NetworkSpec(
+        name, network.model, recipe, network.seed, weights, normalise=network.normalise, seed_is_fixed=True
+    )
+
+
+def file_steps(weights: Path) -> str:
+    """Return which steps of the run changed its file, and so not these weights, or ""; read off their header."""
+    with weights.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return str(header.get("__metadata__", {}).get("file_steps", ""))
