@@ -19,7 +19,9 @@ from kdbench.artifact import ship
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed, NotFinite
+from kdbench.evaluation import speed
 from kdbench.evaluation.predictions import BATCH, pixels
+from kdbench.evaluation.speed import Speed
 from kdbench.results import summary
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import FILES
@@ -32,6 +34,7 @@ from tests.conftest import PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
 
 TIMINGS = {*summary.TIMINGS, "date"}
+SPEEDS = [name for name in Speed.__annotations__ if name != "cpu_share"]
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +110,25 @@ def test_what_is_done_is_not_done_again(make_config, monkeypatch):
     monkeypatch.setattr("kdbench.networks.Maker.make", lambda *_: pytest.fail("done again"))
     again = experiment.run(make_config("quantize", QUANTIZE))
     assert (again.row, again.was_done, first.was_done) == (first.row, True, False)
+
+
+def test_a_run_whose_times_were_disturbed_is_whole_but_for_them_and_measured_again(make_config, monkeypatch):
+    real = speed.timed
+    monkeypatch.setattr(speed, "TRIES", 1)
+    monkeypatch.setattr(speed, "timed", lambda *given: speed.untimed(0.5))
+    disturbed = experiment.run(make_config("quantize", QUANTIZE))
+    assert disturbed.row.cpu_share == 0.5
+    assert {name for name, value in vars(disturbed.row).items() if value is None} >= set(SPEEDS)
+    [log] = disturbed.folder.glob("run.log")
+    assert "timing was disturbed" in log.read_text()
+    monkeypatch.setattr(speed, "timed", real)
+    again = experiment.run(make_config("quantize", QUANTIZE))
+    assert not again.was_done
+    assert min(getattr(again.row, name) for name in SPEEDS) > 0
+    for column, value in vars(disturbed.row).items():
+        if column not in {*SPEEDS, "cpu_share", "date"}:
+            assert getattr(again.row, column) == value, column
+    assert experiment.run(make_config("quantize", QUANTIZE)).was_done
 
 
 def test_what_is_damaged_is_set_aside_and_done_again(make_config, caplog):

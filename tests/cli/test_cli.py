@@ -71,6 +71,34 @@ def test_a_sweep_without_narrowing_is_all_36_variants(monkeypatch):
     assert seen == [(every, ["sweep", "seed=1"])]
 
 
+def test_what_was_disturbed_while_it_was_timed_is_timed_again_at_the_end_of_the_sweep(capsys, monkeypatch):
+    from kdbench.evaluation import speed
+
+    real, tries = speed.timed, []
+    disturbed = 3  # both runs, and the first of them again
+
+    def timed(*given):
+        tries.append(1)
+        return speed.untimed(0.5) if len(tries) <= disturbed else real(*given)
+
+    monkeypatch.setattr(speed, "timed", timed)
+    monkeypatch.setattr(speed, "TRIES", 1)
+    assert main(["run", "-m", *QUICK, "seed=0,1"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("not timed") == 3
+    assert err.strip() == (
+        "not timed: mlp_simple baseline seed 0: other processes had the CPU too, so there are no times "
+        "(the same command measures them)"
+    )
+    assert out.count("mlp_simple  baseline  ") == 1 + 4  # of the table, and of each measurement
+    assert [row.timed for row in sorted(collect(Path("outputs"))[0], key=lambda row: row.seed)] == [False, True]
+    assert main(["status", "outputs"]) == 0
+    assert main(["run", "-m", *QUICK, "seed=0,1"]) == 0
+    out, err = capsys.readouterr()
+    assert (len(tries), err) == (5, "")
+    assert all(row.timed for row in collect(Path("outputs"))[0])
+
+
 def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys):
     # Flags may stand anywhere.
     arguments = ["run", *QUICK, "compress=prune", "compress.finetune_epochs=0", "-m", "compress.sparsity=0.5,2,0.9"]

@@ -37,6 +37,16 @@ def test_a_run_is_verified_by_training_it_again(make_config, name, capsys):
     assert capsys.readouterr().out.rstrip().endswith("and so are the weights")
 
 
+def test_weights_of_several_numbers_of_threads_are_not_called_different(make_config, capsys):
+    folder = run(make_config, "prune")
+    rewrite(folder, train_threads=None)
+    assert main(["verify", str(folder), "--retrain"]) == 1
+    err = capsys.readouterr().err
+    assert "trained on different numbers of threads" in err
+    assert len(err.strip().splitlines()) == 1
+    assert main(["verify", str(folder)]) == 0
+
+
 def rewrite(folder, **changes):
     """Write another row, and checksums of it and of what lies beside it."""
     row = read_unchecked(folder)
