@@ -19,7 +19,7 @@ kdbench COMMAND --help says more about one command.
 
 examples:
   kdbench run model=cnn_deep compress=distill
-  kdbench run -m 'model=glob(*)' compress=baseline,quantize,prune seed=0,1,2
+  kdbench run -m 'model=glob(cnn_*)' compress=baseline,quantize,prune seed=0,1,2
   kdbench sweep data=mnist_5k
   kdbench plot outputs/
 """

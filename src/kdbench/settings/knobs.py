@@ -11,6 +11,7 @@ from kdbench.errors import BadSetting, nearest
 from kdbench.settings import schema
 from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, knobs, options
 
+PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
 NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
 
 
@@ -50,9 +51,10 @@ def chosen_options(group: str, chosen: Mapping[str, str], known: Sequence[str]) 
     if group not in chosen and "experiment" in chosen:  # which may choose
         return []
     found = []
-    for part in chosen.get(group, chosen_by_default()[group]).split(","):
-        pattern = re.fullmatch(r"glob\(([^()\[\]]*)\)", part)
-        found += fnmatch.filter(known, pattern[1].strip("'\"")) if pattern else [part] if part in known else []
+    for part in PART.findall(chosen.get(group, chosen_by_default()[group])):
+        glob = re.fullmatch(r"glob\(\[?([^()\[\]]*)\]?\)", part)
+        patterns = [pattern.strip("'\" ") for pattern in (glob[1].split(",") if glob else ())]
+        found += [name for name in known if name == part or any(fnmatch.fnmatch(name, one) for one in patterns)]
     return found
 
 
