@@ -12,6 +12,7 @@ from kdbench.cli.main import main
 from kdbench.compress import step
 from kdbench.compress.order import split_steps
 from kdbench.errors import OutOfMemory
+from kdbench.evaluation import speed
 from kdbench.training import batches, constraints, criteria, features, teacher
 from tests.test_extension import README, write_files
 
@@ -81,9 +82,32 @@ def test_a_command_in_the_readme_is_understood(command, tmp_path, monkeypatch, c
 
     monkeypatch.setattr(experiment, "run", run)
     arguments = shlex.split(command, comments=True)[1:]
-    if not any("model=" in argument for argument in arguments) or "model=glob(*)" in arguments:
-        arguments.append("model=mlp_simple")  # one of all models says as much
+    if not any("model=" in argument and "glob(" not in argument for argument in arguments):
+        arguments.append("model=mlp_simple")  # one of several models says as much
     assert main(arguments) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == len(understood) >= 1
     assert all(line.endswith("understood") for line in errors), errors
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, make_config, capsys):
+    """Its settings are composed in earnest; what is run is a tiny network on the same digits."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(speed, "SECONDS", 0.01)
+    code = README.read_text().partition("<!-- python -->\n```python\n")[2].partition("```\n<!-- /python -->")[0]
+    assert len(list(filter(None, code.splitlines()))) <= 10
+    real, wanted = experiment.run, []
+
+    def run(config, seeds):
+        wanted.append(config.run_name.rpartition("-")[0])
+        return real(make_config(), seeds)
+
+    monkeypatch.setattr(experiment, "run", run)
+    names = {}
+    exec(code, names)
+    others = [
+        f"{m}-{c}-seed{s}" for m in ("mlp_simple", "cnn_simple") for c in ("baseline", "prune") for s in range(3)
+    ]
+    assert wanted == ["cnn_simple-distill-seed0", *others]
+    assert names["wrong"] == names["result"].row.errors
+    assert str(names["result"].row.accuracy) in capsys.readouterr().out

@@ -58,7 +58,7 @@ class Result:
         it is asked for. Raises `BadSetting` if it is not there any more.
         """
         config = self.config
-        machine = Runtime(config.device, config.precision, config.threads or 1, config.instructions)
+        machine = Runtime(config.device, config.precision, config.threads or 1, config.instructions, config.threads)
         store = Store(config.outputs / "store", frozen=True)
         maker = Maker(load(config.data)[1], machine, store, together=config.together)
         try:

@@ -24,9 +24,12 @@ def runs(monkeypatch, tmp_path):
         outcome = runs.outcomes.get((name, seed))
         if outcome is not None:
             raise outcome
-        return SimpleNamespace(row=make_row(model=name, seed=seed), folder=tmp_path / f"{name}-{seed}")
+        latency = None if asked.count(asked[-1]) <= runs.disturbed else 0.1
+        return SimpleNamespace(
+            row=make_row(model=name, seed=seed, latency_ms=latency), folder=tmp_path / f"{name}-{seed}"
+        )
 
-    runs = SimpleNamespace(asked=asked, outcomes={})
+    runs = SimpleNamespace(asked=asked, outcomes={}, disturbed=0)
     monkeypatch.setattr(guest, "run", run)
     monkeypatch.setattr(sweeping, "config_of", composed)
     return runs
@@ -75,6 +78,15 @@ def test_settings_that_are_impossible_in_all_are_refused_at_once(runs, monkeypat
     with pytest.raises(KdbenchError, match="modle is not a setting"):
         kdbench.sweep(modle="mlp_simple")
     assert runs.asked == []
+
+
+def test_runs_that_others_disturbed_are_timed_once_more_at_the_end(runs):
+    runs.disturbed = 1
+    table = kdbench.sweep(**SETTINGS)
+    assert [run[:2] for run in runs.asked] == [(name, s) for name in ("mlp_simple", "cnn_simple") for s in (0, 1)] * 2
+    assert table["latency_ms"].notna().all()
+    runs.disturbed = 10
+    assert kdbench.sweep(**SETTINGS)["latency_ms"].isna().all()
 
 
 def test_a_full_disk_ends_it(runs):

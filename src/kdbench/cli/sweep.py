@@ -11,7 +11,8 @@ HELP = f"""\
 kdbench sweep [SETTING=VALUE ...]
 
 All nine models x baseline, quantize, prune, distill: the same as
-  kdbench run -m 'model={EVERYTHING["model"]}' compress={EVERYTHING["compress"]}
+  kdbench run -m 'model={EVERYTHING["model"]}' \\
+                 compress={EVERYTHING["compress"]}
 Takes every setting of `kdbench run`; model=A,B or compress=A,B narrows the
 sweep, seed=0,1,2 repeats it. Ends with the whole table. A run that fails is
 reported when it fails, and the others go on. Typed again, or with more seeds or

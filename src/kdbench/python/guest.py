@@ -26,7 +26,8 @@ def run(config: Config, seeds: Sequence[int] = (), progress: bool = False) -> Re
     with guest(progress):
         result = experiment.run(config, seeds)
         if progress:
-            tqdm.write(line(result.row, result.folder) + ("  |  was done already" if result.was_done else ""))
+            remarks = ["was done already"] if result.was_done else []
+            tqdm.write(line(result.row, result.folder, None, *remarks))
     return result
 
 

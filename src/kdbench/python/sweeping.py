@@ -36,7 +36,9 @@ def sweep(settings: Mapping[str, Any], own: Path | str | None, progress: bool, e
     for flat, config in planned:
         seeds[but_seed(flat)] += [config.network.seed] if "seed" in flat else []
     rows: dict[Path, Row] = {}
-    for flat, config in planned:
+    disturbed: list[tuple[Flat, Config]] = []  # while they were timed
+
+    def perform(flat: Flat, config: Config) -> None:
         try:
             result = guest.run(config, seeds[but_seed(flat)], progress)
         except CannotWrite:
@@ -47,6 +49,13 @@ def sweep(settings: Mapping[str, Any], own: Path | str | None, progress: bool, e
                 guest.report(f"error in {failures[-1][0]}: {reason(error)}")
         else:
             rows[result.folder] = result.row
+            if not result.row.timed:
+                disturbed.append((flat, config))
+
+    for one in planned:
+        perform(*one)
+    for one in list(disturbed):  # others may have gone by now
+        perform(*one)
     if failures and errors == "raise":
         raise KdbenchError(summary(failures, len(wanted))) from failures[0][1]
     return frame(rows)

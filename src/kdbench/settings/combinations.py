@@ -9,7 +9,7 @@ from typing import Any
 
 from kdbench.errors import BadSetting
 from kdbench.settings.choices import EVERYTHING, GROUPS, WITH_KNOBS, chosen_by_default, knobs, options
-from kdbench.settings.knobs import chosen_options
+from kdbench.settings.knobs import PART, chosen_options
 from kdbench.settings.typed import Flat, flattened, folders_of
 
 
@@ -34,7 +34,7 @@ def _choices(group: str, value: Any, folders: Sequence[Path]) -> list[Any]:
     if not isinstance(value, str):
         return value if isinstance(value, list) else [value]
     known = list(options(group, folders))
-    return [one for part in value.split(",") for one in chosen_options(group, {group: part}, known) or [part]]
+    return [one for part in PART.findall(value) for one in chosen_options(group, {group: part}, known) or [part]]
 
 
 def _values(name: str, value: Any, chosen: Mapping[str, Sequence[Any]], folders: Sequence[Path]) -> list[Any]:
