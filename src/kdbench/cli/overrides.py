@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from kdbench.cli import values
 from kdbench.errors import BadSetting, nearest
 from kdbench.settings import own_folder, schema
 from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, config_dir, knobs, options
@@ -82,12 +83,17 @@ def checked(one: Override, chosen: dict[str, str], folders: Sequence[Path], seve
     if str(one) == "outputs=":
         raise BadSetting("outputs= names no folder: type outputs=FOLDER, or leave it out")
     if one.name in schema.BY_NAME:
+        if schema.BY_NAME[one.name].kind is bool:
+            values.check_bool(one.name, one.value)
+        values.check_one(one.name, one.value, several)
         return f"{one.name}={one.value}"
     if one.name == "experiment" and not one.sign:
         raise BadSetting(f"experiment is not chosen yet: type +{one}")
     if one.name in GROUPS:
         if one.sign and one.name != "experiment":
             raise BadSetting(f"{one.name} is chosen already: type {one.name}={one.value}, without {one.sign}")
+        if one.name != "experiment":  # of which there may be a list
+            values.check_choice(one.name, one.value, folders, several)
         return str(one)
     return checked_knob(one, chosen, folders, several)
 
@@ -102,13 +108,15 @@ def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path],
     owners = [name for name, path in known.items() if knob in knobs(path)]
     if not owners:
         raise BadSetting(f"{one.name} is not a setting: {nearest(one.name, all_names(folders))}")
-    others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
-    mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
+    now = chosen_options(group, chosen, list(known))
+    others = [name for name in now if name not in owners]
+    mixed = len(others) < len(now)  # some of what is chosen has it
     if others:
         raise BadSetting(
             f"{one.name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
             + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
         )
+    values.check_knob(one.name, one.value, [known[name] for name in now], several)
     # In a multirun over choices, Hydra asks the default one, which may lack it.
     return f"++{one}" if several else str(one)
 
