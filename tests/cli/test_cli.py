@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -159,7 +161,37 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["experiment=smoke"], "experiment is not chosen yet: type +experiment=smoke"),
         (["data=mnist_5k;rm"], "'data=mnist_5k;rm' cannot be read: type SETTING=VALUE, in quotes if need be"),
         (["seed=0,1"], "seed=0,1 is several values: -m makes a run for each"),
-        (["model.widths=8,9"], "-m makes a run for each, model.widths=[8,9] is one list"),
+        (
+            ["model.widths=8,9"],
+            "model.widths=8,9 is no list: type 'model.widths=[8,9]', or -m 'model.widths=[8],[9]' for a run each",
+        ),
+        (
+            ["compress=distill", "compress.teacher=cnn_deep,mlp_deep"],
+            "several values: -m makes a run for each, 'compress.teacher=[cnn_deep,mlp_deep]' is an ensemble",
+        ),
+        (
+            ["compress=attention", "compress.teacher=cnn_deep,mlp_deep"],
+            "several values: -m makes a run for each\n",
+        ),
+        (["compress=distill", "compress.temperature=2,3"], "several values: -m makes a run for each\n"),
+        (
+            ["compress=prune,distill"],
+            "several values: -m makes a run for each; one after the other is a YAML with steps",
+        ),
+        (
+            ["compress=[prune,distill]"],
+            "compress=[prune,distill] is no name: -m compress=prune,distill makes a run for each; one after the",
+        ),
+        (["-m", "compress=[prune,distill]"], "compress=[prune,distill] is no name: -m compress=prune,distill makes"),
+        (["model=[cnn_deep]"], "model=[cnn_deep] is no name: type model=cnn_deep"),
+        (["data=[mnist,mnist_5k]"], "data=[mnist,mnist_5k] is no name: -m data=mnist,mnist_5k makes a run for each"),
+        (["compress={a:b}"], "compress={a:b} is no name: see kdbench ls"),
+        (["compress=null"], "compress=null is unknown: choose from"),
+        (["compress="], "compress= names no choice: see kdbench ls"),
+        (["retrain=2"], "retrain=2 is not true or false"),
+        (["again=yes"], "again=yes is not true or false"),
+        (["seed=range(3)"], "seed=range(3) is several values: -m makes a run for each"),
+        (["-m", "again=true,1"], "again=true,1 is not true or false"),
         (["data.fallback=none"], "data.fallback=none is unknown: choose from null, cifar10"),
         (
             ["compress=distill", "compress.teacher=null"],
@@ -190,6 +222,45 @@ def test_bad_input_gets_one_line_and_writes_nothing(capsys, arguments, message, 
     assert len(err.strip().splitlines()) == 1, err
     assert err.startswith("error: ")
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+@pytest.mark.parametrize(
+    ("kept", "several", "expected"),
+    [
+        ("compress=distill", "compress.teacher=cnn_simple,mlp_deep", {"-m": [1, 1], "list": [2]}),
+        ("compress=distill_quantize", "compress.teacher=cnn_simple,mlp_deep", {"-m": [1, 1], "list": [2]}),
+        ("compress=prune_distill_quantize", "compress.teacher=self,mlp_deep", {"-m": [1, 1], "list": [2]}),
+        ("compress=attention", "compress.teacher=cnn_simple,cnn_deep", {"-m": [1, 1]}),
+        ("compress=baseline", "model.widths=8,9", {"-m": [0, 0], "list": [0]}),
+        ("seed=3", "data=mnist_5k,mnist", {"-m": [0, 0]}),
+        ("seed=3", "compress=prune,distill", {"-m": [0, 1]}),
+        ("seed=3", "compress=[prune,quantize]", {"-m": [0, 0]}),
+    ],
+)
+def test_what_is_advised_instead_of_several_values_works(capsys, monkeypatch, kept, several, expected):
+    from kdbench import experiment
+    from kdbench.compress.order import split_steps
+    from kdbench.errors import OutOfMemory
+
+    teachers = []
+
+    def run(config, *_, **__):
+        teachers.append(len(split_steps(config.network)[0].teachers))
+        raise OutOfMemory("understood")
+
+    monkeypatch.setattr(experiment, "run", run)
+    typed = ["run", "data=mnist_5k", "model=mlp_simple", kept]
+    assert main([*typed, several]) == 1
+    [advice] = capsys.readouterr().err.splitlines()
+    name = several.partition("=")[0]
+    ways = {"list": re.findall(rf"(?<!-m )'{name}=\[[^']*'", advice)}
+    ways["-m"] = [f"-m {several}"] if "-m makes a run for each" in advice else re.findall(rf"-m '?{name}=\S+", advice)
+    found = {}
+    for kind, [way] in ((kind, way) for kind, way in ways.items() if way):
+        teachers.clear()
+        assert main([*typed, *shlex.split(way)]) == 1
+        found[kind] = [*teachers]
+    assert found == expected
 
 
 @pytest.mark.parametrize(

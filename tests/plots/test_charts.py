@@ -349,7 +349,7 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
     assert main(["plot", str(tmp_path)]) == 1
     shown = capsys.readouterr().err
     assert "bad/metrics.csv" in shown
-    assert "skipped quantization_impact: its rows are missing; run kdbench sweep" in shown
+    assert "skipped quantization_impact: there is no row of compress=quantize" in shown
 
 
 def test_plotting_imports_no_torch(outputs):

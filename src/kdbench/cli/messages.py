@@ -88,10 +88,6 @@ def wrong_type(error: BaseException) -> str | None:
 
 
 def several_values(error: BaseException) -> str | None:
-    """Say what to type instead of `seed=0,1` in a single run."""
-    listed = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", str(error))
-    if listed is None:
-        return None
-    name, values = listed.groups()
-    one = f", {name}=[{values}] is one list" if "." in name else ""
-    return f"{name}={values} is several values: -m makes a run for each{one}"
+    """Say what to type instead of `seed=range(3)` in a single run."""
+    typed = re.match(r"Sweep parameters '(.*)' requires --multirun", str(error))
+    return f"{typed[1]} is several values: -m makes a run for each" if typed else None

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from kdbench.cli import values
 from kdbench.errors import BadSetting
 from kdbench.settings import normalisation, own_folder, schema
 from kdbench.settings.choices import GROUPS, config_dir
@@ -86,12 +87,17 @@ def checked(one: Override, chosen: dict[str, str], folders: Sequence[Path], seve
     if str(one) == "outputs=":
         raise BadSetting("outputs= names no folder: type outputs=FOLDER, or leave it out")
     if one.name in schema.BY_NAME:
+        if schema.BY_NAME[one.name].kind is bool:
+            values.check_bool(one.name, one.value)
+        values.check_one(one.name, one.value, several)
         return f"{one.name}={one.value}"
     if one.name == "experiment" and not one.sign:
         raise BadSetting(f"experiment is not chosen yet: type +{one}")
     if one.name in GROUPS:
         if one.sign and one.name != "experiment":
             raise BadSetting(f"{one.name} is chosen already: type {one.name}={one.value}, without {one.sign}")
+        if one.name != "experiment":  # of which there may be a list
+            values.check_choice(one.name, one.value, folders, several)
         return str(one)
     return checked_knob(one, chosen, folders, several)
 
@@ -100,6 +106,6 @@ def checked_knob(one: Override, chosen: dict[str, str], folders: Sequence[Path],
     """Return the setting of a choice, such as `compress.sparsity`, for Hydra."""
     if not named_by_yaml(one.name, one.sign):
         return str(one)
-    require_knob(one.name, chosen, folders)
+    values.check_knob(one.name, one.value, require_knob(one.name, chosen, folders), several)
     # In a multirun over choices, Hydra asks the default one, which may lack it.
     return f"++{one}" if several else str(one)

@@ -38,12 +38,13 @@ def main(options: argparse.Namespace) -> int:
     for dataset, members in datasets.items():
         # Rows of different data never share a chart; with one data set there is no need for a folder each.
         alone = len(datasets) == 1
-        draw_all(members, target if alone else target / dataset, target / dataset if alone else target)
+        place = target if alone else target / dataset
+        draw_all(members, place, target / dataset if alone else target, options.folder)
     return 1 if damaged else 0
 
 
-def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
-    """Draw every chart of the rows of one data set into `folder`, and say what was drawn.
+def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path) -> None:
+    """Draw every chart of the rows of one data set, which lie under `source`, into `folder`; say what was drawn.
 
     Charts of earlier rows do not stay: neither those that cannot be drawn any more, nor those in `other`, where
     they were put when there were more or fewer data sets.
@@ -51,6 +52,7 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
+    from kdbench.cli.advice import missing
     from kdbench.plots import (
         accuracy_vs_size,
         distillation_impact,
@@ -72,7 +74,7 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path) -> None:
             for kind in KINDS:
                 (place / f"{name}.{kind}").unlink(missing_ok=True)
         if figure is None:
-            print(f"skipped {name}: its rows are missing; run {chart.NEEDS} data={rows[0].dataset}", file=sys.stderr)
+            print(f"skipped {name}: {missing(rows, chart.METHODS, source)}", file=sys.stderr)
             continue
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for each file

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
 
-NEEDS = "kdbench sweep compress=baseline,distill"
+METHODS = ("baseline", "distill")
 
 
 def draw(runs: pd.DataFrame) -> Figure | None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from kdbench.plots import before_after
 from kdbench.plots.before_after import Amount
 
-NEEDS = "kdbench sweep compress=baseline,prune"
+METHODS = ("baseline", "prune")
 
 
 def draw(runs: pd.DataFrame) -> Figure | None:

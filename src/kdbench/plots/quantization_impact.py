@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from kdbench.plots import before_after
 from kdbench.plots.before_after import Amount, Ratio
 
-NEEDS = "kdbench sweep compress=baseline,quantize"
+METHODS = ("baseline", "quantize")
 BYTES = Amount("size_bytes", "bytes of model.onnx (log)")
 RATIOS = [
     Ratio("speedup", "times as fast, one image at a time,\none thread (log)"),

@@ -12,7 +12,7 @@ from kdbench.plots.labels import Label, place
 from kdbench.results.names import students as named
 from kdbench.results.summary import summarise
 
-NEEDS = "kdbench sweep compress=distill"
+METHODS = ("distill",)
 
 
 def draw(runs: pd.DataFrame) -> Figure | None:

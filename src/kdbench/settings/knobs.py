@@ -27,10 +27,11 @@ def named_by_yaml(name: str, sign: str) -> bool:
     return group not in WITH_KNOBS or not (sign or knob in NO_KNOBS or f"{group}.{knob}" in schema.BY_NAME)
 
 
-def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> None:
-    """Raise `BadSetting` unless `name`, such as `compress.sparsity`, is a setting of all that is `chosen`.
+def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> list[Path]:
+    """Return the YAML files of what is `chosen`, all of which have the setting `name`, such as `compress.sparsity`.
 
     `chosen` holds what was typed for each group, as `chosen_options` reads it; `folders` are where choices lie.
+    Raises `BadSetting` if one of them has none of that name.
     """
     group, _, rest = name.partition(".")
     knob = rest.partition(".")[0]
@@ -43,13 +44,15 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
                 f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type it with a + in front"
             )
         raise BadSetting(f"{name} is not a setting: {nearest(name, all_names(folders))}")
-    others = [name for name in chosen_options(group, chosen, list(known)) if name not in owners]
-    mixed = len(others) < len(chosen_options(group, chosen, list(known)))  # some of what is chosen has it
+    now = chosen_options(group, chosen, list(known))
+    others = [one for one in now if one not in owners]
+    mixed = len(others) < len(now)  # some of what is chosen has it
     if others:
         raise BadSetting(
             f"{name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
             + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
         )
+    return [known[one] for one in now]
 
 
 def chosen_options(group: str, chosen: Mapping[str, str], known: Sequence[str]) -> list[str]:
