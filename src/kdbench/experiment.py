@@ -27,7 +27,7 @@ from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.settings import identity
-from kdbench.settings.config import Config
+from kdbench.settings.config import Config, digest
 from kdbench.storage import processes
 from kdbench.storage.store import Store
 from kdbench.training import runtime
@@ -133,7 +133,8 @@ def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[i
         device=machine.device,
         precision=machine.precision,
         instructions=machine.instructions,
-        images=f"{'x'.join(map(str, splits.shape))} in {splits.classes} classes",
+        # The names of the classes stand in the file that ships.
+        images=f"{'x'.join(map(str, splits.shape))} in {splits.classes} classes, {digest(splits.class_names)[:8]}",
     )
     several = len(set(seeds)) > 1 and config.trains_seeds_together
     return replace(config, together=tuple(sorted(set(seeds))) if several else ())
