@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdbench.cli import overrides
+from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers
 from kdbench.cli.given import data_of, form_of, methods_of
 from kdbench.errors import BadSetting
@@ -81,11 +81,11 @@ def answer(made: Sequence[tuple[Row, Path]], folder: Path) -> None:
 
     rows = [row for row, _ in made]
     durable.folder(folder)
-    print("\n" + table.text(rows) + "\n")
+    print("\n" + table.text(rows, terminal.width()) + "\n")
     durable.write(folder / "table.md", table.markdown(rows).encode() + b"\n")
     for row, place in made:
         name = f"{row.model}-{row.compress}" + (f"-seed{row.seed}" if len({one.seed for one in rows}) > 1 else "")
         durable.write(folder / f"{name}.onnx", durable.read(place / ARTIFACT))
         print(shown((folder / f"{name}.onnx").absolute()))
     print(shown((folder / "table.md").absolute()))
-    draw_all(rows, folder, folder)
+    draw_all(rows, folder, folder, None)

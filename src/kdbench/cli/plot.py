@@ -43,8 +43,10 @@ def main(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path) -> None:
+def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None) -> None:
     """Draw every chart of the rows of one data set, which lie under `source`, into `folder`; say what was drawn.
+
+    And what was not, with the command that makes its rows, unless `source` is None.
 
     Charts of earlier rows do not stay: neither those that cannot be drawn any more, nor those in `other`, where
     they were put when there were more or fewer data sets.
@@ -74,7 +76,8 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path) -> No
             for kind in KINDS:
                 (place / f"{name}.{kind}").unlink(missing_ok=True)
         if figure is None:
-            print(f"skipped {name}: {missing(rows, chart.METHODS, source)}", file=sys.stderr)
+            if source is not None:
+                print(f"skipped {name}: {missing(rows, chart.METHODS, source)}", file=sys.stderr)
             continue
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for each file
