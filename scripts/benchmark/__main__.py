@@ -18,7 +18,7 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 
-from benchmark import ceiling, commands, training
+from benchmark import ceiling, commands, folder, training
 from benchmark.race import Race, spread
 from benchmark.training import Track
 from kdbench.data.load import load
@@ -233,6 +233,15 @@ def sweep(bench: Bench) -> dict[str, float]:
     return found
 
 
+def pictures(bench: Bench) -> dict[str, float]:
+    """A folder of 100,000 pictures."""
+    count = 2_000 if bench.quick else 100_000
+    found = folder.measure(bench.folder / "folder", count, 1 if bench.quick else 3)
+    for name, seconds in found.items():
+        print(f"{count:,} PNG of 32x32, {name:<16}{seconds:>8.2f} s")
+    return found
+
+
 ROWS: dict[str, Callable[[Bench], Any]] = {
     "ceiling": machine_ceiling,
     "train": train,
@@ -240,6 +249,7 @@ ROWS: dict[str, Callable[[Bench], Any]] = {
     "startup": startup,
     "memory": memory,
     "plot": plot,
+    "pictures": pictures,
     "speedrun": speedrun,
     "sweep": sweep,
     "overhead": overhead,

@@ -27,7 +27,7 @@ from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.settings import identity
-from kdbench.settings.config import Config
+from kdbench.settings.config import Config, digest
 from kdbench.storage import processes
 from kdbench.storage.store import Store
 from kdbench.training import runtime
@@ -73,14 +73,16 @@ def run(
     config: Config,
     seeds: Sequence[int] = (),
     started: Callable[[Path], None] = lambda _: None,
+    doing: Callable[[str], None] = lambda _: None,
     train_threads: int | None = None,
 ) -> Result:
     """Make the network, write the file that would ship, measure it on the test set once, write one row.
 
     What is done already is not done again: a finished run gives its row, a training goes on from its checkpoint.
     `seeds` are those of the whole sweep: where it pays, the networks of all are trained at once. `started` is called
-    with the run's folder as soon as its settings are found to be possible. `train_threads` are those of its trainings
-    where the settings leave them open (None: this process's part of the cores).
+    with the run's folder as soon as its settings are found to be possible, `doing` with what comes next: training,
+    exporting, measuring, timing. `train_threads` are those of its trainings where the settings leave them open (None:
+    this process's part of the cores).
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     config = identity.identified(config)  # before code is imported that somebody may edit meanwhile
@@ -106,12 +108,16 @@ def run(
         maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together, sharing)
         initial = maker.initial(network).network  # finds impossible sizes
         started(folder.path)
+        doing("training")
         if config.together:
             train_ahead(maker, network)
         networks = maker.compared(network)
         examples = Examples(splits.train, splits.val, splits.class_names)
+        doing("exporting")
         artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)
+        doing("measuring")
         figures = figures_of(config, machine, splits, networks, artifacts)
+        doing("timing")
         figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
         weights = written(networks.shipped.network, [type(step).__name__ for step in file_steps])
@@ -127,7 +133,8 @@ def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[i
         device=machine.device,
         precision=machine.precision,
         instructions=machine.instructions,
-        images=f"{'x'.join(map(str, splits.shape))} in {splits.classes} classes",
+        # The names of the classes stand in the file that ships.
+        images=f"{'x'.join(map(str, splits.shape))} in {splits.classes} classes, {digest(splits.class_names)[:8]}",
     )
     several = len(set(seeds)) > 1 and config.trains_seeds_together
     return replace(config, together=tuple(sorted(set(seeds))) if several else ())

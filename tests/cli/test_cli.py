@@ -63,6 +63,17 @@ def test_a_sweep_is_narrowed_by_what_is_typed_and_ends_with_the_table(capsys):
     assert "±" in table
 
 
+def test_the_bar_of_a_sweep_says_what_is_done_where_nothing_else_moves(monkeypatch, capsys):
+    from kdbench.cli import invocation
+
+    said = []
+    monkeypatch.setattr(invocation.tqdm, "set_postfix_str", lambda bar, text: said.append(text))
+    assert main(["sweep", *QUICK, "compress=baseline,quantize"]) == 0
+    stages = ("loading", "training", "exporting", "measuring", "timing")
+    assert said == [f"{stage} mlp_simple {c} seed 0" for c in ("baseline", "quantize") for stage in stages]
+    assert capsys.readouterr().err == ""  # not at a terminal
+
+
 def test_a_sweep_without_narrowing_is_all_36_variants(monkeypatch):
     from kdbench.cli import hydra_app
 

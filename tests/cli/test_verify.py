@@ -59,6 +59,25 @@ def read_unchecked(folder):
     return read(folder / FILE)
 
 
+def test_of_several_runs_each_is_verified_under_its_name_and_one_that_fails_stops_no_other(
+    make_config, tmp_path, capsys
+):
+    good, changed = run(make_config, "baseline"), run(make_config, "quantize")
+    assert main(["verify", str(good), str(changed)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[2]) == (f"{good}:", f"{changed}:")
+    assert all(line.startswith("verified: ") for line in lines[1::2])
+    rewrite(changed, errors=1)
+    nowhere = tmp_path / "nowhere"
+    for folders in ([changed, good], [nowhere, good]):
+        assert main(["verify", *map(str, folders)]) == 1
+        out, err = capsys.readouterr()
+        lines = out.splitlines()
+        assert (lines[0], lines[-2]) == (f"{folders[0]}:", f"{good}:")
+        assert lines[-1].startswith("verified: ")
+        assert err.count(f"error: {nowhere}: there is no folder") == (folders[0] == nowhere)
+
+
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum here")
 def test_the_checksums_are_those_of_the_usual_tool(make_config, capsys):
     folder = run(make_config, "baseline")

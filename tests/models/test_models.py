@@ -14,7 +14,7 @@ from kdbench.models.network import Network, Normalise, build, parameters
 from kdbench.models.resnet import ResNet
 from kdbench.settings.choices import config_dir
 
-OF_OTHERS = ("python", "torchvision")  # one YAML for many
+OF_OTHERS = ("onnx", "python", "torchvision")  # one YAML for many
 NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml") if path.stem not in OF_OTHERS)
 DIGITS = ((1, 28, 28), 10)
 COLOURS = ((3, 32, 32), 7)

@@ -18,14 +18,14 @@ from kdbench.models.pretrained import load_weights
 from kdbench.settings import identity
 
 NODE = {"_target_": "kdbench.models.onnx_file.OnnxFile"}
-AS_IT_IS = ((0.0,) * 3, (1.0,) * 3)
+OF_THE_DATA = ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 IMAGES = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
 LOGITS = IMAGES.flatten(1) @ torch.from_numpy(weights())
 
 
-def given(path, shape=SHAPE, classes=CLASSES, statistics=AS_IT_IS):
+def given(path, shape=SHAPE, classes=CLASSES, statistics=OF_THE_DATA, normalise="data"):
     network = build(NODE, 0, shape, classes, statistics).eval()
-    load_weights(network, path)
+    load_weights(network, path, normalise=normalise)
     return network
 
 
@@ -47,12 +47,12 @@ def test_whatever_its_form_a_file_gives_the_logits_of_its_layer(form, tmp_path):
     assert torch.allclose(network(IMAGES), LOGITS, atol=1e-4)
 
 
-def test_it_ships_as_it_stands_and_behind_its_normalisation(tmp_path):
+def test_it_ships_as_it_stands_or_behind_the_normalisation_that_is_typed(tmp_path):
     path = write(tmp_path / "net.onnx", linear())
     plain = Artifact(export(given(path), SHAPE))
     assert np.allclose(session(plain.content, 1)(IMAGES.numpy()), LOGITS, atol=1e-4)
     assert [node.op_type for node in plain.file.graph.node] == ["Flatten", "MatMul"]
-    normalised = given(path, statistics=((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))
+    normalised = given(path, normalise="0.1,0.2,0.3/0.5,0.6,0.7")
     file = Artifact(export(normalised, SHAPE))
     assert np.allclose(session(file.content, 1)(IMAGES.numpy()), normalised(IMAGES), atol=1e-4)
     assert not torch.allclose(normalised(IMAGES), LOGITS, atol=0.1)

@@ -43,7 +43,8 @@ def test_runs_that_come_to_the_same_are_one():
         ["model=a", "seed=1"],
         ["seed=1", "model=a"],
         ["seed=1", "++model=a"],
-        ["seed=1", "model=a", "outputs=there", "again=true", "retrain=true", "data.root=/x", "hydra/launcher=b"],
+        ["seed=1", "model=a", "outputs=there", "again=true", "retrain=true", "hydra/launcher=b"],
+        ["seed=1", "model=a", "data.root=null"],
     ]
     assert len({key(run) for run in same}) == 1
     assert len({key(run) for run in (["seed=0", "compress=baseline", "threads=null"], ["data=mnist"], [])}) == 1
@@ -67,11 +68,44 @@ def test_the_next_try_takes_the_error_away_and_keeps_the_folder(ledger, tmp_path
 def test_a_failure_does_not_hide_a_row_that_stands(ledger, tmp_path):
     folder = finished(tmp_path / "runs" / "a")
     ledger.started(["a=1"], folder)
-    ledger.failed(["a=1", "data.root=/nowhere"], "it has no data", final=True)
+    ledger.failed(["a=1", "again=true"], "the disk was full", final=False)
     assert status.state(ledger, ["a=1"]).name == "done"
-    assert status.state(ledger, ["a=1"]).detail.endswith("; a later try failed: it has no data")
+    assert status.state(ledger, ["a=1"]).detail.endswith("; a later try failed: the disk was full")
     (folder / FILE).unlink()
-    assert status.state(ledger, ["a=1"]) == status.State("failed", "it has no data", final=True)
+    assert status.state(ledger, ["a=1"]) == status.State("failed", "the disk was full")
+
+
+NOWHERE = ["a=1", "data.root=/nowhere"]
+
+
+def test_a_run_that_failed_for_where_its_data_lie_is_not_done_because_another_found_them(ledger, tmp_path):
+    ledger.failed(NOWHERE, "it has no data", final=True)
+    for typed in (["a=1"], ["a=1", "data.root=/somewhere"]):
+        assert status.state(ledger, typed).name == "missing"
+    ledger.started(["a=1"], finished(tmp_path / "runs" / "a"))
+    for _ in range(2):
+        assert status.state(ledger, NOWHERE) == status.State("failed", "it has no data", final=True)
+        assert status.state(ledger, ["a=1"]).name == "done"
+        ledger.failed(NOWHERE, "it has no data", final=True)
+
+
+def test_what_a_folder_holds_is_part_of_what_a_run_is():
+    here, there = ["data=mine", "data.root=/here"], ["data=mine", "data.root=/there"]
+    assert key(here) != key(there)
+    assert key(["data=mnist_5k", *here[1:]]) == key(["data=mnist_5k", *there[1:]])
+
+
+def test_where_data_lie_is_no_part_of_what_a_run_is(ledger, tmp_path):
+    here, there = ["a=1", "data.root=/here"], ["a=1", "data.root=/there"]
+    folder = finished(tmp_path / "runs" / "a")
+    ledger.started(there, folder)
+    for typed in (["a=1"], here, there):
+        assert status.state(ledger, typed).name == "done"
+    assert ledger.lock(here) == ledger.lock(there)  # two processes share the work
+    # The failure of one is none of the other.
+    (folder / FILE).unlink()
+    ledger.failed(["a=1"], "no data", final=False)
+    assert [status.state(ledger, typed).name for typed in (["a=1"], here, there)] == ["failed", "missing", "missing"]
 
 
 def test_a_run_with_damage_to_any_of_its_files_is_missing(ledger, tmp_path):

@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,7 @@ class Invocation:
             return
         ledger = Ledger(run.config.outputs)
         seeds = self.seeds.get(but_seed(run.typed), [])
+        say = self.saying(run)
 
         def started(folder: Path) -> None:
             self.record(ledger)
@@ -92,9 +93,10 @@ class Invocation:
 
         try:
             with locks.held(ledger.lock(run.typed), str(run), wait):
+                say("loading")
                 from kdbench import experiment  # brings torch, which bad settings need not wait for
 
-                result = experiment.run(run.config, seeds, started)
+                result = experiment.run(run.config, seeds, started, say)
                 if result.was_done:
                     started(result.folder)
         except Busy:
@@ -109,6 +111,16 @@ class Invocation:
             self.succeed(run, result.row, result.folder, result.was_done)
         if self.bar is not None:
             self.bar.update()
+
+    def saying(self, run: PlannedRun) -> Callable[[str], None]:
+        """Return what lets the bar say what is done for a run: not everything that takes time moves a bar."""
+        network = run.config.network
+
+        def say(stage: str) -> None:
+            if self.bar is not None:
+                self.bar.set_postfix_str(f"{stage} {network.name} {run.config.compress} seed {network.seed}")
+
+        return say
 
     def succeed(self, run: PlannedRun, row: Row, folder: Path, was_done: bool) -> None:
         """Remember a row, and print its line."""

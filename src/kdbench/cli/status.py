@@ -42,7 +42,7 @@ def add(subparsers: Subparsers) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """List every run that is not done, and the command that would do it; return 1 if there is one."""
-    from kdbench.results.ledger import Ledger, key
+    from kdbench.results.ledger import Ledger, key, root_of
 
     if not options.folder.is_dir():
         raise BadSetting(f"there is no folder {options.folder}: give the one that runs write to, such as outputs/")
@@ -54,12 +54,13 @@ def main(options: argparse.Namespace) -> int:
         print(f"skipped {printable(message)}", file=sys.stderr)
     if not commands and options.forget is None and not unreadable:
         raise nothing_under(options.folder)
-    known: dict[str, State] = {}
+    known: dict[tuple[str, str], State] = {}
     for command in commands:
-        for run in command.runs:
-            if key(run) not in known:
-                known[key(run)] = state(ledger, run)
-        states = [known[key(run)] for run in command.runs]
+        names = [(key(run), root_of(run)) for run in command.runs]
+        for name, run in zip(names, command.runs, strict=True):
+            if name not in known:
+                known[name] = state(ledger, run)
+        states = [known[name] for name in names]
         print("\n".join(map(printable, report(command, states, options.folder, options.all))) + "\n")
     unfinished = any(one.name in ("failed", "missing") for one in known.values())
     return 1 if unfinished or unreadable else 0

@@ -16,7 +16,7 @@ from kdbench.errors import BadSetting, printable
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-ENDINGS = ("png", "jpg", "jpeg")  # in any case
+ENDINGS = (".png", ".jpg", ".jpeg")  # in any case
 LAYOUTS = "it takes DIR/CLASS/*.png (or .jpg), or DIR/train/CLASS/* and DIR/test/CLASS/*"
 
 
@@ -70,7 +70,7 @@ def index(root: Path) -> Index:
     for split, classes in found.items():
         empty = [name for name in names if not classes.get(name)]
         if empty:
-            ending = f"put .{', .'.join(ENDINGS)} files there, or remove it everywhere"
+            ending = f"put {', '.join(ENDINGS)} files there, or remove it everywhere"
             raise BadSetting(f"{places[split]} holds no pictures of {of_classes(empty)}: {ending}")
     files = tuple(
         File(split, label, os.path.join(split, name, file), size, mtime)  # noqa: PTH118 - of many, and relative
@@ -114,22 +114,22 @@ def pictures_in(place: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         for entry in entries:
             if not seen(entry.name):
                 continue
-            if entry.is_dir():
-                raise BadSetting(f"{printable(str(place))} holds the folder {printable(entry.name)}: {LAYOUTS}")
-            if entry.name.rpartition(".")[2].lower() not in ENDINGS:
-                others.append(entry.name)
-            elif entry.is_file():
+            if entry.name.lower().endswith(ENDINGS) and entry.is_file():
                 status = entry.stat()
                 yield entry.name, (status.st_size, status.st_mtime_ns)
-            else:
+            elif entry.is_dir():
+                raise BadSetting(f"{printable(str(place))} holds the folder {printable(entry.name)}: {LAYOUTS}")
+            elif entry.name.lower().endswith(ENDINGS):
                 yield entry.name, (0, 0)
+            else:
+                others.append(entry.name)
     if others:
         log.warning("%s: left out, since they are no PNG or JPEG: %s", printable(str(place)), some(sorted(others)))
 
 
 def seen(name: str) -> bool:
     """Whether a file or folder is not one that systems leave behind."""
-    return not name.startswith(".") and name != "__MACOSX"
+    return name[0] != "." and name != "__MACOSX"
 
 
 def require_classes(root: Path, names: Collection[str]) -> None:

@@ -1,11 +1,13 @@
 """Which commands were given, and how each of their runs ended last: one small JSON file each. Imports no torch.
 
 A command is written down once one of its runs has got past its settings. A run is known by its settings as typed:
-what it came to is in its own folder, whose place is remembered here, with the error of the last try.
+what it came to is in its own folder, whose place is remembered here. Where its data lie is no part of what it is, but
+may be why it failed: the error of the last try is remembered for the `data.root` that was typed.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import time
@@ -17,9 +19,11 @@ from typing import Any
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.settings import schema
 from kdbench.settings.choices import GROUPS, chosen_by_default, config_dir, options
+from kdbench.settings.choices import read as read_choice
 from kdbench.settings.config import digest
 from kdbench.storage import durable, locks
 
+ROOT = "data.root"
 TypedRun = Sequence[str]
 """The settings of one run, as typed: `model=cnn_deep compress=prune seed=1`."""
 
@@ -87,17 +91,24 @@ class Ledger:
     def started(self, run: TypedRun, folder: Path) -> None:
         """Remember the folder of a run, and that nothing is known against it."""
         place = LastTry(str(folder.relative_to(self.outputs)))
-        if self._last_try_or_none(run) != place:
-            self._write(self._run(run), asdict(place))
+        for path in (self._run(run), self._try(run)):
+            if self._read_or_none(path) != place:
+                self._write(path, asdict(place))
 
     def failed(self, run: TypedRun, reason: str, final: bool) -> None:
         """Remember why the last try of a run failed; `final`: another would fail alike."""
-        before = self._last_try_or_none(run)
-        self._write(self._run(run), asdict(LastTry(before.folder if before else None, reason, final)))
+        before = self._read_or_none(self._try(run))
+        self._write(self._try(run), asdict(LastTry(before.folder if before else None, reason, final)))
 
     def last_try(self, run: TypedRun) -> LastTry | None:
         """Return what is known of a run, or None if it was never begun. Raises `DamagedFile`."""
-        path = self._run(run)
+        return self._read(self._try(run)) or self._read(self._run(run))
+
+    def lock(self, run: TypedRun) -> Path:
+        """Return the lock that is held by the process which does the run."""
+        return self.outputs / "locks" / "jobs" / key(run)
+
+    def _read(self, path: Path) -> LastTry | None:
         if not path.exists():
             return None
         try:
@@ -109,13 +120,9 @@ class Ledger:
             raise DamagedFile(f"{path} is not the record of a run ({why}): the same command writes it anew") from why
         return LastTry(folder, error, record.get("final") is True)
 
-    def lock(self, run: TypedRun) -> Path:
-        """Return the lock that is held by the process which does the run."""
-        return self.outputs / "locks" / "jobs" / key(run)
-
-    def _last_try_or_none(self, run: TypedRun) -> LastTry | None:
+    def _read_or_none(self, path: Path) -> LastTry | None:
         try:
-            return self.last_try(run)
+            return self._read(path)
         except DamagedFile:
             return None
 
@@ -125,6 +132,9 @@ class Ledger:
     def _run(self, run: TypedRun) -> Path:
         return self.folder / "runs" / f"{key(run)}.json"
 
+    def _try(self, run: TypedRun) -> Path:
+        return self.folder / "runs" / f"{key(run)}-{digest(root_of(run))[:8]}.json"
+
     def _write(self, path: Path, record: Mapping[str, Any]) -> None:
         durable.folder(path.parent)
         with locks.held(self.outputs / "locks" / "ledger", "the ledger", quiet=True):
@@ -133,13 +143,33 @@ class Ledger:
 
 
 def key(run: TypedRun) -> str:
-    """Return 16 hex digits that are equal for settings that come to the same."""
-    last = {setting.lstrip("+~").partition("=")[0]: setting.lstrip("+~") for setting in run}
+    """Return 16 hex digits that are equal for settings that come to the same, wherever the same data lie."""
+    last = by_name(run)
     aside = {setting.name for setting in schema.SETTINGS if setting.decides == "nothing"}
+    if not is_one_data_set(last.get("data", "").partition("=")[2] or chosen_by_default()["data"]):
+        aside -= {ROOT}
     kept = {setting for name, setting in last.items() if name not in aside and not name.startswith("hydra")}
     if all(keeps_defaults(name, setting.partition("=")[2]) for name, setting in last.items()):
         kept -= defaults()
     return digest(sorted(kept))[:16]
+
+
+def root_of(run: TypedRun) -> str:
+    """Return where the data were said to lie, or "" if that was not typed."""
+    value = by_name(run).get(ROOT, "").partition("=")[2]
+    return "" if value == "null" else value
+
+
+@functools.cache
+def is_one_data_set(name: str) -> bool:
+    """Whether a choice of data is the same wherever it lies, and not whatever the folder holds."""
+    path = options("data", [config_dir()]).get(name)
+    return path is not None and "called" not in read_choice(path)
+
+
+def by_name(run: TypedRun) -> dict[str, str]:
+    """Return the settings of a run by their names; the last of one name counts."""
+    return {setting.lstrip("+~").partition("=")[0]: setting.lstrip("+~") for setting in run}
 
 
 def keeps_defaults(name: str, value: str) -> bool:

@@ -39,7 +39,7 @@ class Config:
     checkpoint_seconds: float = 30.0  # between two checkpoints of a training, at least
     again: bool = False  # whether a run that is done is made once more
     retrain: bool = False  # whether what it needs is trained anew, whatever the store holds
-    images: str = ""  # their shape and how many classes they are in, once they are read
+    images: str = ""  # their shape, how many classes they are in, and a hash of their names, once they are read
     instructions: str = ""  # vector instructions, or the GPU, once they are known: see `training.runtime.Runtime`
     together: tuple[int, ...] = ()  # the seeds that are trained as one network, this one's among them
     # Once known: the code that decides this row, that of the plain network's rows, and the files that are named here.

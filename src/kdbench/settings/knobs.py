@@ -37,14 +37,14 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
     knob = rest.partition(".")[0]
     known = options(group, folders) if group in WITH_KNOBS else {}
     owners = [name for name, path in known.items() if knob in knobs(path)]
+    now = chosen_options(group, chosen, list(known)) if known else []
     if not owners:
-        takes_more = [one for one in chosen_options(group, chosen, list(known)) if "called" in read(known[one])]
+        takes_more = [one for one in now if "called" in read(known[one])]
         if takes_more:  # one YAML for many, which names no arguments of each
             raise BadSetting(
                 f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type it with a + in front"
             )
         raise BadSetting(f"{name} is not a setting: {nearest(name, all_names(folders))}")
-    now = chosen_options(group, chosen, list(known))
     others = [one for one in now if one not in owners]
     mixed = len(others) < len(now)  # some of what is chosen has it
     if others:
