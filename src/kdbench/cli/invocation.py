@@ -169,13 +169,18 @@ class Invocation:
             log.warning("waiting for other processes, which do %d of the runs", len(self.postponed))
         for run in self.postponed:
             self.perform(run, wait=True)
+        if not self.stopped:
+            self.time_again()
+        if self.bar is not None:
+            self.bar.close()
+
+    def time_again(self) -> None:
+        """Do once more what was disturbed while it was timed: who disturbed it may have gone by now."""
         disturbed, self.untimed = list(self.untimed.values()), {}
         if self.bar is not None:
             self.bar.total += len(disturbed)
-        for run in disturbed:  # others may have gone by now
+        for run in disturbed:
             self.perform(run, wait=True)
-        if self.bar is not None:
-            self.bar.close()
 
     def report(self, table: bool = True) -> int:
         """Print, after a multirun, the whole `table` and what failed; return the exit status."""

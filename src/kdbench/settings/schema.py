@@ -103,7 +103,9 @@ SETTINGS = (
     Setting(
         "precision", str, "auto", ("auto", "fp32", "bf16"), "auto: bf16 where the device is fast at it", "weights"
     ),
-    Setting("threads", int, None, "[1, inf)", "CPU threads; null: all that this process may use", "weights"),
+    Setting(
+        "threads", int, None, "[1, inf)", "CPU threads; null: all, or a part where others share outputs", "weights"
+    ),
     Setting(
         "seeds_together",
         str,
