@@ -60,6 +60,7 @@ class RunFolder:
             handler = _LogFile(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         everything = logging.getLogger("kdbench")
+        self.entered.callback(everything.setLevel, everything.level)
         everything.setLevel(logging.DEBUG)
         everything.addHandler(handler)
         self.entered.callback(handler.close)

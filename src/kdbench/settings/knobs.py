@@ -11,7 +11,6 @@ from kdbench.errors import BadSetting, nearest
 from kdbench.settings import schema
 from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, knobs, options, read
 
-PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
 NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
 PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
 
