@@ -126,6 +126,7 @@ class Invocation:
         """Remember a row, and print its line."""
         from kdbench.results.lines import line
 
+        before = [one for one in self.made if one[1] == folder]
         self.made = [one for one in self.made if one[1] != folder] + [(row, folder)]
         if not row.timed:
             self.untimed[f"{row.model} {row.compress} seed {row.seed}"] = run
@@ -134,7 +135,9 @@ class Invocation:
         asked = run.config.data.name
         if asked != row.dataset:
             self.replaced.add((asked, row.dataset))
-        remarks = ["was done already"] if was_done else []
+        if before and not row.timed:
+            return  # timed once more, in vain: its line stands above
+        remarks = ["was done already"] if was_done else ["timed again"] if before else []
         tqdm.write(line(row, folder, terminal.width(), *remarks), file=sys.stdout)
 
     def fail(self, error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:

@@ -192,11 +192,13 @@ def _update(composed: DictConfig, settings: Mapping[str, Any]) -> None:
             continue
         group, _, knob = str(name).partition(".")
         known = composed.get(group) if knob else composed
-        if group not in (*OF_A_TEACHER, "data") or not isinstance(known, DictConfig) or (knob or group) not in known:
-            inside = [f"{group}.{key}" for key in known] if knob and isinstance(known, DictConfig) else OF_A_TEACHER
+        keys = [str(key) for key in known] if isinstance(known, DictConfig) else []
+        takes_more = group == "model" and "called" in keys  # one YAML for many, which names no arguments of each
+        if group not in (*OF_A_TEACHER, "data") or not ((knob or group) in keys or takes_more):
+            inside = [f"{group}.{key}" for key in keys] if knob and keys else OF_A_TEACHER
             raise BadSetting(f"{name} is not a setting of a teacher: {nearest(str(name), inside)}")
         try:
-            OmegaConf.update(composed, str(name), value)
+            OmegaConf.update(composed, str(name), value, force_add=takes_more)
         except Exception as error:  # omegaconf's words for a wrong type are those of a run's own settings
             raise BadSetting(f"compress.teacher: {name}={value} has the wrong type") from error
 
