@@ -4,6 +4,7 @@ import copy
 import csv
 import itertools
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +12,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from omegaconf import OmegaConf
 from onnx.reference import ReferenceEvaluator
+from safetensors.torch import load_file
 
 from kdbench import experiment
 from kdbench.artifact import ship
+from kdbench.cli.main import main
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Splits
-from kdbench.errors import BadSetting, Collapsed, NotFinite
+from kdbench.errors import BadSetting, Collapsed, DamagedFile, NotFinite
 from kdbench.evaluation import speed
 from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.evaluation.speed import Speed
 from kdbench.results import summary
 from kdbench.results.row import FILE, read
-from kdbench.results.run_folder import FILES
+from kdbench.results.run_folder import FILES, read_whole
 from kdbench.settings import identity
+from kdbench.settings.given import WEIGHTS, file_steps, network_in, weights_in
 from kdbench.settings.network import StepSpec
+from kdbench.storage.checksums import SUMS, checksum, sums
 from kdbench.training import runtime
 from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.fitting import Fitting
@@ -336,6 +342,54 @@ def test_given_weights_that_a_method_would_only_pass_on_are_no_run_of_it(make_co
     given = replace(mlp(epochs=0), weights=tmp_path / "w.pt")
     with pytest.raises(BadSetting, match=r"train\.epochs=0 leaves nothing for Distill to train"):
         experiment.run(make_config("distill", distill(), network=given))
+
+
+def test_what_a_run_leaves_teaches_and_is_taken_as_it_is_or_trained_on(make_config, tmp_path):
+    first = experiment.run(make_config("prune", PRUNE))
+    assert (first.row.origin, first.row.weights) == ("trained", None)
+    teacher = network_in(first.folder, "compress.teacher")
+    given = replace(mlp(epochs=0), weights=weights_in(first.folder, "weights"))
+    as_is = experiment.run(make_config(network=given)).row
+    assert as_is.origin == "given"
+    for column in ("accuracy", "nll", "ece", "val_accuracy", "nonzero_parameters", "artifact_sha256"):
+        assert getattr(as_is, column) == getattr(first.row, column), column
+    assert (as_is.train_seconds, as_is.weights) == (0, f"{WEIGHTS}:{checksum(given.weights.read_bytes())[:8]}")
+    taught = experiment.run(make_config("distill", distill(teacher))).row
+    assert (taught.teacher, taught.teacher_accuracy) == ("mlp_tiny-prune", first.row.accuracy)
+    assert (taught.teacher_train_seconds, taught.teacher_seed) == (0, 0)
+    assert f"teacher.weights={as_is.weights}" in taught.teacher_settings.split()
+    tuned = experiment.run(make_config(network=replace(mlp(epochs=1), weights=given.weights))).row
+    assert tuned.origin == "fine-tuned"
+
+
+def test_identity_of_what_a_run_left_is_by_content_wherever_it_lies(make_config, tmp_path):
+    folder = experiment.run(make_config()).folder
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    hashes = {
+        identity.identified(make_config("distill", distill(network_in(place, "compress.teacher")))).hash
+        for place in (folder, moved)
+    }
+    assert len(hashes) == 1
+
+
+def test_the_weights_of_a_quantized_run_are_those_before_and_say_so(make_config):
+    folder = experiment.run(make_config("quantize", QUANTIZE)).folder
+    assert file_steps(folder / WEIGHTS) == "DynamicInt8"
+    plain = experiment.run(make_config()).folder
+    tensors, before = load_file(folder / WEIGHTS), load_file(plain / WEIGHTS)
+    assert tensors.keys() == before.keys()
+    assert all(torch.equal(tensors[name], before[name]) for name in before)
+
+
+def test_a_run_folder_without_weights_of_an_earlier_version_is_still_whole(make_config):
+    folder = experiment.run(make_config()).folder
+    kept = {name: (folder / name).read_bytes() for name in FILES if name != WEIGHTS}
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(DamagedFile, match="is missing"):
+        read_whole(folder)
+    (folder / SUMS).write_bytes(sums(kept))
+    assert read_whole(folder).model == "mlp_tiny"
+    assert main(["verify", str(folder)]) == 0
 
 
 def test_steps_out_of_order_are_refused(make_config):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kdbench import networks
+from kdbench.compress.layers import weight_names
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import BadSetting, Collapsed
@@ -84,6 +85,7 @@ def test_a_run_and_its_repetition_from_the_store_compress_alike(maker, few, mach
         mlp(shift=1),
         mlp(flip=True),
         mlp(widths=[17]),
+        mlp(normalise="none"),
     ],
 )
 def test_everything_that_decides_the_weights_is_in_the_key(maker, other):
@@ -351,6 +353,36 @@ def test_given_weights_stay_as_they_are_with_no_epochs_and_are_trained_on_otherw
     assert zeros(pruned).float().mean() == pytest.approx(0.5, abs=1e-4)
     student = maker.make(mlp(0, distill(replace(mlp(epochs=0), weights=path))))
     assert student.seconds > 0
+
+
+def test_what_the_weights_leave_out_is_as_the_seed_initialises_it_and_in_the_key(maker, tmp_path):
+    path, fresh = tmp_path / "given.safetensors", maker.initial(mlp())
+    save_file(maker.initial(mlp(seed=5)).network.model.state_dict(), path)
+    whole, in_part = maker.initial(mlp(weights=path)), maker.initial(mlp(weights=path, weights_except=("3",)))
+    assert torch.equal(in_part.network.model[3].weight, fresh.network.model[3].weight)
+    assert torch.equal(in_part.network.model[1].weight, whole.network.model[1].weight)
+    assert in_part.key != whole.key
+
+
+def test_a_network_sees_pixels_as_is_typed(maker, few):
+    images = few.test.images[:3].float() / 255
+    for typed, mean, deviation in (("none", 0, 1), ("0.5/0.25", 0.5, 0.25)):
+        network = maker.initial(mlp(normalise=typed)).network
+        assert torch.equal(network(images), network.model((images - mean) / deviation))
+
+
+def test_a_classifier_of_torchvision_is_pruned_and_taught_by_one_from_a_file(colours, machine, tmp_path):
+    from kdbench.data.torchvision_import import torchvision
+
+    torch.save(torchvision.models.squeezenet1_1(num_classes=7).state_dict(), tmp_path / "w.pth")
+    node = {"_target_": "kdbench.models.torchvision_model.classifier", "name": "squeezenet1_1"}
+    given = replace(mlp(epochs=0, weights=tmp_path / "w.pth", normalise="imagenet"), model=node)
+    student = replace(mlp(0, ONE_SHOT, distill(given), epochs=1), model=node | {"name": "mnasnet0_5"})
+    made = Maker(colours, machine, Store(tmp_path / "store")).unchecked(student)
+    weights = torch.cat([made.network.get_parameter(name).flatten() for name in weight_names(made.network)])
+    assert (weights == 0).float().mean() == pytest.approx(0.5, abs=1e-5)
+    again = Maker(colours, machine, Store(tmp_path / "store")).unchecked(student)
+    assert torch.equal(flat(made), flat(again))
 
 
 def test_weights_that_are_overwritten_make_another_network(maker, tmp_path):

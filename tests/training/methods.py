@@ -44,6 +44,7 @@ KNOBS = {
     "mlp": {"_target_": "kdbench.models.mlp.MLP", "widths": [8]},
     "cnn": {"_target_": "kdbench.models.cnn.CNN", "widths": [4, 6], "convs": 1, "head": "average"},
     "resnet": {"_target_": "kdbench.models.resnet.ResNet", "widths": [4, 6], "blocks": 1},
+    "mnasnet": {"_target_": "kdbench.models.torchvision_model.classifier", "name": "mnasnet0_5"},
 }
 
 

@@ -263,11 +263,12 @@ def test_a_constraint_that_forgets_its_state_is_seen_by_the_test_above(few, mach
     assert not same(make(Store(tmp_path / "cut")).network, expected.network)
 
 
-def test_images_of_another_shape_go_on_too(colours, recipe, machine, tmp_path, cut):
-    whole, resumed = built("resnet", colours), built("resnet", colours)
+@pytest.mark.parametrize("name", ["resnet", "mnasnet"])
+def test_images_of_another_shape_go_on_too(colours, recipe, machine, tmp_path, cut, name):
+    whole, resumed = built(name, colours), built(name, colours)
     expected = fit(Learner(whole, 0), colours.train, colours.val, recipe, machine)  # two epochs of three steps
     cut(4)
-    first = Learner(built("resnet", colours), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
+    first = Learner(built(name, colours), 0, checkpoint=Checkpoint(tmp_path / "a", 0))
     with pytest.raises(CutOff):
         fit(first, colours.train, colours.val, recipe, machine)
     cut(2)
