@@ -60,6 +60,7 @@ def ran(tmp_path_factory):
         assert f"kdbench sweep --config-dir mine {sweep}\n" in README.read_text()
         assert main(["sweep", *TINY, *sweep.split(), "data.images=256"]) == 0
         assert main(["run", *TINY, "model=mlp_simple", "compress=narrow", *WAVES]) == 0
+        assert main(["run", *TINY, "model=shuffle", "train.batch_size=32", *WAVES[:1], "data.images=512"]) == 0
         small = ["model.widths=[4,6,8]", "compress.teacher=cnn_simple", "compress.teacher_layer='7'"]
         assert main(["run", *TINY, "model=cnn_simple", "compress=fitnets", *small, *WAVES]) == 0
         forget_modules()
@@ -82,8 +83,15 @@ def row_of(outputs: Path, model: str, compress: str):
 
 def test_the_readme_shows_a_python_file_and_a_yaml_of_each():
     named = {
-        *("model/logistic", "data/waves", "compress/fitnets", "compress/narrow", "compress/binarize"),
-        *("model_logistic", "data_waves", "method_hint", "method_narrow", "method_binarize"),
+        *(
+            "model/logistic",
+            "model/shuffle",
+            "data/waves",
+            "compress/fitnets",
+            "compress/narrow",
+            "compress/binarize",
+        ),
+        *("model_logistic", "model_shuffle", "data_waves", "method_hint", "method_narrow", "method_binarize"),
     }
     assert {path.removeprefix("mine/").partition(".")[0] for path in files_in_readme()} == named
 
@@ -93,11 +101,19 @@ def test_they_run_together_with_each_other_and_with_what_is_there_in_a_sweep_too
     assert not damaged
     assert {(row.model, row.compress) for row in rows} == {
         *((model, compress) for model in ("logistic", "mlp_simple") for compress in ("baseline", "binarize")),
-        *(("mlp_simple", "narrow"), ("cnn_simple", "fitnets")),
+        *(("mlp_simple", "narrow"), ("cnn_simple", "fitnets"), ("shuffle", "baseline")),
     }
     assert {row.dataset for row in rows} == {"waves"}
     logistic = row_of(own_runs, "logistic", "baseline")
     assert (logistic.parameters, logistic.test_images) == (3 * 32 * 32 * 7 + 7, 500)
+
+
+def test_a_model_may_wrap_that_of_somebody_else(own_runs):
+    from torchvision.models.shufflenetv2 import ShuffleNetV2
+
+    wrapped = row_of(own_runs, "shuffle", "baseline")
+    theirs = ShuffleNetV2([1, 1, 1], [16, 32, 64, 128, 128], num_classes=7)
+    assert wrapped.parameters == sum(parameter.numel() for parameter in theirs.parameters())
 
 
 def test_a_method_may_change_shapes(own_runs):

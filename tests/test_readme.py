@@ -90,6 +90,22 @@ def test_a_command_in_the_readme_is_understood(command, tmp_path, monkeypatch, c
     assert all(line.endswith("understood") for line in errors), errors
 
 
+def test_the_first_table_leads_to_every_part():
+    text = README.read_text()
+    parts = re.findall(r"^## (.*)$", text, re.M)
+    anchors = {re.sub(r"[^\w -]", "", part).lower().replace(" ", "-"): part for part in parts}
+    led = text.partition("| to | read |")[2].partition("\n## ")[0]
+    assert [(part, anchors[anchor]) for part, anchor in re.findall(r"\[(.*?)\]\(#(.*?)\)", led)] == [
+        (part, part) for part in parts
+    ]
+
+
+def test_the_table_of_the_study_is_what_its_rows_give(capsys):
+    study = README.parent / "docs" / "study" / "mnist"
+    assert main(["table", str(study), "--markdown"]) == 0
+    assert capsys.readouterr().out in README.read_text()
+
+
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, make_config, capsys):
     """Its settings are composed in earnest; what is run is a tiny network on the same digits."""
     monkeypatch.chdir(tmp_path)

@@ -40,6 +40,13 @@ def test_the_command_names_the_models_and_settings_that_are_there():
     assert advised(wide).endswith("model=mlp_simple 'model.widths=[8,4]' 'weights=my net.pt'")
 
 
+def test_networks_and_data_that_one_choice_stands_for_are_traced_to_it():
+    theirs = make_row(model="resnet18", architecture="model.name=resnet18", dataset="pets")
+    assert advised([theirs]).startswith(
+        "kdbench sweep compress=distill data=image_folder model=torchvision model.name=resnet18 train."
+    )
+
+
 def test_the_reason_is_what_is_missing():
     row = SHORT[0]
     pruned = make_row(**MLP, recipe=row.recipe, compress="prune")

@@ -201,6 +201,7 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
         (["compress="], "compress= names no choice: see kdbench ls"),
         (["retrain=2"], "retrain=2 is not true or false"),
         (["again=yes"], "again=yes is not true or false"),
+        (["data=image_folder", "data.skip_unreadable=2"], "data.skip_unreadable=2 is not true or false"),
         (["seed=range(3)"], "seed=range(3) is several values: -m makes a run for each"),
         (["-m", "again=true,1"], "again=true,1 is not true or false"),
         (["data.fallback=none"], "data.fallback=none is unknown: choose from null, cifar10"),
@@ -469,26 +470,27 @@ def test_a_teacher_is_the_one_of_the_yaml_or_the_one_that_is_named(capsys):
     assert row.teacher_size_bytes > 4 * row.size_bytes  # the teacher is not the narrowed student
 
 
-def test_help_and_version_of_every_command(capsys):
+def test_help_and_version_of_every_command(capsys, monkeypatch):
     import kdbench
 
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"kdbench {kdbench.__version__}\n"
     assert main(["--help"]) == main([]) == 0
     overview = capsys.readouterr().out
-    for command in ("run", "sweep", "plot", "table", "status", "verify", "ls"):
+    for command in [command.__name__.rpartition(".")[2] for command in COMMANDS]:
         assert f"\n    {command} " in overview
         with contextlib.suppress(SystemExit):  # argparse prints its help and leaves
             assert main([command, "--help"]) == 0
-        assert f"kdbench {command}" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert f"kdbench {command}" in text
+        assert max(map(len, text.splitlines())) <= 80
 
 
 def test_every_command_and_setting_stands_in_the_readme_and_in_the_help(capsys):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert main(["run", "--help"]) == 0
     text = capsys.readouterr().out
-    assert main(["sweep", "--help"]) == 0
-    assert max(map(len, (text + capsys.readouterr().out).splitlines())) <= 80
     for command in COMMANDS:
         assert f"\n    kdbench {command.__name__.rpartition('.')[2]} " in readme
     for setting in schema.SETTINGS:
@@ -505,6 +507,17 @@ def test_help_and_composing_import_no_torch(tmp_path):
         )
         command = [sys.executable, "-c", code, *arguments]
         assert subprocess.run(command, check=False, capture_output=True, cwd=tmp_path).returncode == 0, arguments
+
+
+def test_the_list_fits_its_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("kdbench.cli.ls.sizes", lambda path: ("1,494,154", "30,821,248"))
+    assert main(["ls"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr("kdbench.cli.terminal.width", lambda: 80)
+    assert main(["ls"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80 < max(map(len, whole.splitlines()))
+    assert {*shown.split()} == {*whole.split()} - {"knobs"}
 
 
 def test_the_list_names_every_choice_with_its_size(capsys):

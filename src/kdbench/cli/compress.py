@@ -27,7 +27,8 @@ def add(subparsers: Subparsers) -> None:
         help=ABOUT,
         description=f"{ABOUT.capitalize()}: the table, the charts and the files. Every setting of `kdbench run` "
         "can be typed after it, such as normalise=imagenet or train.epochs=3.",
-        usage="kdbench compress NETWORK --data DIR [--weights FILE] [--methods A,B] [--into A,B] [SETTING=VALUE ...]",
+        usage="kdbench compress NETWORK --data DIR [--weights FILE] [--methods A,B]\n"
+        "                        [--into A,B] [SETTING=VALUE ...]",
     )
     parser.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
     parser.add_argument("--data", required=True, metavar="DIR", help="a folder of images, or a name of kdbench ls")

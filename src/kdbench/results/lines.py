@@ -46,7 +46,7 @@ def faster(row: Row) -> str:
     """Return in words how the time for one image compares with that of the same network uncompressed."""
     assert row.speedup is not None
     low, high = row.speedup_low or row.speedup, row.speedup_high or row.speedup
-    if low <= 1 <= high or abs(row.speedup - 1) < 0.005:
+    if low <= 1 <= high or abs(row.speedup - 1) < 0.02:
         return "as fast as"
     return f"{row.speedup:.3g}x faster than" if row.speedup > 1 else f"{1 / row.speedup:.3g}x slower than"
 
