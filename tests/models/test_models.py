@@ -10,9 +10,12 @@ from kdbench.data.suitable import CHANNELS, MAX_CLASSES, MAX_SIDE, MIN_CLASSES, 
 from kdbench.errors import BadSetting
 from kdbench.models.cnn import CNN
 from kdbench.models.mlp import MLP
-from kdbench.models.network import Network, Normalise, build, parameters
+from kdbench.models.network import Network, Normalise, build, fill, parameters
+from kdbench.models.pretrained import load_weights
 from kdbench.models.resnet import ResNet
+from kdbench.models.weights_file import written
 from kdbench.settings.choices import config_dir
+from kdbench.storage.store import Store
 
 OF_OTHERS = ("onnx", "python", "torchvision")  # one YAML for many
 NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml") if path.stem not in OF_OTHERS)
@@ -249,6 +252,32 @@ def test_a_model_that_does_not_fit_the_data_is_refused_in_one_line(name, data, p
 def test_sizes_that_a_model_can_take_are_said(side, sizes):
     with pytest.raises(BadSetting, match=f"Wide cannot be run on images of 1x28x28 .*: {sizes}$"):
         build_own("Wide", side=side)
+
+
+class Tied(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Flatten(), nn.Linear(784, 9), nn.Linear(9, 9), nn.Linear(9, 9), nn.Linear(9, classes))
+        self[3].weight = self[2].weight
+
+
+def test_layers_that_share_weights_are_kept_and_come_back(tmp_path):
+    one, other = build_own("Tied"), build_own("Tied")
+    with torch.no_grad():
+        one.model[2].weight.mul_(2)
+    tensors = dict(one.state_dict())
+    kept = Store(tmp_path).memo("key", "it", {}, lambda: (tensors, {})).tensors
+    assert torch.equal(Store(tmp_path).get("key").tensors["1.3.weight"], tensors["1.3.weight"])
+    fill(other, kept)
+    assert other.model[3].weight is other.model[2].weight
+    (tmp_path / "w").write_bytes(written(one))
+    load_weights(other, tmp_path / "w")
+    assert torch.equal(other(some(2)), one(some(2)))
+
+
+def test_a_network_that_no_file_holds_is_refused(monkeypatch):
+    monkeypatch.setattr("kdbench.models.network.MOST_BYTES", 4 * 7849)
+    with pytest.raises(BadSetting, match="Fixed has 7,850 parameters: no ONNX file holds 2 GB or more"):
+        build_own("Fixed")
 
 
 def test_a_model_need_not_know_shape_and_classes():

@@ -7,13 +7,13 @@ from importlib.metadata import version
 
 import torch
 from onnx import ModelProto
-from safetensors.torch import save
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.artifact.metadata import Description, with_metadata
 from kdbench.compress.step import FileStep, Task
 from kdbench.models.network import Network
+from kdbench.models.weights_file import written
 from kdbench.networks import Compared
 from kdbench.settings import identity
 from kdbench.settings.config import digest
@@ -57,7 +57,7 @@ def exported(trained: Trained, shape: Sequence[int], store: Store) -> ModelProto
     """Return the file of a network: from the store, since the exporter takes seconds, or written and put there."""
     what = {
         "export of": trained.key,
-        "weights": checksum(save(trained.network.state_dict())),  # seeds trained together share a key, not bits
+        "weights": checksum(written(trained.network)),  # seeds trained together share a key, not bits
         "shape": shape,
         "code": identity.code(["kdbench.artifact.export"], ("kdbench.artifact",)),
         **{package: version(package) for package in ("onnx", "onnxscript")},

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kdbench.errors import BadSetting
 from kdbench.settings import targets
 
+MOST_BYTES = 2**31 - 1  # of a protocol buffer, which an ONNX file is
 SIZES = range(8, 65, 4)  # of square images, among which those that a network can take are looked for
 CANNOT_RUN = (RuntimeError, ValueError, AssertionError)  # what layers raise for shapes that they cannot take
 
@@ -79,6 +80,8 @@ def build(
             f"{name_of(model)} gives outputs of shape {found[1:]} for images of {in_words(shape)}: "
             f"the data have {classes} classes"
         )
+    if 4 * parameters(network) > MOST_BYTES:
+        raise BadSetting(f"{name_of(model)} has {parameters(network):,} parameters: no ONNX file holds 2 GB or more")
     return network
 
 

@@ -56,11 +56,12 @@ def state_dict_in(content: Any) -> dict[Any, Any]:
     return next((content[name] for name in INSIDE if isinstance(content.get(name), dict)), content)
 
 
-def written(network: nn.Module, file_steps: Sequence[str]) -> bytes:
+def written(network: nn.Module, file_steps: Sequence[str] = ()) -> bytes:
     """Return the content of a safetensors file of all tensors of `network`, its normalisation included.
 
     `file_steps` are the steps that change the file after that, and so not these tensors; they stand in its metadata.
     """
     tensors: Mapping[str, Tensor] = network.state_dict()
     metadata = {"file_steps": ",".join(file_steps)} if file_steps else None
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    # Copies: safetensors refuses tensors that share memory, as the weights of tied layers do.
+    return save({name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, metadata)

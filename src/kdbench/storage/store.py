@@ -108,7 +108,8 @@ class Store:
 
     def _write(self, key: str, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> None:
         durable.folder(self.folder)
-        content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        # Copies: safetensors refuses tensors that share memory, as the weights of tied layers do.
+        content = save({name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()})
         files = {TENSORS: content, RECORD: json.dumps(record, indent=1, default=str).encode()}
         before = self.folder / f"{durable.DRAFT}{key}-before"
         with durable.writing(self.folder / key):
