@@ -534,5 +534,6 @@ def test_the_console_script_works_in_a_process_of_its_own(tmp_path):
     command = [sys.executable, "-m", "kdbench", "run", *QUICK]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # bars are quiet when nobody watches
+    said = [line for line in done.stderr.splitlines() if not line.startswith("not timed: ")]  # beside other work
+    assert said == []  # bars are quiet when nobody watches
     assert len(done.stdout.splitlines()) == 1

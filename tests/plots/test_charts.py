@@ -121,7 +121,7 @@ def test_times_are_compared_within_one_machine_and_the_axis_names_it():
     assert (pairs["accuracy_before"] < alone["accuracy_before"]).all()
     here, there = ([row for row in rows if row.model == "cnn_deep"] for rows in (here, there))
     shown = words(quantization_impact.draw(frame(here + there)))
-    assert "one thread (log) on A " in shown
+    assert "range of the passes) on A " in shown
     assert "AVX512" in shown
     assert "AVX512" not in words(quantization_impact.draw(frame(here)))
 

@@ -27,6 +27,7 @@ from kdbench.settings.compose import outputs_of, resolve
 from kdbench.settings.search_path import register
 
 LOCAL_LAUNCHER = "BasicLauncher"
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # instead of a rate, what is done
 
 invocation = Invocation()  # Hydra passes nothing on to what it calls
 
@@ -94,7 +95,7 @@ class MultirunCallback(Callback):
         typed = parser.parse_overrides(as_typed(config.hydra))
         invocation.plan([run for batch in BasicSweeper.split_arguments(typed, None) for run in batch])
         invocation.several = True
-        invocation.bar = tqdm(total=len(invocation.runs), desc="sweep", unit="run", disable=None, position=0)
+        invocation.bar = tqdm(total=len(invocation.runs), desc="sweep", bar_format=BAR, disable=None, position=0)
         invocation.bar.refresh()
         if not invocation.runs:
             empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]

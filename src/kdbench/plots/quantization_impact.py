@@ -11,8 +11,8 @@ from kdbench.plots.before_after import Amount, Ratio
 METHODS = ("baseline", "quantize")
 BYTES = Amount("size_bytes", "bytes of model.onnx (log)")
 RATIOS = [
-    Ratio("speedup", "times as fast, one image at a time,\none thread (log)"),
-    Ratio("throughput_ratio", "times as many images/s,\nbatches of 256 (log)"),
+    Ratio("speedup", "times as fast, one image at a time\n(log; bars: range of the passes)"),
+    Ratio("throughput_ratio", "times as many images/s, batches of 256\n(log; bars: range of the passes)"),
 ]
 # Of rows of version 0.1.0, which have no ratios: their times were not taken in turn.
 LATENCY = Amount("latency_ms", "ms for one image, one thread (log)")
