@@ -91,13 +91,12 @@ def test_a_command_in_the_readme_is_understood(command, tmp_path, monkeypatch, c
 
 
 def test_the_first_table_leads_to_every_part():
-    text = README.read_text()
-    parts = re.findall(r"^## (.*)$", text, re.M)
-    anchors = {re.sub(r"[^\w -]", "", part).lower().replace(" ", "-"): part for part in parts}
-    led = text.partition("| to | read |")[2].partition("\n## ")[0]
-    assert [(part, anchors[anchor]) for part, anchor in re.findall(r"\[(.*?)\]\(#(.*?)\)", led)] == [
-        (part, part) for part in parts
-    ]
+    text = re.sub(r"^```.*?^```", "", README.read_text(), flags=re.M | re.S)
+    parts = re.findall(r"^(##+) (.*)$", text, re.M)
+    anchors = {re.sub(r"[^\w -]", "", part).lower().replace(" ", "-"): part for _, part in parts}
+    led = re.findall(r"\[(.*?)\]\(#(.*?)\)", text.partition("| to | read |")[2].partition("\n## ")[0])
+    assert [anchors[anchor] for _, anchor in led] == [part for part, _ in led]
+    assert [part for part, _ in led if ("##", part) in parts] == [part for level, part in parts if level == "##"]
 
 
 def test_the_table_of_the_study_is_what_its_rows_give(capsys):
