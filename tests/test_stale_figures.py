@@ -71,7 +71,7 @@ def test_a_metric_that_was_edited_and_reverted_leaves_no_wrong_figure(make_confi
 def test_a_loader_that_was_rewritten_is_the_same_data(make_config, edited, trainings):
     rows = [experiment.run(make_config(name, *steps)).row for name, steps in (("baseline", ()), ("prune", [PRUNE]))]
     edited("kdbench.data.mnist_5k", "everything", "all_of_them")
-    edited("kdbench.data.published", "CONNECT_SECONDS = 10", "CONNECT_SECONDS = 11")
+    edited("kdbench.data.download", "CONNECT_SECONDS = 10", "CONNECT_SECONDS = 11")
     for name, steps, row in (("baseline", (), rows[0]), ("prune", [PRUNE], rows[1])):
         again = experiment.run(make_config(name, *steps))
         assert again.was_done

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.cli.overrides import chosen_options, for_hydra, parsed
-from kdbench.cli.sweep import EVERYTHING
+from kdbench.cli.overrides import for_hydra, parsed
 from kdbench.errors import BadSetting
-from kdbench.settings.choices import config_dir, options
+from kdbench.settings.choices import EVERYTHING, config_dir, options
+from kdbench.settings.knobs import chosen_options
 
 OURS = [f"{family}_{size}" for family in ("cnn", "mlp", "resnet") for size in ("deep", "medium", "simple")]
 
@@ -19,7 +19,7 @@ OURS = [f"{family}_{size}" for family in ("cnn", "mlp", "resnet") for size in ("
         ("glob(mlp_*)", ["mlp_deep", "mlp_medium", "mlp_simple"]),
         ("glob('mlp_d*'),cnn_deep", ["mlp_deep", "cnn_deep"]),
         ("glob([*_deep,mlp_*])", ["cnn_deep", "mlp_deep", "mlp_medium", "mlp_simple", "resnet_deep"]),
-        (EVERYTHING["model"].removeprefix("model="), OURS),
+        (EVERYTHING["model"], OURS),
         ("nothing", []),
     ],
 )

@@ -76,9 +76,9 @@ def counted(model: dict[str, Any]) -> tuple[str, str]:
 
     from kdbench.data.mnist import MNIST
     from kdbench.data.mnist import SHAPE as MNIST_SHAPE
-    from kdbench.models.network import build, parameters
+    from kdbench.models.network import assembled, parameters
 
-    network = build(model, 0, MNIST_SHAPE, len(MNIST.class_names), ((0.0,), (1.0,))).eval()
+    network = assembled(model, MNIST_SHAPE, len(MNIST.class_names), ((0.0,), (1.0,))).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, *MNIST_SHAPE))
     # It counts a multiply-add as two operations.

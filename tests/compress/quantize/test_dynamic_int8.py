@@ -13,9 +13,9 @@ from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers
 from kdbench.models.network import build, parameters
-from kdbench.settings.choices import config_dir, options
+from kdbench.settings.choices import config_dir, options, read
 
-MODELS = options("model", [config_dir()])
+MODELS = {name: path for name, path in options("model", [config_dir()]).items() if "called" not in read(path)}
 
 
 @pytest.fixture(scope="module", params=[*MODELS, "colours"])
