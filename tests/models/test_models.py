@@ -211,6 +211,11 @@ class Several(nn.Flatten):
         return super().forward(images)[:, :10], images
 
 
+class Wordy(nn.Flatten):
+    def __init__(self):
+        raise ValueError("one\n  two")
+
+
 class Nothing:
     pass
 
@@ -272,6 +277,11 @@ def test_layers_that_share_weights_are_kept_and_come_back(tmp_path):
     (tmp_path / "w").write_bytes(written(one))
     load_weights(other, tmp_path / "w")
     assert torch.equal(other(some(2)), one(some(2)))
+
+
+def test_what_a_model_refuses_in_several_lines_is_one():
+    with pytest.raises(BadSetting, match="^model: one two$"):
+        build_own("Wordy")
 
 
 def test_a_network_that_no_file_holds_is_refused(monkeypatch):
