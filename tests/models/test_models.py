@@ -280,7 +280,7 @@ def test_layers_that_share_weights_are_kept_and_come_back(tmp_path):
 
 
 def test_what_a_model_refuses_in_several_lines_is_one():
-    with pytest.raises(BadSetting, match="^model: one two$"):
+    with pytest.raises(BadSetting, match=r"^model: one two$"):
         build_own("Wordy")
 
 
