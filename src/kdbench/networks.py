@@ -17,7 +17,7 @@ from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
-from kdbench.models.network import build
+from kdbench.models.network import build, require_a_file_holds
 from kdbench.models.pretrained import load_weights
 from kdbench.settings import identity, normalisation
 from kdbench.settings.config import digest
@@ -116,6 +116,7 @@ class Maker:
         shape, classes = self.splits.shape, self.splits.classes
         pixels = normalisation.statistics(spec.normalise) or self.splits.pixel_statistics
         network = build(spec.model, spec.seed, shape, classes, pixels)
+        require_a_file_holds(network, spec.name)
         if spec.weights is not None:
             load_weights(network, spec.weights, spec.name, spec.normalise, spec.weights_except)
         return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))

@@ -10,7 +10,7 @@ from kdbench.data.suitable import CHANNELS, MAX_CLASSES, MAX_SIDE, MIN_CLASSES, 
 from kdbench.errors import BadSetting
 from kdbench.models.cnn import CNN
 from kdbench.models.mlp import MLP
-from kdbench.models.network import Network, Normalise, build, fill, parameters
+from kdbench.models.network import Network, Normalise, build, fill, parameters, require_a_file_holds
 from kdbench.models.pretrained import load_weights
 from kdbench.models.resnet import ResNet
 from kdbench.models.weights_file import written
@@ -211,6 +211,11 @@ class Several(nn.Flatten):
         return super().forward(images)[:, :10], images
 
 
+class Wordy(nn.Flatten):
+    def __init__(self):
+        raise ValueError("one\n  two")
+
+
 class Nothing:
     pass
 
@@ -274,10 +279,15 @@ def test_layers_that_share_weights_are_kept_and_come_back(tmp_path):
     assert torch.equal(other(some(2)), one(some(2)))
 
 
+def test_what_a_model_refuses_in_several_lines_is_one():
+    with pytest.raises(BadSetting, match=r"^model: one two$"):
+        build_own("Wordy")
+
+
 def test_a_network_that_no_file_holds_is_refused(monkeypatch):
     monkeypatch.setattr("kdbench.models.network.MOST_BYTES", 4 * 7849)
     with pytest.raises(BadSetting, match="Fixed has 7,850 parameters: no ONNX file holds 2 GB or more"):
-        build_own("Fixed")
+        require_a_file_holds(build_own("Fixed"), "Fixed")
 
 
 def test_a_model_need_not_know_shape_and_classes():

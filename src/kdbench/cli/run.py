@@ -19,9 +19,9 @@ choices (kdbench ls says what they are):
   compress.KNOB, model.KNOB  the knobs of a choice, such as
                              compress.sparsity=0.9, model.widths=[32,64,128]
   compress.teacher           who teaches: a model (cnn_deep), self (the network
-                             before its compression), several in a list
-                             ('[cnn_deep,resnet_deep]'), or any of them by
-                             settings of its own: '{{model:cnn_deep,seed:1}}'
+                             before its compression), the folder of a run,
+                             several in a list ('[cnn_deep,resnet_deep]'), or
+                             a model by settings: '{{model:cnn_deep,seed:1}}'
 
 settings, with their defaults:
 {settings}

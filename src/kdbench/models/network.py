@@ -66,6 +66,8 @@ def build(
     except BadSetting:
         raise
     except CANNOT_RUN as error:
+        if "memory" in str(error).lower():  # which is no matter of sizes
+            raise
         if len(means) not in (1, shape[0]):
             raise BadSetting(
                 f"normalise gives {len(means)} channels, and {name_of(model)} takes the {shape[0]} of the images: "
@@ -80,9 +82,13 @@ def build(
             f"{name_of(model)} gives outputs of shape {found[1:]} for images of {in_words(shape)}: "
             f"the data have {classes} classes"
         )
-    if 4 * parameters(network) > MOST_BYTES:
-        raise BadSetting(f"{name_of(model)} has {parameters(network):,} parameters: no ONNX file holds 2 GB or more")
     return network
+
+
+def require_a_file_holds(network: Network, name: str) -> None:
+    """Raise `BadSetting` if there are more weights than the file that ships can hold."""
+    if 4 * parameters(network) > MOST_BYTES:
+        raise BadSetting(f"{name} has {parameters(network):,} parameters: no ONNX file holds 2 GB or more")
 
 
 def assembled(

@@ -52,4 +52,4 @@ def instantiate(node: dict[str, Any], setting: str) -> Any:
         raise
     except ValueError as error:
         # How a method written by others refuses a knob: its own words, as one line.
-        raise BadSetting(f"{setting}: {error}") from error
+        raise BadSetting(f"{setting}: {' '.join(str(error).split())}") from error
