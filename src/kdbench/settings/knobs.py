@@ -40,9 +40,7 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
     if not owners:
         takes_more = [one for one in now if "called" in read(known[one])]
         if takes_more:  # one YAML for many, which names no arguments of each
-            raise BadSetting(
-                f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type +{name}=VALUE"
-            )
+            raise BadSetting(f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type +{name}=VALUE")
         raise BadSetting(f"{name} is not a setting: {nearest(name, all_names(folders))}")
     others = [one for one in now if one not in owners]
     mixed = len(others) < len(now)  # some of what is chosen has it
