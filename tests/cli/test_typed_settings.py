@@ -47,7 +47,7 @@ def test_commas_of_one_value_and_the_home_folder_are_what_they_look_like(typed, 
 @pytest.mark.parametrize("model", ["torchvision", "python"])
 def test_an_argument_that_a_yaml_for_many_does_not_name_is_added(model):
     with pytest.raises(
-        BadSetting, match=rf"model\.width stands in no YAML: if model={model} takes it, type it with a \+"
+        BadSetting, match=rf"model\.width stands in no YAML: if model={model} takes it, type \+model\.width=VALUE"
     ):
         for_hydra([f"model={model}", "model.width=3"])
     assert for_hydra([f"model={model}", "+model.width=3"]) == [f"model={model}", "+model.width=3"]
