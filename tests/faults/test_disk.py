@@ -93,7 +93,7 @@ def test_a_failing_disk_is_one_clear_line_and_the_same_command_goes_on(
     assert drafts(outputs) == []
 
 
-@pytest.mark.parametrize(("call", "typed"), [("write", "again=true data.root=/elsewhere"), ("fsync", "again=true")])
+@pytest.mark.parametrize(("call", "typed"), [("write", "again=true data.cache=/elsewhere"), ("fsync", "again=true")])
 def test_a_run_made_once_more_on_a_failing_disk_keeps_its_row(tmp_path, whole, call, typed):
     outputs = tmp_path / "outputs"
     shutil.copytree(whole, outputs)
@@ -112,7 +112,7 @@ def test_a_run_made_once_more_on_a_failing_disk_keeps_its_row(tmp_path, whole, c
 def test_a_full_disk_stops_a_sweep_keeps_what_is_finished_and_says_what_to_type(tmp_path, capsys, whole, expected):
     outputs = tmp_path / "outputs"
     shutil.copytree(whole / "store", outputs / "store")  # so that few writes come before the second run
-    with failing("write", errno.ENOSPC, outputs, 9):
+    with failing("write", errno.ENOSPC, outputs, 12):
         assert main(SWEEP) == 1
     err = capsys.readouterr().err
     assert err.count("is full") == 2  # when it happened, and in the list at the end
