@@ -55,10 +55,10 @@ def run(*, config_dir: str | Path | None = None, progress: bool = False, **setti
 
     config = config_of(flattened(settings), config_dir)
     from kdbench.data.load import forget  # these bring torch, which bad settings need not wait for
-    from kdbench.python import guest
+    from kdbench.python import running
 
     forget()
-    return guest.run(config, progress=progress)
+    return running.run(config, progress=progress)
 
 
 def sweep(

@@ -7,7 +7,7 @@ from tests.conftest import make_row
 
 import kdbench
 from kdbench.errors import CannotWrite, KdbenchError, NotFinite
-from kdbench.python import guest, sweeping
+from kdbench.python import running, sweeping
 from kdbench.settings.typed import config_of
 
 SETTINGS = {"model": ["mlp_simple", "cnn_simple"], "compress": "baseline", "seed": range(2)}
@@ -30,7 +30,7 @@ def runs(monkeypatch, tmp_path):
         )
 
     runs = SimpleNamespace(asked=asked, outcomes={}, disturbed=0)
-    monkeypatch.setattr(guest, "run", run)
+    monkeypatch.setattr(running, "run", run)
     monkeypatch.setattr(sweeping, "config_of", composed)
     return runs
 

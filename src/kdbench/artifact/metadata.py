@@ -31,7 +31,7 @@ NEARLY_ALL = 0.95  # of the training images have such a border, where they have 
 
 @dataclass(frozen=True)
 class Description:
-    """What of the data a file tells."""
+    """What of the data stands in a file."""
 
     class_names: tuple[str, ...]
     polarity: str

@@ -72,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
     network = classifier(options.network)
     if network.shape[0] not in (1, 3):
         raise BadSetting(f"{network.path} takes images of {network.shape[0]} channels: pictures have 1 or 3")
-    table = Table.of(network, options)
+    table = Layout.of(network, options)
     if not options.json:
         print(table.header)
     unread = 0
@@ -144,15 +144,15 @@ def milliseconds(network: Classifier, pixels: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Table:
+class Layout:
     """The lines of the answers: how wide the names of pictures and classes may be, so that all fit `WIDTH`."""
 
     picture: int
     name: int
 
     @classmethod
-    def of(cls, network: Classifier, options: argparse.Namespace) -> Table:
-        """Return the table for the answers to come."""
+    def of(cls, network: Classifier, options: argparse.Namespace) -> Layout:
+        """Return the layout of the answers to come."""
         rest = len("  100.00%  network ms") + (
             len("  inverted: light background") if options.invert == "auto" else 10
         )

@@ -156,7 +156,7 @@ def plain(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """A context in which Pillow does not warn of what is told in words here, or does not matter."""
+    """A context in which Pillow does not warn of what is said in words here, or does not matter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -42,7 +42,7 @@ class _Finder(MetaPathFinder):
 
 
 def declare() -> None:
-    """Tell torch the signatures of the operators that torchvision has fake versions of."""
+    """Declare to torch the signatures of the operators that torchvision has fake versions of."""
     import torch
 
     library = torch.library.Library("torchvision", "DEF")

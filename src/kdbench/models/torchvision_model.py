@@ -44,7 +44,7 @@ def classifier(name: str, shape: tuple[int, int, int], classes: int, **knobs: An
 
 
 def for_its_builder(name: str, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Return what some architectures have to be told: the size of the images, or to have one output only."""
+    """Return arguments that some architectures need: the size of the images, or to have one output only."""
     _, height, width = shape
     if name in ("googlenet", "inception_v3"):
         return {"aux_logits": False, "init_weights": True}

@@ -12,14 +12,14 @@ import pandas as pd
 
 from kdbench.data.load import forget
 from kdbench.errors import BadSetting, CannotWrite, KdbenchError
-from kdbench.python import guest
+from kdbench.python import running
 from kdbench.python.frames import frame
 from kdbench.results.row import Row
 from kdbench.settings.combinations import combinations
 from kdbench.settings.config import Config
 from kdbench.settings.typed import Flat, config_of
 
-SHOWN = 3  # failures that are told in full
+SHOWN = 3  # failures that are named in full
 
 Failure = tuple[str, Exception]
 """The settings in which a run differs from the others, and why it failed."""
@@ -40,13 +40,13 @@ def sweep(settings: Mapping[str, Any], own: Path | str | None, progress: bool, e
 
     def perform(flat: Flat, config: Config) -> None:
         try:
-            result = guest.run(config, seeds[but_seed(flat)], progress)
+            result = running.run(config, seeds[but_seed(flat)], progress)
         except CannotWrite:
             raise  # nothing further can be kept
         except Exception as error:
             failures.append((in_words(flat, wanted), error))
             if progress:
-                guest.report(f"error in {failures[-1][0]}: {reason(error)}")
+                running.report(f"error in {failures[-1][0]}: {reason(error)}")
         else:
             rows[result.folder] = result.row
             if not result.row.timed:
@@ -92,7 +92,7 @@ def reason(error: Exception) -> str:
 
 def summary(failures: Sequence[Failure], runs: int) -> str:
     """Return one line that names what failed."""
-    told = "; ".join(": ".join(filter(None, (words, reason(error)))) for words, error in failures[:SHOWN])
+    named = "; ".join(": ".join(filter(None, (words, reason(error)))) for words, error in failures[:SHOWN])
     more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
     kept = " (the rows of the others are kept: errors='skip' returns them)" if len(failures) < runs else ""
-    return f"{len(failures)} of {runs} runs failed: {told}{more}{kept}"
+    return f"{len(failures)} of {runs} runs failed: {named}{more}{kept}"

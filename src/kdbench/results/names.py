@@ -42,9 +42,9 @@ def of_variants(means: pd.DataFrame) -> pd.Series:
 def origins(means: pd.DataFrame) -> pd.Series:
     """Return " (given)" or " (fine-tuned)" for the baseline of a network trained elsewhere; without it, for all."""
     bare = means["compress"] == "baseline"
-    told = means["network_hash"].isin(means.loc[bare, "network_hash"])
+    marked = means["network_hash"].isin(means.loc[bare, "network_hash"])
     elsewhere = ~means["origin"].isin(["", "trained"])
-    return (" (" + means["origin"] + ")").where(elsewhere & (bare | ~told), "")
+    return (" (" + means["origin"] + ")").where(elsewhere & (bare | ~marked), "")
 
 
 def students(means: pd.DataFrame, methods: bool) -> list[str]:

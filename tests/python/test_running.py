@@ -9,7 +9,7 @@ import torch
 
 from kdbench import experiment
 from kdbench.errors import NotFinite
-from kdbench.python.guest import guest, run
+from kdbench.python.running import as_before, run
 from kdbench.settings import bars
 
 
@@ -44,7 +44,7 @@ def test_random_numbers_threads_and_logging_are_as_they_were(log):
     before = (own.level, own.propagate, list(own.handlers), torch.get_num_threads(), torch.get_rng_state().tolist())
 
     def diverge():
-        with guest(progress=False):
+        with as_before(progress=False):
             torch.manual_seed(7)
             torch.set_num_threads(before[3] + 1)
             own.setLevel(logging.DEBUG)
@@ -58,13 +58,13 @@ def test_random_numbers_threads_and_logging_are_as_they_were(log):
 
 
 def test_messages_reach_those_who_listen_at_the_level_that_they_asked_for(log, caplog, capfd):
-    with guest(progress=False):
+    with as_before(progress=False):
         logging.getLogger("kdbench").setLevel(logging.DEBUG)  # as a run does, for run.log
         log.warning("a warning")
         log.info("a detail")
     assert caplog.messages == ["a warning"]
     caplog.clear()
-    with caplog.at_level(logging.INFO, "kdbench"), guest(progress=False):
+    with caplog.at_level(logging.INFO, "kdbench"), as_before(progress=False):
         logging.getLogger("kdbench").setLevel(logging.DEBUG)
         log.info("a detail")
         log.debug("a trifle")
@@ -73,11 +73,11 @@ def test_messages_reach_those_who_listen_at_the_level_that_they_asked_for(log, c
 
 def test_messages_that_nobody_listens_to_are_not_printed_unless_progress_is_shown(log, monkeypatch, capfd):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    with guest(progress=False):
+    with as_before(progress=False):
         log.warning("in silence")
     log.warning("outside of a run, too")
     assert capfd.readouterr() == ("", "")
-    with guest(progress=True):
+    with as_before(progress=True):
         log.warning("aloud")
     assert capfd.readouterr().err == "aloud\n"
 

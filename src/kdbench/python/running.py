@@ -23,7 +23,7 @@ _turn = threading.RLock()  # torch's random state and its threads are the proces
 
 def run(config: Config, seeds: Sequence[int] = (), progress: bool = False) -> Result:
     """Do a run, as `experiment.run` says; with `progress` show bars and warnings, and print its line."""
-    with guest(progress):
+    with as_before(progress):
         result = experiment.run(config, seeds)
         if progress:
             remarks = ["was done already"] if result.was_done else []
@@ -32,7 +32,7 @@ def run(config: Config, seeds: Sequence[int] = (), progress: bool = False) -> Re
 
 
 @contextlib.contextmanager
-def guest(progress: bool) -> Iterator[None]:
+def as_before(progress: bool) -> Iterator[None]:
     """A context, for one thread at a time, after which random numbers, threads and logging are as they were."""
     log = logging.getLogger("kdbench")
     with _turn, bars.drawn(progress), torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -50,7 +50,7 @@ def guest(progress: bool) -> Iterator[None]:
 
 
 class _Onwards(logging.Handler):
-    """To whoever the program has told to handle messages, those of the level that it has asked for.
+    """To the handlers that the program has set up, messages of the level that it has asked for.
 
     A run raises kdbench's own level, for `run.log`, so that all would come through otherwise.
     """
