@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from tests.models.onnx_files import linear, weights, write
 
 from kdbench.artifact.session import session
@@ -55,7 +56,17 @@ def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
 
 
 def test_a_network_is_distilled_into_others(net):
-    typed = ["--data", "mnist_5k", "--methods", "baseline", "--into", "mlp_simple", "train.epochs=1", "threads=1"]
+    typed = [
+        "--data",
+        "mnist_5k",
+        "--methods",
+        "baseline",
+        "--into",
+        "mlp_simple",
+        "train.epochs=1",
+        "train.batch_size=500",
+        "threads=1",
+    ]
     assert main(["compress", "net.onnx", *typed, "--to", "answer"]) == 0
     rows = {(row.model, row.compress): row for row in collect(Path("outputs"))[0]}
     assert set(rows) == {("net", "baseline"), ("mlp_simple", "baseline"), ("mlp_simple", "distill")}
@@ -63,6 +74,35 @@ def test_a_network_is_distilled_into_others(net):
     assert student.teacher == "net"
     assert student.teacher_accuracy == rows["net", "baseline"].accuracy
     assert Path("answer/mlp_simple-distill.onnx").exists()
+
+
+LINEAR = """
+from torch import nn
+
+
+class Linear(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Flatten(), nn.Linear(784, classes, bias=False))
+"""
+
+
+def test_a_class_and_its_weights_are_the_network_wherever_they_stand(tmp_path):
+    """Its normalisation is that of the network, and not of the students that it teaches."""
+    (tmp_path / "linear_net.py").write_text(LINEAR)
+    torch.save({"1.weight": torch.from_numpy(weights(0, 784, 10).T.copy())}, tmp_path / "net.pt")
+    typed = ["--weights", "net.pt", "--data", "mnist_5k", "--methods", "quantize", "--into", "mlp_simple"]
+    settings = ["normalise=0.5/0.25", "train.batch_size=1000", "threads=1", "outputs=elsewhere"]
+    assert main(["compress", "linear_net.py:Linear", *typed, *settings]) == 0
+    rows = {(row.model, row.compress): row for row in collect(Path("elsewhere"))[0]}
+    digits = mnist_5k.load().test
+    pixels = (digits.images.flatten(1).double() / 255 - 0.5) / 0.25
+    logits = pixels.numpy() @ weights(0, 784, 10)
+    given = rows["linear", "baseline"]
+    assert given.errors == (logits.argmax(1) != digits.labels.numpy()).sum()
+    assert given.origin == "given"
+    assert rows["mlp_simple", "distill"].teacher_accuracy == given.accuracy
+    assert rows["linear", "quantize"].agreement > 0.9
+    assert Path("elsewhere/compressed/linear/linear-quantize.onnx").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers
-from kdbench.cli.given import data_of, form_of, methods_of
+from kdbench.cli.given import data_of, form_of, methods_of, shared_out, teacher_of
 from kdbench.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -50,17 +50,16 @@ def main(options: argparse.Namespace) -> int:
     for method, why in left_out.items():
         print(f"left out: {method}: {why}", file=sys.stderr)
     flags = ["--multirun", *(["--config-dir", form.folder] if form.folder else [])]
-    trained = [setting for setting in options.settings if setting.startswith("train.")] if form.is_file else []
-    if trained and not options.into:
-        raise BadSetting(f"{trained[0]} is for networks that are trained: {options.network} is a file, leave it out")
-    own = [setting for setting in options.settings if setting not in trained]
+    network, students = shared_out(options.settings, form)
     methods = ",".join(["baseline", *chosen])
-    launches = [[*flags, *form.settings, f"compress={methods}", *data, *own]]
+    launches = [[*flags, *form.settings, f"compress={methods}", *data, *network]]
     if options.into:
-        students = [*flags, f"model={options.into}", *data, *options.settings]
-        described = ",".join(f"{name}:{value}" for name, value in form.teacher.items())
-        launches.append([*students, "compress=baseline"])
-        launches.append([*students, "compress=distill", f"compress.teacher={{{described}}}"])
+        launches.append([*flags, f"model={options.into}", *data, *students, "compress=baseline"])
+        teacher = ",".join(f"{name}:{value}" for name, value in teacher_of(form, network).items())
+        launches.append([*launches[-1][:-1], "compress=distill", f"compress.teacher={{{teacher}}}"])
+    elif form.is_file and len(network) < len(options.settings):
+        wrong = next(setting for setting in options.settings if setting not in network)
+        raise BadSetting(f"{wrong} is for networks that are trained: {options.network} is a file, leave it out")
     for arguments in launches:  # before any of them begins
         overrides.for_hydra(arguments)
     status, made = int(bool(left_out and options.methods)), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def form_of(options: argparse.Namespace) -> Form:
     settings = [f"{key}={value}" for key, value in (model | given).items()]
     methods = (*OF_NETWORKS, *TRAINED) if trained else OF_NETWORKS
     return Form(target.rpartition(".")[2].lower(), settings, model | given, methods, folder=folder)
+
+
+def shared_out(typed: Sequence[str], form: Form) -> tuple[list[str], list[str]]:
+    """Return which settings are for the network itself, and which for those that it is distilled into."""
+    network = [setting for setting in typed if not (form.is_file and setting.startswith("train."))]
+    return network, [setting for setting in typed if not is_of_network(setting)]
+
+
+def is_of_network(setting: str) -> bool:
+    """Whether a setting says what the given network is."""
+    return setting.lstrip("+").startswith(("model.", "normalise=", "weights_except="))
+
+
+def teacher_of(form: Form, typed: Sequence[str]) -> dict[str, str]:
+    """Return the network as the description of a teacher, with what of the settings `typed` makes it what it is."""
+    described = dict(form.teacher)
+    for setting in typed:
+        name, _, value = setting.lstrip("+").partition("=")
+        if is_of_network(setting) or name.startswith("train."):
+            described[name] = value if value[:1] in "'\"[{" else f"'{value}'" if {*",:/"} & {*value} else value
+    return described
 
 
 def methods_of(given: argparse.Namespace, form: Form) -> tuple[list[str], dict[str, str]]:
