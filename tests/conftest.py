@@ -63,6 +63,7 @@ def steps_of_tests(monkeypatch):
     """What tests define may be named in configurations."""
     monkeypatch.setattr(sys, "path", list(sys.path))  # which own_folder.serve changes
     monkeypatch.setattr(own_folder, "_folder", Path(__file__).parents[1])
+    monkeypatch.setattr(own_folder, "forget_modules", lambda: None)  # these tests would be imported anew
 
 
 @pytest.fixture(scope="session")

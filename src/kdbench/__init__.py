@@ -54,10 +54,9 @@ def run(*, config_dir: str | Path | None = None, progress: bool = False, **setti
     from kdbench.settings.typed import config_of, flattened
 
     config = config_of(flattened(settings), config_dir)
-    from kdbench.data.load import forget  # these bring torch, which bad settings need not wait for
-    from kdbench.python import running
+    from kdbench.python import running  # brings torch, which bad settings need not wait for
 
-    forget()
+    running.forget()
     return running.run(config, progress=progress)
 
 

@@ -120,7 +120,7 @@ def run(
         doing("timing")
         figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
-        weights = written(networks.shipped.network, [type(step).__name__ for step in file_steps])
+        weights = written(networks.shipped.network, [type(step).__name__ for step in file_steps], splits.class_names)
         folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
     return Result(row, folder.path, config)
 

@@ -19,6 +19,7 @@ from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
 from kdbench.models.network import build, require_a_file_holds
 from kdbench.models.pretrained import load_weights
+from kdbench.models.trained_on import require_classes
 from kdbench.settings import identity, normalisation
 from kdbench.settings.config import digest
 from kdbench.settings.network import NetworkSpec, StepSpec
@@ -119,6 +120,8 @@ class Maker:
         require_a_file_holds(network, spec.name)
         if spec.weights is not None:
             load_weights(network, spec.weights, spec.name, spec.normalise, spec.weights_except)
+            if spec.recipe.epochs == 0:
+                require_classes(spec.weights, self.splits.class_names)
         return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))
 
     def trained(self, spec: NetworkSpec) -> Trained:

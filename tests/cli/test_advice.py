@@ -1,6 +1,7 @@
 """The command that a chart without rows advises makes just these rows, of what is there."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,15 +37,22 @@ def test_the_command_names_the_models_and_settings_that_are_there():
     assert advised([*SHORT, *as_usual]) == expected
     seeds = [make_row(**MLP, recipe=f"train.epochs=20 {MLP_RECIPE}", seed=seed) for seed in (2, 0)]
     assert advised(seeds) == "kdbench sweep compress=distill data=mnist model=mlp_simple seed=0,2"
-    wide = [make_row(**MLP | {"architecture": "model.widths=[8,4]"}, recipe="", weights="my net.pt:3fa9c1d2")]
-    assert advised(wide).endswith("model=mlp_simple 'model.widths=[8,4]' 'weights=my net.pt'")
+    wide = make_row(**MLP | {"architecture": "model.widths=[8,4]"}, recipe="")
+    assert advised([wide]).endswith("model=mlp_simple 'model.widths=[8,4]'")
+    given = replace(wide, weights="my net.pt:3fa9c1d2")  # wherever that lies
+    assert advised([given]) == "compress=distill with the model, the data and the settings of these rows"
 
 
-def test_networks_and_data_that_one_choice_stands_for_are_traced_to_it():
-    theirs = make_row(model="resnet18", architecture="model.name=resnet18", dataset="pets")
+def test_networks_that_one_choice_stands_for_are_traced_to_it():
+    theirs = make_row(model="resnet18", architecture="model.name=resnet18")
     assert advised([theirs]).startswith(
-        "kdbench sweep compress=distill data=image_folder model=torchvision model.name=resnet18 train."
+        "kdbench sweep compress=distill data=mnist model=torchvision model.name=resnet18 train."
     )
+
+
+def test_nobody_is_sent_to_a_folder_of_pictures_that_rows_do_not_know():
+    said = advised([replace(SHORT[0], dataset="pets")])
+    assert said.endswith("with the model, the data and the settings of these rows")
 
 
 def test_the_reason_is_what_is_missing():

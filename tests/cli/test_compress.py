@@ -39,14 +39,24 @@ def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_chart
     assert rows["baseline"].errors == (logits.argmax(1) != digits.labels.numpy()).sum()
     assert rows["baseline"].parameters == 7840
     assert rows["quantize"].weight_bytes < rows["baseline"].weight_bytes / 3
-    answer = Path("outputs/compressed/net")
+    answer = Path("outputs/compressed/mnist_5k/net")
     shipped = next(Path("outputs/runs").glob(f"*/net-quantize-*/{ARTIFACT}")).read_bytes()
     assert (answer / "net-quantize.onnx").read_bytes() == shipped
     assert (predict(session(shipped, 1), digits).argmax(1) == logits.argmax(1)).mean() > 0.9
     made = {path.name for path in answer.iterdir()}
     assert {"net-baseline.onnx", "table.md", "accuracy_vs_size.png", "quantization_impact.svg"} <= made
-    assert "outputs/compressed/net/net-quantize.onnx" in out
+    assert "outputs/compressed/mnist_5k/net/net-quantize.onnx" in out
     assert out.count("1000 test images") == 1
+
+
+def test_an_answer_has_a_file_for_each_row_and_none_of_the_answer_before(net):
+    typed = ["compress", "net.onnx", "--data", "mnist_5k", "--methods", "baseline", "--to", "answer", "threads=1"]
+    Path("answer").mkdir()
+    Path("answer/mine.onnx").write_text("not of an answer")
+    assert main([*typed, "normalise=none,0.5/0.25"]) == 0
+    assert len(list(Path("answer").glob("net-baseline-*.onnx"))) == 2
+    assert main(typed) == 0
+    assert {path.name for path in Path("answer").glob("*.onnx")} == {"net-baseline.onnx", "mine.onnx"}
 
 
 def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
@@ -102,7 +112,7 @@ def test_a_class_and_its_weights_are_the_network_wherever_they_stand(tmp_path):
     assert given.origin == "given"
     assert rows["mlp_simple", "distill"].teacher_accuracy == given.accuracy
     assert rows["linear", "quantize"].agreement > 0.9
-    assert Path("elsewhere/compressed/linear/linear-quantize.onnx").exists()
+    assert Path("elsewhere/compressed/mnist_5k/linear/linear-quantize.onnx").exists()
 
 
 @pytest.mark.parametrize(
@@ -116,6 +126,7 @@ def test_a_class_and_its_weights_are_the_network_wherever_they_stand(tmp_path):
         (["net.onnx", "--methods", "prun"], "--methods prun is unknown: did you mean 'prune'?"),
         (["net.onnx", "--fast"], "unrecognized arguments: --fast: see kdbench compress --help"),
         (["net.onnx", "train.epochs=1"], "train.epochs=1 is for networks that are trained"),
+        (["net.onnx", "--into", "mlp_simpel"], "--into mlp_simpel is no model: did you mean 'mlp_simple'?"),
         (["net.onnx", "sed=1"], "sed is not a setting: did you mean 'seed'?"),
         (["net.onnx", "--into", "mlp_simple", "train.epoch=1"], "train.epoch is not a setting"),
     ],

@@ -87,6 +87,19 @@ def test_a_folder_that_stays_is_read_once_and_one_that_changes_is_read_anew(tmp_
     assert len(list((tmp_path / "cache" / "image_folders").iterdir())) == 1
 
 
+def test_a_picture_in_the_place_of_another_is_seen_though_its_size_and_time_are_the_same(tmp_path, load):
+    make(tmp_path / "pets", TWO)
+    first = load().fingerprint
+    one, other = sorted((tmp_path / "pets" / "cat").iterdir())[0], sorted((tmp_path / "pets" / "dog").iterdir())[0]
+    contents, times = one.read_bytes(), one.stat().st_mtime_ns
+    changed = other.read_bytes().ljust(len(contents), b"\0")
+    if len(changed) > len(contents):
+        changed = changed[: len(contents)]
+    one.write_bytes(changed)
+    os.utime(one, ns=(times, times))
+    assert load().fingerprint != first
+
+
 @pytest.mark.parametrize("damage", ["cut", "altered", "emptied", "rubbish"])
 def test_a_damaged_cache_is_noticed_and_made_anew(tmp_path, load, damage, caplog):
     make(tmp_path / "pets", TWO)
@@ -160,6 +173,15 @@ def test_test_pictures_that_are_trained_on_are_counted(tmp_path, load, caplog):
     load()
     assert "2 of 7 pictures of test are among those to train on" in caplog.text
     assert "of val" not in caplog.text
+
+
+def test_pictures_are_the_same_if_they_show_the_same(tmp_path, load, caplog):
+    make(tmp_path / "pets", {"train/cat": 5, "train/dog": 5, "test/cat": 2, "test/dog": 2})
+    shown = sorted((tmp_path / "pets" / "train" / "cat").iterdir())[0]
+    with Image.open(shown) as image:
+        image.save(tmp_path / "pets" / "test" / "cat" / "again.png", compress_level=0)
+    load()
+    assert "1 of 5 pictures of test are among those to train on" in caplog.text
 
 
 BAD = {

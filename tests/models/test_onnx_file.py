@@ -32,7 +32,6 @@ def given(path, shape=SHAPE, classes=CLASSES, statistics=OF_THE_DATA, normalise=
 FORMS = {
     "channels first": linear(),
     "channels last": linear((8, 8, 3), order=(0, 3, 1, 2)),
-    "numbers in a row": linear((192,)),
     "free sizes": linear((3, "h", "w")),
     "a fixed batch": linear(batch=1),
     "a softmax at the end": linear(end="Softmax"),
@@ -45,6 +44,24 @@ FORMS = {
 def test_whatever_its_form_a_file_gives_the_logits_of_its_layer(form, tmp_path):
     network = given(write(tmp_path / "net.onnx", FORMS[form]))
     assert torch.allclose(network(IMAGES), LOGITS, atol=1e-4)
+
+
+def test_numbers_in_a_row_are_taken_where_channels_leave_no_choice(tmp_path):
+    matrix = weights(0, 64)
+    path = write(tmp_path / "net.onnx", linear((64,), matrix=matrix))
+    images = IMAGES[:, :1]
+    network = given(path, (1, 8, 8), statistics=((0.1,), (0.5,)))
+    assert torch.allclose(network(images), images.flatten(1) @ torch.from_numpy(matrix), atol=1e-4)
+
+
+def test_only_what_is_used_is_counted_and_no_running_statistics(tmp_path):
+    file = linear()
+    graph = file.graph
+    for name in ("scale", "shift", "mean", "variance", "of nobody"):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ones(CLASSES, np.float32), name))
+    graph.node.append(helper.make_node("BatchNormalization", ["sums", "scale", "shift", "mean", "variance"], ["end"]))
+    graph.output[0].name = "end"
+    assert parameters(given(write(tmp_path / "net.onnx", file))) == 192 * CLASSES + 2 * CLASSES
 
 
 def test_it_ships_as_it_stands_or_behind_the_normalisation_that_is_typed(tmp_path):
@@ -122,14 +139,42 @@ def among_others():
     return file
 
 
+def softmax_over_the_batch():
+    file = linear(end="Softmax")
+    file.graph.node[-1].attribute.append(helper.make_attribute("axis", 0))
+    return file
+
+
+def not_finite():
+    matrix = weights()
+    matrix[0, 0] = np.nan
+    return linear(matrix=matrix)
+
+
+def quantized():
+    file = linear()
+    graph = file.graph
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.5, np.float32), "scale"))
+    graph.node.insert(0, helper.make_node("QuantizeLinear", ["x", "scale"], ["integers"]))
+    graph.node.insert(1, helper.make_node("DequantizeLinear", ["integers", "scale"], ["again"]))
+    graph.node[2].input[0] = "again"
+    return file
+
+
 BAD = {
+    "leaves open where the 3 channels are": linear((192,)),
+    r"input, \?x\?x\?, leaves open": linear(("c", "h", "w")),
+    "look like probabilities|when others are beside it": softmax_over_the_batch(),
+    "not finite": not_finite(),
+    "is quantized already": quantized(),
     r"takes images of 3x64x64, these are 3x8x8: .*data\.size=64": linear((3, 64, 64), matrix=weights(0, 12288)),
     r"takes images of 1x8x8, .*data\.channels=1": linear((1, 8, 8), matrix=weights(0, 64)),
     "gives 7 logits: the data have 4 classes": linear(matrix=weights(0, 192, 7)),
     "has 2 inputs": two("input"),
     "has 2 outputs": two("output"),
     "is uint8: kdbench gives float32": grey_levels(),
-    "are probabilities": positive(),
+    "look like probabilities": positive(),
+    "before the softmax or sigmoid": linear(end="Sigmoid"),
     "when others are beside it": among_others(),
 }
 

@@ -1,6 +1,7 @@
 """A run in a process that is not kdbench's own."""
 
 import logging
+import sys
 import threading
 import time
 
@@ -9,8 +10,10 @@ import torch
 
 from kdbench import experiment
 from kdbench.errors import NotFinite
-from kdbench.python.running import as_before, run
-from kdbench.settings import bars
+from kdbench.python.running import as_before, forget, run
+from kdbench.settings import bars, identity, own_folder, targets
+from kdbench.settings.own_folder import forget_modules
+from kdbench.storage.store import Store
 
 
 @pytest.fixture
@@ -24,6 +27,41 @@ def test_nothing_is_printed_and_what_was_asked_for_is_there(make_config, capfd, 
     assert (again.row, again.was_done, result.was_done) == (result.row, True, False)
     assert again.artifact.path == result.folder / "model.onnx"
     assert capfd.readouterr() == ("", "")
+
+
+def test_edited_code_of_ones_own_is_run_and_identified_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_folder, "forget_modules", forget_modules)
+    file = tmp_path / "my_edited_net.py"
+    (tmp_path / "my_edited_helper.py").write_text("WIDTH = 4\n")
+    file.write_text("from my_edited_helper import WIDTH\n\n\ndef width():\n    return WIDTH\n")
+    own_folder.serve(tmp_path)
+
+    def seen():
+        forget()
+        return targets.locate("my_edited_net.width")(), identity.code(["my_edited_net"])
+
+    first, code = seen()
+    assert (first, seen()) == (4, (4, code))
+    (tmp_path / "my_edited_helper.py").write_text("WIDTH = 256\n")
+    again, other = seen()
+    assert again == 256
+    assert other != code
+    assert {"torch", "tests.conftest"} <= set(sys.modules)  # which lie elsewhere
+
+
+def test_what_was_made_again_is_made_again_by_the_next_call_too(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"a": torch.zeros(1)}, {}
+
+    for _ in range(2):
+        forget()
+        remaking = Store(tmp_path, remake=True)
+        remaking.memo("key", "it", {}, make)
+        remaking.memo("key", "it", {}, make)
+    assert len(made) == 2
 
 
 def test_asked_for_there_are_bars_and_a_line_for_each_run(make_config, capfd, quick_timing, monkeypatch):

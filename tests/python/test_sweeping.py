@@ -114,7 +114,7 @@ def test_where_all_fail_there_is_an_empty_frame_with_all_columns(runs):
 
 def test_a_sweep_reads_the_data_anew_and_once(runs, monkeypatch):
     read = []
-    monkeypatch.setattr(sweeping, "forget", lambda: read.append(len(runs.asked)))
+    monkeypatch.setattr(running, "forget", lambda: read.append(len(runs.asked)))
     kdbench.sweep(**SETTINGS)
     assert read == [0]
     assert len(runs.asked) == 4

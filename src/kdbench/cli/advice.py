@@ -42,7 +42,7 @@ def missing(rows: Sequence[Row], needed: Sequence[str], folder: Path) -> str:
 def settings(rows: Sequence[Row], folder: Path) -> list[str] | None:
     """Return what to type for the networks that most of `rows` are of; None if no choices of ours made them.
 
-    Where the data lie is not known.
+    Nor can those be typed again that started from given weights: rows do not know where those lie.
     """
     networks: dict[tuple[str | None, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -50,7 +50,7 @@ def settings(rows: Sequence[Row], folder: Path) -> list[str] | None:
     groups: dict[tuple[str, ...], list[tuple[str, list[Row]]]] = defaultdict(list)
     for members in networks.values():
         model = model_of(members[0])
-        if model is not None:
+        if model is not None and not members[0].weights:
             groups[unusual(members[0], model)].append((model, members))
     data = data_of(rows[0])
     if not groups or data is None:
@@ -78,12 +78,8 @@ def model_of(row: Row) -> str | None:
 
 
 def data_of(row: Row) -> str | None:
-    """Return the choice of data that made a row: that of its name, or else the one that gives no name of its own."""
-    known = options("data", [config_dir()])
-    if row.dataset in known:
-        return row.dataset
-    called = [name for name, path in known.items() if "called" in knobs(path)]
-    return called[0] if len(called) == 1 else None
+    """Return the choice of data that made a row; None of data that the name alone does not find."""
+    return row.dataset if row.dataset in options("data", [config_dir()]) else None
 
 
 def unusual(row: Row, model: str) -> tuple[str, ...]:
@@ -91,8 +87,7 @@ def unusual(row: Row, model: str) -> tuple[str, ...]:
     path = options("model", [config_dir()])[model]
     recipe = recipe_of(read(path))
     usual = {*words(path), *(f"train.{name}={value}" for name, value in recipe.items())}
-    weights = [f"weights={row.weights.rpartition(':')[0]}"] if row.weights else []
-    return (*(word for word in f"{row.architecture} {row.recipe}".split() if word not in usual), *weights)
+    return tuple(word for word in f"{row.architecture} {row.recipe}".split() if word not in usual)
 
 
 def words(path: Path) -> list[str]:

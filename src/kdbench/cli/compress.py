@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers
-from kdbench.cli.given import data_of, form_of, methods_of, shared_out, teacher_of
-from kdbench.errors import BadSetting
+from kdbench.cli.given import data_of, form_of, methods_of, require_models, shared_out, teacher_of
+from kdbench.errors import BadSetting, DamagedFile
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -35,7 +36,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--weights", metavar="FILE", help="its weights; without them it is trained first")
     parser.add_argument("--methods", metavar="A,B", help="of kdbench ls; quantize_all: every way to quantize")
     parser.add_argument("--into", metavar="A,B", help="distil it into these models of kdbench ls, too")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="for the answer (default: OUTPUTS/compressed/NETWORK)")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="default: OUTPUTS/compressed/DATA/NETWORK")
     parser.add_argument("-cd", "--config-dir", metavar="DIR", help="also use the choices and the Python in DIR")
     parser.set_defaults(main=main)
 
@@ -54,10 +55,11 @@ def main(options: argparse.Namespace) -> int:
     methods = ",".join(["baseline", *chosen])
     launches = [[*flags, *form.settings, f"compress={methods}", *data, *network]]
     if options.into:
+        require_models(options.into, form.folder)
         launches.append([*flags, f"model={options.into}", *data, *students, "compress=baseline"])
         teacher = ",".join(f"{name}:{value}" for name, value in teacher_of(form, network).items())
         launches.append([*launches[-1][:-1], "compress=distill", f"compress.teacher={{{teacher}}}"])
-    elif form.is_file and len(network) < len(options.settings):
+    elif form.file and len(network) < len(options.settings):
         wrong = next(setting for setting in options.settings if setting not in network)
         raise BadSetting(f"{wrong} is for networks that are trained: {options.network} is a file, leave it out")
     for arguments in launches:  # before any of them begins
@@ -67,25 +69,40 @@ def main(options: argparse.Namespace) -> int:
         status |= hydra_app.launch(arguments, options.command_line, table=False)
         made += hydra_app.invocation.made
     if made:
-        answer(made, options.to or made[0][1].parents[2] / "compressed" / form.name)
+        answer(made, options.to or made[0][1].parents[2] / "compressed" / made[0][0].dataset / form.name)
     return status
 
 
 def answer(made: Sequence[tuple[Row, Path]], folder: Path) -> None:
-    """Write table, charts and files of the runs `made` into `folder`, and show the table."""
+    """Write table, charts and files of the runs `made` into `folder`, and show the table.
+
+    What an earlier answer left there, by its own list of files, is removed first.
+    """
     from kdbench.cli.plot import draw_all
     from kdbench.results import table
     from kdbench.results.lines import shown
     from kdbench.results.run_folder import ARTIFACT
-    from kdbench.storage import durable
+    from kdbench.storage import checksums, durable
 
     rows = [row for row, _ in made]
+    names = names_of(rows)
     durable.folder(folder)
+    with contextlib.suppress(DamagedFile, OSError):
+        for name in checksums.parse_at(folder):
+            (folder / name).unlink(missing_ok=True)
     print("\n" + table.text(rows, terminal.width()) + "\n")
-    durable.write(folder / "table.md", table.markdown(rows).encode() + b"\n")
-    for row, place in made:
-        name = f"{row.model}-{row.compress}" + (f"-seed{row.seed}" if len({one.seed for one in rows}) > 1 else "")
-        durable.write(folder / f"{name}.onnx", durable.read(place / ARTIFACT))
-        print(shown((folder / f"{name}.onnx").absolute()))
-    print(shown((folder / "table.md").absolute()))
+    files = {name: durable.read(place / ARTIFACT) for name, (_, place) in zip(names, made, strict=True)}
+    files["table.md"] = table.markdown(rows).encode() + b"\n"
+    for name, content in (files | {checksums.SUMS: checksums.sums(files)}).items():
+        durable.write(folder / name, content)
+        print(shown((folder / name).absolute()))
     draw_all(rows, folder, folder, None)
+
+
+def names_of(rows: Sequence[Row]) -> list[str]:
+    """Return what to call the file of each row: by model and method, and by more where that is not enough."""
+    several = len({row.seed for row in rows}) > 1
+    names = [f"{row.model}-{row.compress}" + f"-seed{row.seed}" * several for row in rows]
+    again = {name for name in names if names.count(name) > 1}
+    whole = [f"{name}-{row.config_hash}" if name in again else name for name, row in zip(names, rows, strict=True)]
+    return [f"{name}.onnx" for name in whole]

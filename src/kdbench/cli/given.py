@@ -24,7 +24,7 @@ class Form:
     settings: list[str]
     teacher: dict[str, str]  # the same, as the description of a teacher
     methods: tuple[str, ...]  # done where none are named
-    is_file: bool = False  # an ONNX file, whose layers cannot be trained
+    file: Path | None = None  # of a network that is an ONNX file, whose layers cannot be trained
     folder: str | None = None  # of its Python
 
 
@@ -38,7 +38,7 @@ def form_of(options: argparse.Namespace) -> Form:
         path = existing(text)
         given = {"weights": quoted(path), "train.epochs": "0"}
         settings = ["model=onnx", *(f"{key}={value}" for key, value in given.items())]
-        return Form(path.stem, settings, {"model": "onnx", **given}, OF_FILES, is_file=True, folder=folder)
+        return Form(path.stem, settings, {"model": "onnx", **given}, OF_FILES, path, folder)
     if file.endswith(".py") and name.isidentifier():
         path = existing(file)
         target, folder = f"{path.stem}.{name}", str(path.parent)
@@ -64,7 +64,7 @@ def form_of(options: argparse.Namespace) -> Form:
 
 def shared_out(typed: Sequence[str], form: Form) -> tuple[list[str], list[str]]:
     """Return which settings are for the network itself, and which for those that it is distilled into."""
-    network = [setting for setting in typed if not (form.is_file and setting.startswith("train."))]
+    network = [setting for setting in typed if not (form.file and setting.startswith("train."))]
     return network, [setting for setting in typed if not is_of_network(setting)]
 
 
@@ -99,7 +99,7 @@ def methods_of(given: argparse.Namespace, form: Form) -> tuple[list[str], dict[s
         else:
             raise BadSetting(f"--methods {word} is unknown: {nearest(word, known)}")
     asked.pop("baseline", None)
-    if not form.is_file:
+    if not form.file:
         return list(asked), {}
     left = {name: "it trains layers, which an ONNX file has none of" for name in asked if trains(read(known[name]))}
     return [name for name in asked if name not in left], left
@@ -120,7 +120,7 @@ def data_of(given: argparse.Namespace, form: Form) -> list[str]:
     """Return the settings that choose the data. Raises `BadSetting` if there are none of that name."""
     if Path(given.data).is_dir():
         typed = {setting.partition("=")[0] for setting in given.settings}
-        wanted = size_settings(Path(form.settings[1].partition("=")[2].strip("'"))) if form.is_file else {}
+        wanted = size_settings(form.file) if form.file else {}
         sizes = [f"{name}={value}" for name, value in wanted.items() if name not in typed]
         return ["data=image_folder", f"data.root={quoted(Path(given.data).resolve())}", *sizes]
     known = options("data", [*([Path(given.config_dir)] if given.config_dir else []), config_dir()])
@@ -145,6 +145,14 @@ def list_of_models(folder: str | None) -> list[str]:
     if folder:
         own_folder.serve(Path(folder))
     return list(options("model", [*([Path(folder)] if folder else []), config_dir()]))
+
+
+def require_models(names: str, folder: str | None) -> None:
+    """Raise `BadSetting` unless every one of `names`, joined by commas, is a model that can be chosen."""
+    known = list_of_models(folder)
+    for name in names.split(","):
+        if name not in known:
+            raise BadSetting(f"--into {name} is no model: {nearest(name, known)}")
 
 
 def existing(name: str) -> Path:

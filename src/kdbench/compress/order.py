@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
 from kdbench.settings import targets
-from kdbench.settings.network import NetworkSpec, StepSpec
-
-ONNX_FILE = "kdbench.models.onnx_file.OnnxFile"
+from kdbench.settings.network import ONNX_FILE, NetworkSpec, StepSpec
 
 
 def method_of(step: StepSpec) -> NetworkStep | FileStep:

@@ -23,14 +23,15 @@ LAYOUTS = "it takes DIR/CLASS/*.png (or .jpg), or DIR/train/CLASS/* and DIR/test
 class File(NamedTuple):
     """A picture: its split ("" where the folder has none), the number of its class, and where it lies.
 
-    `path` is relative to the folder, `size` in bytes, `mtime` in nanoseconds.
+    `path` is relative to the folder, `size` in bytes, the times in nanoseconds.
     """
 
     split: str
     label: int
     path: str
     size: int
-    mtime: int
+    mtime: int  # when it was written last
+    ctime: int  # when anything of it was changed last, which cannot be set back
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def index(root: Path) -> Index:
             ending = f"put {', '.join(ENDINGS)} files there, or remove it everywhere"
             raise BadSetting(f"{places[split]} holds no pictures of {of_classes(empty)}: {ending}")
     files = tuple(
-        File(split, label, os.path.join(split, name, file), size, mtime)  # noqa: PTH118 - of many, and relative
+        File(split, label, os.path.join(split, name, file), *status)  # noqa: PTH118 - of many, and relative
         for split, classes in found.items()
         for label, name in enumerate(names)
-        for file, (size, mtime) in sorted(classes[name].items())
+        for file, status in sorted(classes[name].items())
     )
     return Index(tuple(map(readable, names)), splits, files)
 
@@ -104,7 +105,7 @@ def folders_in(place: Path) -> list[str]:
         return sorted(entry.name for entry in entries if seen(entry.name) and entry.is_dir())
 
 
-def pictures_in(place: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+def pictures_in(place: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """Yield the name of each picture in the folder of a class, with its size and time.
 
     What cannot be opened is among them, and found when it is read. Raises `BadSetting` if there are folders.
@@ -116,11 +117,11 @@ def pictures_in(place: Path) -> Iterator[tuple[str, tuple[int, int]]]:
                 continue
             if entry.name.lower().endswith(ENDINGS) and entry.is_file():
                 status = entry.stat()
-                yield entry.name, (status.st_size, status.st_mtime_ns)
+                yield entry.name, (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             elif entry.is_dir():
                 raise BadSetting(f"{printable(str(place))} holds the folder {printable(entry.name)}: {LAYOUTS}")
             elif entry.name.lower().endswith(ENDINGS):
-                yield entry.name, (0, 0)
+                yield entry.name, (0, 0, 0)
             else:
                 others.append(entry.name)
     if others:

@@ -65,7 +65,7 @@ def timed(files: Sequence[bytes], batch: np.ndarray, threads: int) -> Speed:
     for way in singles:
         way.run(WARM_UP_SECONDS, calls=2)
     latency = in_turn(singles)
-    share = share_of(latency, singles)
+    share = share_of(latency)
     if share < LEAST_SHARE:
         return untimed(share)
     ways = [
@@ -73,7 +73,7 @@ def timed(files: Sequence[bytes], batch: np.ndarray, threads: int) -> Speed:
         for content, one in zip(files, alone, strict=True)
     ]
     throughput = in_turn(ways)
-    share = min(share, share_of(throughput, ways))
+    share = min(share, share_of(throughput))
     if share < LEAST_SHARE:
         return untimed(share)
     calls = np.concatenate([turn[0].calls for turn in latency])
@@ -116,11 +116,7 @@ def ratios(turns: Sequence[Sequence[Pass]]) -> tuple[float, float, float]:
     return float(np.median(found)), min(found), max(found)
 
 
-def share_of(turns: Sequence[Sequence[Pass]], ways: Sequence[Way]) -> float:
-    """Return CPU time over wall time of the calls, the smallest of the ways that run a batch on a single thread.
-
-    Where several threads share a batch they wait for each other too.
-    """
-    passes = [[turn[place] for turn in turns] for place, way in enumerate(ways) if way.threads == 1]
-    shares = [sum(one.ran for one in own) / sum(one.wanted for one in own) for own in passes]
+def share_of(turns: Sequence[Sequence[Pass]]) -> float:
+    """Return CPU time over the time that a CPU was wanted for, the smallest of the ways."""
+    shares = [sum(one.ran for one in own) / sum(one.wanted for one in own) for own in zip(*turns, strict=True)]
     return min([*shares, 1.0])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,6 +33,11 @@ class OnnxFile(nn.Module):
         self.shape = shape
         self.classes = classes
         self.register_buffer("file", torch.zeros(0, dtype=torch.uint8))
+        self.session: onnxruntime.InferenceSession | None = None  # of the file, once it is run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy has: all but the session, which cannot be copied."""
+        return {**self.__dict__, "session": None}
 
     def load_file(self, path: Path) -> None:
         """Take the network from `path`. Raises `BadSetting` if it is none that maps such images to such logits."""
@@ -42,6 +47,7 @@ class OnnxFile(nn.Module):
         except DamagedFile as error:
             raise BadSetting(f"weights={path} cannot be used: {error}") from error
         content = file.SerializeToString(deterministic=True)
+        self.session = None
         self.file = torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
     @property
@@ -51,8 +57,14 @@ class OnnxFile(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers its floating-point tensors hold, statistics of batch norm included."""
-        floats = [tensor for tensor in self.graph.graph.initializer if tensor.data_type in onnx_graph.FLOATS]
+        """How many numbers of stored tensors its nodes use, scalars and running statistics left out."""
+        graph = self.graph.graph
+        used: set[str] = set()
+        for node in graph.node:
+            used |= set(node.input[:3] if node.op_type == "BatchNormalization" else node.input)
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        stored |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+        floats = [t for name, t in stored.items() if name in used and t.dims and t.data_type in onnx_graph.FLOATS]
         return sum(int(np.prod(tensor.dims)) for tensor in floats)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -60,14 +72,17 @@ class OnnxFile(nn.Module):
         if not len(self.file):
             return images.new_zeros(len(images), self.classes, dtype=torch.float32)
         given = images.detach().float().cpu().contiguous().numpy()
-        found = runner(self.file.cpu().numpy().tobytes()).run([OUTPUT], {INPUT: given})[0]
+        if self.session is None:
+            self.session = session_of(self.file.cpu().numpy().tobytes())
+        found = self.session.run([OUTPUT], {INPUT: given})[0]
         return torch.from_numpy(found).to(images.device)
 
 
-@functools.lru_cache(maxsize=4)
-def runner(content: bytes) -> onnxruntime.InferenceSession:
-    """Return the file as ONNX Runtime runs it."""
+def session_of(content: bytes) -> onnxruntime.InferenceSession:
+    """Return the file as ONNX Runtime runs it, on as many threads as torch uses now."""
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from kdbench.models.onnx_graph import INPUT, OUTPUT
 
 OLDEST = 13  # the version of ONNX's operators from which on files are quantized; older ones are converted
 LATEST = 17
+QUANTIZED = re.compile(r"Quantize|Integer$|^QLinear")
 TOLERANCE = 1e-3  # of the largest logit, between images run together and one at a time
 
 
@@ -25,6 +27,9 @@ def fitted(file: ModelProto, shape: tuple[int, int, int], classes: int) -> Model
     Images may be taken as (batch, height, width, channels) or (batch, numbers) too; a softmax at the end is left
     out, and a batch size that is fixed is made free. Raises `DamagedFile`, with what is wrong, if it cannot be done.
     """
+    quantized = sorted({node.op_type for node in file.graph.node if QUANTIZED.search(node.op_type)})
+    if quantized:
+        raise DamagedFile(f"it is quantized already ({quantized[0]}): give the file of the network in float32")
     file = recent(file)
     graph = file.graph
     given = only_input(graph)
@@ -94,6 +99,11 @@ def adapt_images(graph: onnx.GraphProto, given: ValueInfoProto, shape: tuple[int
     sizes = [dimension.dim_value for dimension in given.type.tensor_type.shape.dim][1:]  # 0: free
     channels, height, width = shape
     front: NodeProto | None = None
+    if channels > 1 and (len(sizes) == 1 or not any(sizes)):
+        raise DamagedFile(
+            f"its input, {in_words(sizes)}, leaves open where the {channels} channels are: export it with the "
+            "sizes of its images"
+        )
     if fits(sizes, shape):
         rename(graph, given.name, INPUT)
     elif fits(sizes, (height, width, channels)):
@@ -119,7 +129,7 @@ def adapt_logits(graph: onnx.GraphProto) -> None:
     end = graph.output[0].name
     makers = {name: node for node in graph.node for name in node.output}
     readers = {name for node in graph.node for name in node.input}
-    while end in makers and makers[end].op_type in ("Softmax", "Identity") and end not in readers:
+    while end in makers and is_end(makers[end]) and end not in readers:
         last = makers[end]
         graph.node.remove(last)
         end = last.input[0]
@@ -129,6 +139,12 @@ def adapt_logits(graph: onnx.GraphProto) -> None:
     rename(graph, end, OUTPUT)
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", None]))
+
+
+def is_end(node: NodeProto) -> bool:
+    """Whether a node leaves the order of the classes as it is, and may be left out at the end."""
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
+    return node.op_type == "Identity" or (node.op_type == "Softmax" and axis in (-1, 1))
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -165,17 +181,22 @@ def require_logits(file: ModelProto, shape: tuple[int, int, int], classes: int) 
     try:
         together = session.run([OUTPUT], {INPUT: images})[0]
     except Exception as error:
-        raise DamagedFile("it takes one image at a time: export it with a free batch size") from error
+        raise DamagedFile(
+            "it takes one image at a time: export it with a free batch size, in torch.onnx.export "
+            "dynamic_shapes=({0: torch.export.Dim('batch')},)"
+        ) from error
     found = one[0].shape
     if len(found) != 2 or found[0] != 1:
         raise DamagedFile(f"its output has the shape {found} for one image: logits are (1, classes)")
     if found[1] != classes:
         raise DamagedFile(f"it gives {found[1]} logits: the data have {classes} classes")
     alone = np.concatenate(one)
+    if not np.isfinite(alone).all():
+        raise DamagedFile("its logits are not finite")
     if together.shape != alone.shape or np.abs(together - alone).max() > TOLERANCE * max(np.abs(alone).max(), 1):
         raise DamagedFile("it gives an image other logits when others are beside it: export it in evaluation mode")
-    if (alone >= 0).all() and np.allclose(alone.sum(1), 1, atol=1e-4):
-        raise DamagedFile("its outputs are probabilities: export the logits, before the softmax")
+    if (alone >= 0).all() and (alone <= 1).all():  # also of a sigmoid
+        raise DamagedFile("its outputs look like probabilities: export the logits, before the softmax or sigmoid")
 
 
 def fits(sizes: Sequence[int], wanted: Sequence[int]) -> bool:

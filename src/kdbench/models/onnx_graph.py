@@ -23,7 +23,9 @@ def load(content: bytes) -> ModelProto:
     inside = list(nodes(file.graph))
     domains = {opset.domain for opset in file.opset_import} | {node.domain for node in inside}
     if file.functions or domains - {"", "ai.onnx"}:
-        raise DamagedFile("it uses operators that are not ONNX's own")
+        others = sorted({node.op_type for node in inside if node.domain not in ("", "ai.onnx")})
+        named = f" ({', '.join(others)})" if others else ""
+        raise DamagedFile(f"it uses operators that are not ONNX's own{named}")
     if any(a.HasField("g") or a.graphs for node in inside for a in node.attribute):
         raise DamagedFile("it holds loops or branches, which might never end")
     if file.graph.sparse_initializer or any(a.HasField("sparse_tensor") for node in inside for a in node.attribute):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbench.errors import BadSetting
+from kdbench.models.trained_on import CLASSES
 
 INSIDE = ("state_dict", "model_state_dict", "model")  # under which training scripts keep it in their checkpoints
 WRAPPED = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put in front of every name
@@ -56,12 +58,17 @@ def state_dict_in(content: Any) -> dict[Any, Any]:
     return next((content[name] for name in INSIDE if isinstance(content.get(name), dict)), content)
 
 
-def written(network: nn.Module, file_steps: Sequence[str] = ()) -> bytes:
+def written(network: nn.Module, file_steps: Sequence[str] = (), class_names: Sequence[str] = ()) -> bytes:
     """Return the content of a safetensors file of all tensors of `network`, its normalisation included.
 
-    `file_steps` are the steps that change the file after that, and so not these tensors; they stand in its metadata.
+    `file_steps` are the steps that change the file after that, and so not these tensors; they stand in its metadata,
+    and so do the `class_names`, whose logits it gives.
     """
     tensors: Mapping[str, Tensor] = network.state_dict()
-    metadata = {"file_steps": ",".join(file_steps)} if file_steps else None
+    metadata = {"file_steps": ",".join(file_steps)} if file_steps else {}
+    if class_names:
+        metadata[CLASSES] = json.dumps(list(class_names))
     # Copies: safetensors refuses tensors that share memory, as the weights of tied layers do.
-    return save({name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, metadata)
+    return save(
+        {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, metadata or None
+    )

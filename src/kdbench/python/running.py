@@ -13,12 +13,22 @@ from tqdm import tqdm
 
 from kdbench import experiment
 from kdbench.cli.terminal import Above
+from kdbench.data import load
 from kdbench.experiment import Result
 from kdbench.results.lines import line
-from kdbench.settings import bars
+from kdbench.settings import bars, identity, own_folder
 from kdbench.settings.config import Config
+from kdbench.storage import store
 
 _turn = threading.RLock()  # torch's random state and its threads are the process's
+
+
+def forget() -> None:
+    """Let the next call find data, code and files as they are then, whatever this process has read of them."""
+    load.forget()
+    identity.forget()
+    own_folder.forget_modules()
+    store.forget()
 
 
 def run(config: Config, seeds: Sequence[int] = (), progress: bool = False) -> Result:

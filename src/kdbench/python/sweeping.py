@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from kdbench.data.load import forget
 from kdbench.errors import BadSetting, CannotWrite, KdbenchError
 from kdbench.python import running
 from kdbench.python.frames import frame
@@ -31,7 +30,7 @@ def sweep(settings: Mapping[str, Any], own: Path | str | None, progress: bool, e
         raise BadSetting(f"errors={errors!r} is neither 'raise' nor 'skip'")
     wanted = combinations(settings, own)
     planned, failures = plan(wanted, own)
-    forget()
+    running.forget()
     seeds: dict[str, list[int]] = defaultdict(list)
     for flat, config in planned:
         seeds[but_seed(flat)] += [config.network.seed] if "seed" in flat else []

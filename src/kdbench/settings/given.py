@@ -10,12 +10,14 @@ import yaml
 
 from kdbench.errors import BadSetting, DamagedFile
 from kdbench.settings.config import Config, from_plain
-from kdbench.settings.network import NetworkSpec
+from kdbench.settings.network import ONNX_FILE, NetworkSpec
+from kdbench.settings.normalisation import DATA
 from kdbench.settings.plain_yaml import load_plain
 from kdbench.storage import checksums, durable
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
+ARTIFACT = "model.onnx"
 
 
 def load_config(folder: Path) -> Config:
@@ -40,7 +42,7 @@ def load_config(folder: Path) -> Config:
 
 
 def weights_in(folder: Path, setting: str) -> Path:
-    """Return the file of the weights that the run in `folder` left, whole.
+    """Return the file of the weights that the run in `folder` left, whole; of an ONNX file, the file.
 
     Raises `BadSetting`, with the name of the `setting`, if there is none, and `DamagedFile`.
     """
@@ -48,10 +50,11 @@ def weights_in(folder: Path, setting: str) -> Path:
         raise BadSetting(f"{setting}={folder} is not the folder of a run: type a file, or outputs/runs/DATA/RUN")
     if not (folder / checksums.SUMS).is_file():
         raise BadSetting(f"{setting}={folder}: that run is not finished: type its command again")
+    name = ARTIFACT if load_config(folder).network.model["_target_"] == ONNX_FILE else WEIGHTS
     try:
-        if WEIGHTS in checksums.parse_at(folder):
-            checksums.read(folder, [WEIGHTS])
-            return folder / WEIGHTS
+        if name in checksums.parse_at(folder):
+            checksums.read(folder, [name])
+            return folder / name
     except DamagedFile as error:
         raise DamagedFile(f"{setting}={folder} is damaged: {error}", error.path) from error
     raise BadSetting(
@@ -66,20 +69,21 @@ def network_in(folder: Path, setting: str) -> NetworkSpec:
     """
     weights = weights_in(folder, setting)
     network = load_config(folder).network
-    if steps := file_steps(weights):
+    if steps := network.compress if network.steps and weights.name == ARTIFACT else file_steps(weights):
         raise BadSetting(
             f"{setting}={folder}: {steps} made a file of that {network.name}, which cannot teach: "
             "type the folder of a run without it"
         )
     name = f"{network.name}-{network.compress}" if network.steps else network.name
     recipe = replace(network.recipe, epochs=0)
-    return NetworkSpec(
-        name, network.model, recipe, network.seed, weights, normalise=network.normalise, seed_is_fixed=True
-    )
+    normalise = DATA if weights.name == ARTIFACT else network.normalise  # the file has it inside
+    return NetworkSpec(name, network.model, recipe, network.seed, weights, normalise=normalise, seed_is_fixed=True)
 
 
 def file_steps(weights: Path) -> str:
     """Return which steps of the run changed its file, and so not these weights, or ""; read off their header."""
+    if weights.name == ARTIFACT:
+        return ""
     with weights.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return str(header.get("__metadata__", {}).get("file_steps", ""))

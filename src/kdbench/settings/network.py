@@ -10,6 +10,7 @@ from typing import Any
 from kdbench.errors import BadSetting
 from kdbench.settings import checks, normalisation, schema
 
+ONNX_FILE = "kdbench.models.onnx_file.OnnxFile"  # the model that is a file: its weights are the whole network
 Node = dict[str, Any]
 """A `_target_`, the dotted name of a class or function, and the arguments it is called with."""
 

@@ -38,6 +38,26 @@ def serve(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
+def forget_modules() -> None:
+    """Let the Python files of the folder be imported anew, by what stands in them then.
+
+    What is installed somewhere below it, in an environment of the folder, stays.
+    """
+    own = {name for name in {name.partition(".")[0] for name in sys.modules} if lies_in_folder(name)}
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]
+
+
+def lies_in_folder(package: str) -> bool:
+    """Whether a module or package that was imported is a file of the folder, or a folder in it."""
+    module = sys.modules.get(package)
+    file = getattr(module, "__file__", None)
+    if _folder is None or not file:
+        return False
+    path = Path(file).resolve()
+    return (path.parent if path.name != "__init__.py" else path.parents[1]) == _folder
+
+
 def require_allowed(path: str) -> None:
     """Raise `BadSetting` unless the code that the dotted `path` of a `_target_` names may be run."""
     package = path.partition(".")[0]

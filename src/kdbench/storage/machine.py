@@ -23,6 +23,7 @@ LOOK_SECONDS = 0.05  # between two looks of a training
 PATIENCE_SECONDS = 60.0  # who holds the lock for longer is not timing, but stopped
 
 _look_at = 0.0  # when a training of this process looks again
+_still_seconds = 0.0  # that trainings of this process have stood still
 
 
 @contextlib.contextmanager
@@ -42,15 +43,22 @@ def alone() -> Iterator[None]:
 
 def stand_still() -> None:
     """Wait while somebody measures times. To be called before each piece of work of some milliseconds."""
-    global _look_at
+    global _look_at, _still_seconds
     if time.monotonic() < _look_at:
         return
+    began = time.monotonic()
     handle = _opened()
     free = True
     if handle is not None:
         free = _had(handle, fcntl.LOCK_SH)
         os.close(handle)
+    _still_seconds += time.monotonic() - began
     _look_at = time.monotonic() + (LOOK_SECONDS if free else 10 * PATIENCE_SECONDS)
+
+
+def still_seconds() -> float:
+    """Return how long this process has stood still in all: no training is to count it."""
+    return _still_seconds
 
 
 def _opened() -> int | None:

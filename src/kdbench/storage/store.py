@@ -28,6 +28,11 @@ Made = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 _remade: set[Path] = set()  # entries that stores with `remake` made in this process
 
 
+def forget() -> None:
+    """Forget what was made again: the next command of this process makes it once more, if it is asked to."""
+    _remade.clear()
+
+
 @dataclass(frozen=True)
 class Entry:
     """What is kept under a key; `was_there` says that an earlier call, or another process, had made it."""

@@ -6,10 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+from kdbench.storage import machine
+
 
 @dataclass(frozen=True)
 class Spent:
-    """`seconds` by the clock on the wall, and `cpu_seconds` of all threads of this process."""
+    """`seconds` by the clock on the wall, and `cpu_seconds` of all threads of this process.
+
+    What a training stood still while another process measured times is not among them.
+    """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -17,7 +22,7 @@ class Spent:
     @classmethod
     def now(cls) -> Self:
         """Return where both clocks stand; only differences mean something."""
-        return cls(time.perf_counter(), time.process_time())
+        return cls(time.perf_counter() - machine.still_seconds(), time.process_time())
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
