@@ -54,6 +54,8 @@ def timing_of_tests(tmp_path_factory):
     """Tests share the machine: what they time counts however it was disturbed, and nobody waits for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed, "LEAST_SHARE", 0.0)
+        for name, little in (("SECONDS", 0.01), ("WARM_UP_SECONDS", 0.0), ("PASSES", 2), ("THROUGHPUT_BATCH", 32)):
+            patch.setattr(speed, name, little)
         patch.setattr(timing, "LOCK", tmp_path_factory.getbasetemp() / "timing.lock")
         yield
 

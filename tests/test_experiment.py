@@ -43,12 +43,6 @@ TIMINGS = {*summary.TIMINGS, "date"}
 SPEEDS = [name for name in Speed.__annotations__ if name != "cpu_share"]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
-    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
-
-
 @pytest.mark.parametrize("name", ["baseline", "quantize", "prune", "distill", "distill_quantize"])
 def test_a_run_leaves_a_whole_folder_and_the_reference_evaluator_finds_the_same_errors(
     make_config, tmp_path, digits, name

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from kdbench.cli.main import main
-from kdbench.evaluation import speed
 from kdbench.results.collect import collect
 from kdbench.results.row import read
 from kdbench.settings import identity, own_folder
@@ -40,7 +39,6 @@ def write_files(folder: Path) -> None:
 @pytest.fixture
 def own_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "SECONDS", 0.01)
     write_files(tmp_path)
     yield tmp_path
     forget_modules()
@@ -54,7 +52,6 @@ def ran(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
         patch.setattr(own_folder, "_folder", None)
-        patch.setattr(speed, "SECONDS", 0.01)
         write_files(folder)
         sweep = "model=logistic,mlp_simple compress=baseline,binarize data=waves"
         assert f"kdbench sweep --config-dir mine {sweep}\n" in README.read_text()

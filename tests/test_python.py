@@ -11,7 +11,6 @@ import torch
 import kdbench
 from kdbench import experiment
 from kdbench.cli.main import main
-from kdbench.evaluation import speed
 
 TINY = {"data": "mnist_5k", "model": "mlp_simple", "model.widths": [4], "train": {"epochs": 1, "batch_size": 500}}
 TYPED = ["data=mnist_5k", "model=mlp_simple", "model.widths=[4]", "train.epochs=1", "train.batch_size=500"]
@@ -31,7 +30,6 @@ def test_what_it_offers_is_documented():
 
 def test_a_run_from_python_and_one_that_was_typed_are_one_run(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "SECONDS", 0.01)
     table = kdbench.sweep(**TINY, compress="quantize", seed=[1])
     assert capfd.readouterr() == ("", "")
     assert main(["run", *TYPED, "compress=quantize", "seed=1"]) == 0
@@ -49,7 +47,6 @@ def test_a_run_from_python_and_one_that_was_typed_are_one_run(tmp_path, monkeypa
 
 
 def test_the_network_is_that_of_the_file(make_config, digits, monkeypatch):
-    monkeypatch.setattr(speed, "SECONDS", 0.01)
     result = experiment.run(make_config())
     images = digits.test.images[:100]
     with torch.no_grad():
@@ -58,7 +55,6 @@ def test_the_network_is_that_of_the_file(make_config, digits, monkeypatch):
 
 
 def test_a_network_that_is_gone_from_the_store_is_said(make_config, monkeypatch):
-    monkeypatch.setattr(speed, "SECONDS", 0.01)
     config = make_config()
     result = experiment.run(config)
     shutil.rmtree(config.outputs / "store")

@@ -12,7 +12,6 @@ from kdbench.cli.main import main
 from kdbench.compress import step
 from kdbench.compress.order import split_steps
 from kdbench.errors import OutOfMemory
-from kdbench.evaluation import speed
 from kdbench.training import batches, constraints, criteria, features, teacher
 from tests.test_extension import README, write_files
 
@@ -108,7 +107,6 @@ def test_the_table_of_the_study_is_what_its_rows_give(capsys):
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, make_config, capsys):
     """Its settings are composed in earnest; what is run is a tiny network on the same digits."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "SECONDS", 0.01)
     code = README.read_text().partition("<!-- python -->\n```python\n")[2].partition("```\n<!-- /python -->")[0]
     assert len(list(filter(None, code.splitlines()))) <= 10
     real, wanted = experiment.run, []

@@ -18,7 +18,6 @@ from kdbench.settings import identity, own_folder
 from kdbench.settings.network import StepSpec
 from kdbench.training.fitting import Fitting
 from tests.conftest import PRUNE, QUANTIZE, distill, mlp
-from tests.test_experiment import quick  # noqa: F401 - a fixture
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ QUICK = ["data=mnist_5k", "train.epochs=1", "model=mlp_simple"]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
-    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.chdir(tmp_path)
 

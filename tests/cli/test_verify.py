@@ -8,7 +8,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import PRUNE, QUANTIZE, distill, make_row
 from tests.settings.test_plain_yaml import BOMB
-from tests.test_experiment import quick  # noqa: F401 - a fixture
 
 from kdbench import experiment
 from kdbench.artifact.file import Artifact

@@ -44,8 +44,6 @@ def nothing_to_collect():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.setattr("kdbench.artifact.ship.export", exported_once)
-    monkeypatch.setattr("kdbench.evaluation.speed.SECONDS", 0.02)
-    monkeypatch.setattr("kdbench.evaluation.speed.WARM_UP_SECONDS", 0.01)
     monkeypatch.chdir(tmp_path)
 
 

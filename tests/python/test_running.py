@@ -21,7 +21,7 @@ def log():
     return logging.getLogger("kdbench.anything")
 
 
-def test_nothing_is_printed_and_what_was_asked_for_is_there(make_config, capfd, quick_timing):
+def test_nothing_is_printed_and_what_was_asked_for_is_there(make_config, capfd):
     result = run(make_config())
     again = run(make_config())
     assert (again.row, again.was_done, result.was_done) == (result.row, True, False)
@@ -64,7 +64,7 @@ def test_what_was_made_again_is_made_again_by_the_next_call_too(tmp_path):
     assert len(made) == 2
 
 
-def test_asked_for_there_are_bars_and_a_line_for_each_run(make_config, capfd, quick_timing, monkeypatch):
+def test_asked_for_there_are_bars_and_a_line_for_each_run(make_config, capfd, monkeypatch):
     real, hidden = experiment.run, []
     monkeypatch.setattr(experiment, "run", lambda *given: hidden.append(bars.hidden()) or real(*given))
     run(make_config(), progress=True)
