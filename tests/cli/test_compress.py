@@ -22,6 +22,11 @@ def quick(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def no_charts(monkeypatch):
+    monkeypatch.setattr("kdbench.cli.plot.draw_all", lambda *_: None)
+
+
+@pytest.fixture
 def net(tmp_path) -> Path:
     return write(tmp_path / "net.onnx", linear((1, 28, 28), matrix=weights(0, 784, 10), end="Softmax"))
 
@@ -47,7 +52,7 @@ def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_chart
     assert out.count("1000 test images") == 1
 
 
-def test_an_answer_has_a_file_for_each_row_and_none_of_the_answer_before(net):
+def test_an_answer_has_a_file_for_each_row_and_none_of_the_answer_before(net, no_charts):
     typed = ["compress", "net.onnx", "--data", "mnist_5k", "--methods", "baseline", "--to", "answer", "threads=1"]
     Path("answer").mkdir()
     Path("answer/mine.onnx").write_text("not of an answer")
@@ -63,7 +68,7 @@ def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
     assert {row.compress for row in collect(Path("outputs"))[0]} == {"baseline", "quantize"}
 
 
-def test_a_network_is_distilled_into_others(net):
+def test_a_network_is_distilled_into_others(net, no_charts):
     typed = [
         "--data",
         "mnist_5k",
@@ -94,7 +99,7 @@ class Linear(nn.Sequential):
 """
 
 
-def test_a_class_and_its_weights_are_the_network_wherever_they_stand(tmp_path):
+def test_a_class_and_its_weights_are_the_network_wherever_they_stand(tmp_path, no_charts):
     """Its normalisation is that of the network, and not of the students that it teaches."""
     (tmp_path / "linear_net.py").write_text(LINEAR)
     torch.save({"1.weight": torch.from_numpy(weights(0, 784, 10).T.copy())}, tmp_path / "net.pt")
