@@ -125,7 +125,7 @@ def test_what_is_no_picture_says_what_it_is(tmp_path):
     reasons = {
         "a folder": "it is no file",
         "dead": "it leads nowhere",
-        "missing": "it is gone",
+        "missing": "there is no such file",
         "text": "it is no PNG or JPEG",
         "gif": "it is no PNG or JPEG",
         "empty": "it is empty",
