@@ -13,6 +13,7 @@ from kdbench.data import mnist_5k
 from kdbench.evaluation.predictions import predict
 from kdbench.results.collect import collect
 from kdbench.results.run_folder import ARTIFACT
+from kdbench.storage.checksums import sums
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,17 @@ def test_an_answer_has_a_file_for_each_row_and_none_of_the_answer_before(net, no
     assert len(list(Path("answer").glob("net-baseline-*.onnx"))) == 2
     assert main(typed) == 0
     assert {path.name for path in Path("answer").glob("*.onnx")} == {"net-baseline.onnx", "mine.onnx"}
+
+
+def test_an_answer_is_not_put_among_the_files_of_something_else(net, capsys):
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("three years")
+    Path("mine/SHA256SUMS").write_bytes(sums({"thesis.txt": b"three years"}))
+    before = {path: path.read_bytes() for path in Path("mine").iterdir()}
+    assert main(["compress", "net.onnx", "--data", "mnist_5k", "--to", "mine"]) == 1
+    assert "--to mine holds files of something else" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before
+    assert not Path("outputs").exists()
 
 
 def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):

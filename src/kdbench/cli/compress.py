@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kdbench.results.row import Row
 
 ABOUT = "a network of your own, on your own images, under several methods"
+TABLE = "table.md"
 NETWORK_HELP = "an ONNX file, FILE.py:CLASS, a class as MODULE.CLASS in --config-dir, or a model of kdbench ls"
 
 
@@ -64,6 +65,8 @@ def main(options: argparse.Namespace) -> int:
         raise BadSetting(f"{wrong} is for networks that are trained: {options.network} is a file, leave it out")
     for arguments in launches:  # before any of them begins
         overrides.for_hydra(arguments)
+    if options.to:
+        earlier_answer(options.to)
     status, made = int(bool(left_out and options.methods)), []
     for arguments in launches:
         status |= hydra_app.launch(arguments, options.command_line, table=False)
@@ -87,16 +90,32 @@ def answer(made: Sequence[tuple[Row, Path]], folder: Path) -> None:
     rows = [row for row, _ in made]
     names = names_of(rows)
     durable.folder(folder)
-    with contextlib.suppress(DamagedFile, OSError):
-        for name in checksums.parse_at(folder):
-            (folder / name).unlink(missing_ok=True)
+    for name in earlier_answer(folder):
+        (folder / name).unlink(missing_ok=True)
     print("\n" + table.text(rows, terminal.width()) + "\n")
     files = {name: durable.read(place / ARTIFACT) for name, (_, place) in zip(names, made, strict=True)}
-    files["table.md"] = table.markdown(rows).encode() + b"\n"
+    files[TABLE] = table.markdown(rows).encode() + b"\n"
     for name, content in (files | {checksums.SUMS: checksums.sums(files)}).items():
         durable.write(folder / name, content)
         print(shown((folder / name).absolute()))
     draw_all(rows, folder, folder, None)
+
+
+def earlier_answer(folder: Path) -> list[str]:
+    """Return the files that an earlier answer left in `folder`, and that nobody has changed since.
+
+    Raises `BadSetting` if its list of files is that of something else, which an answer would damage.
+    """
+    from kdbench.storage import checksums
+
+    if not (folder / checksums.SUMS).exists():
+        return []
+    with contextlib.suppress(DamagedFile):
+        listed = checksums.parse_at(folder)
+        if TABLE in listed and all(name == TABLE or name.endswith(".onnx") for name in listed):
+            there = {name: folder / name for name in listed if Path(name).name == name and (folder / name).is_file()}
+            return [name for name, path in there.items() if checksums.checksum(path.read_bytes()) == listed[name]]
+    raise BadSetting(f"--to {folder} holds files of something else, by its {checksums.SUMS}: name another folder")
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:

@@ -72,7 +72,11 @@ def content_of(path: Path) -> bytes:
     try:
         if not path.is_file():  # a pipe would be waited for
             raise Unreadable(
-                "it is no file" if path.exists() else "it leads nowhere" if path.is_symlink() else "there is no such file"
+                "it is no file"
+                if path.exists()
+                else "it leads nowhere"
+                if path.is_symlink()
+                else "there is no such file"
             )
         if path.stat().st_size > MAX_BYTES:
             raise Unreadable(f"it has more than {MAX_BYTES:,} bytes")
