@@ -134,6 +134,12 @@ PRUNE = {
     "finetune_epochs": 1,
     "finetune_lr_scale": 0.3,
 }
+FACTORIZE = {
+    "_target_": "kdbench.compress.low_rank.factorize.Factorize",
+    "keep": 0.5,
+    "finetune_epochs": 1,
+    "finetune_lr_scale": 0.3,
+}
 DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 4, "alpha": 0.1}
 WIDE = mlp(seed=1, widths=[32])  # the usual teacher
 

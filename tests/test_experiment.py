@@ -26,17 +26,19 @@ from kdbench.errors import BadSetting, Collapsed, DamagedFile, NotFinite
 from kdbench.evaluation import speed
 from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.evaluation.speed import Speed
+from kdbench.models.network import build
+from kdbench.models.weights_file import written
 from kdbench.results import summary
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import FILES, read_whole
 from kdbench.settings import identity
-from kdbench.settings.given import WEIGHTS, file_steps, network_in, weights_in
+from kdbench.settings.earlier_run import WEIGHTS, file_steps, network_in, weights_in
 from kdbench.settings.network import StepSpec
 from kdbench.storage.checksums import SUMS, checksum, sums
 from kdbench.training import runtime
 from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.fitting import Fitting
-from tests.conftest import PRUNE, QUANTIZE, WIDE, distill, mlp
+from tests.conftest import FACTORIZE, PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
 
 TIMINGS = {*summary.TIMINGS, "date"}
@@ -347,13 +349,36 @@ def test_what_a_run_leaves_teaches_and_is_taken_as_it_is_or_trained_on(make_conf
     assert as_is.origin == "given"
     for column in ("accuracy", "nll", "ece", "val_accuracy", "nonzero_parameters", "artifact_sha256"):
         assert getattr(as_is, column) == getattr(first.row, column), column
-    assert (as_is.train_seconds, as_is.weights) == (0, f"{WEIGHTS}:{checksum(given.weights.read_bytes())[:8]}")
+    assert (as_is.train_seconds, as_is.weights) == (
+        0,
+        f"{first.folder.name}:{checksum(given.weights.read_bytes())[:8]}",
+    )
     taught = experiment.run(make_config("distill", distill(teacher))).row
     assert (taught.teacher, taught.teacher_accuracy) == ("mlp_tiny-prune", first.row.accuracy)
     assert (taught.teacher_train_seconds, taught.teacher_seed) == (0, 0)
     assert f"teacher.weights={as_is.weights}" in taught.teacher_settings.split()
     tuned = experiment.run(make_config(network=replace(mlp(epochs=1), weights=given.weights))).row
     assert tuned.origin == "fine-tuned"
+
+
+def test_layers_of_other_shapes_than_those_of_the_model_teach_and_go_on_too(make_config, tmp_path):
+    first = experiment.run(make_config("mine", FACTORIZE))
+    teacher = network_in(first.folder, "compress.teacher")
+    taught = experiment.run(make_config("distill", distill(teacher))).row
+    assert taught.teacher_accuracy == first.row.accuracy
+    given = replace(mlp(epochs=0), weights=weights_in(first.folder, "weights"))
+    second = experiment.run(make_config("prune", PRUNE, network=given))
+    assert second.row.parameters == first.row.parameters
+    again = replace(given, weights=weights_in(second.folder, "weights"))  # what shaped it is handed on
+    assert experiment.run(make_config(network=again)).row.accuracy == second.row.accuracy
+
+
+def test_a_file_that_names_other_code_as_what_shaped_it_is_refused(make_config, tmp_path):
+    network = build(mlp().model, 0, (1, 28, 28), 10, ((0.4,), (0.3,)))
+    for target in ("kdbench.models.mlp.MLP", "os.system"):
+        (tmp_path / "w").write_bytes(written(network, reshaped_by=[{"_target_": target, "widths": [3]}]))
+        with pytest.raises(BadSetting, match=r"is no method of compression|may be run"):
+            experiment.run(make_config(network=replace(mlp(epochs=0), weights=tmp_path / "w")))
 
 
 def test_identity_of_what_a_run_left_is_by_content_wherever_it_lies(make_config, tmp_path):

@@ -11,6 +11,7 @@ import torch
 import kdbench
 from kdbench import experiment
 from kdbench.cli.main import main
+from tests.conftest import FACTORIZE
 
 TINY = {"data": "mnist_5k", "model": "mlp_simple", "model.widths": [4], "train": {"epochs": 1, "batch_size": 500}}
 TYPED = ["data=mnist_5k", "model=mlp_simple", "model.widths=[4]", "train.epochs=1", "train.batch_size=500"]
@@ -46,17 +47,20 @@ def test_a_run_from_python_and_one_that_was_typed_are_one_run(tmp_path, monkeypa
         assert np.abs(result.network(images.float() / 255).numpy() - logits).max() < 0.5
 
 
-def test_the_network_is_that_of_the_file(make_config, digits, monkeypatch):
-    result = experiment.run(make_config())
+@pytest.mark.parametrize("steps", [(), (FACTORIZE,)], ids=["baseline", "factorize"])
+def test_the_network_is_that_of_the_file_and_needs_neither_store_nor_data(make_config, digits, monkeypatch, steps):
+    config = make_config("mine" if steps else "baseline", *steps)
+    result = experiment.run(config)
+    shutil.rmtree(config.outputs / "store")
+    monkeypatch.setattr(experiment, "load", None)
     images = digits.test.images[:100]
     with torch.no_grad():
         logits = result.network(images.float() / 255).numpy()
     assert np.allclose(logits, result.artifact(images), atol=1e-4)
 
 
-def test_a_network_that_is_gone_from_the_store_is_said(make_config, monkeypatch):
-    config = make_config()
-    result = experiment.run(config)
-    shutil.rmtree(config.outputs / "store")
-    with pytest.raises(kdbench.KdbenchError, match="any more: run it with again=True"):
+def test_a_network_that_is_gone_is_said(make_config):
+    result = experiment.run(make_config())
+    shutil.rmtree(result.folder)
+    with pytest.raises(kdbench.KdbenchError, match=r"there is no .*: give the folder of one run"):
         _ = result.network

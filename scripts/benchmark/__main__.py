@@ -26,9 +26,10 @@ from kdbench.data.splits import Split, Splits
 from kdbench.errors import KdbenchError
 from kdbench.evaluation.environment import processor
 from kdbench.results.row import read
-from kdbench.settings.choices import config_dir, options
+from kdbench.settings.choices import EVERYTHING, config_dir, options
 from kdbench.settings.compose import resolve
 from kdbench.settings.config import Config
+from kdbench.settings.knobs import chosen_options
 from kdbench.settings.schema import Schema
 from kdbench.training import runtime
 
@@ -102,17 +103,8 @@ class Bench:
 
     @classmethod
     def set_up(cls, settings: list[str], quick: bool, folder: Path) -> Bench:
-        """Compose every model's own configuration under `settings`, and load the data."""
-        ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
-        folders = [config_dir()]
-        data = next((text.partition("=")[2] for text in settings if text.startswith("data=")), "mnist")
-        configs = {}
-        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-            for model in options("model", folders):
-                overrides = [f"model={model}", *settings]
-                composed = hydra.compose("config", overrides)
-                names = {"data": data, "model": model, "compress": "baseline"}
-                configs[model] = resolve(composed, names, overrides, folders)
+        """Compose the models' own configurations under `settings`, and load the data."""
+        configs = configurations(settings)
         first = next(iter(configs.values()))
         used, splits = load(first.data, first.fallback)
         configs = {model: replace(config, data=used) for model, config in configs.items()}
@@ -127,6 +119,21 @@ class Bench:
             print(result.line(), flush=True)
             results.append(asdict(result) | {"ratio": result.ratio})
         return results
+
+
+def configurations(settings: list[str]) -> dict[str, Config]:
+    """Return the configuration of the baseline of each model that a sweep is over, under `settings`."""
+    ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
+    folders = [config_dir()]
+    data = next((text.partition("=")[2] for text in settings if text.startswith("data=")), "mnist")
+    configs = {}
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        for model in chosen_options("model", EVERYTHING, list(options("model", folders))):
+            overrides = [f"model={model}", *settings]
+            composed = hydra.compose("config", overrides)
+            names = {"data": data, "model": model, "compress": "baseline"}
+            configs[model] = resolve(composed, names, overrides, folders)
+    return configs
 
 
 def machine_ceiling(bench: Bench) -> dict[str, float]:

@@ -15,19 +15,22 @@ from kdbench.artifact.classifier import Classifier, classifier
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import split_steps
+from kdbench.compress.reshaped import reshaping
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load, load_for
 from kdbench.data.splits import Splits
-from kdbench.errors import BadSetting, Collapsed
+from kdbench.errors import Collapsed
 from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure, times
 from kdbench.models.weights_file import written
-from kdbench.networks import Compared, Maker, train_ahead
+from kdbench.networks import Compared, Maker, initialised, train_ahead
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.settings import identity
 from kdbench.settings.config import Config, digest
+from kdbench.settings.earlier_run import left_by
+from kdbench.settings.network import ONNX_FILE
 from kdbench.storage import processes
 from kdbench.storage.store import Store
 from kdbench.training import runtime
@@ -54,19 +57,14 @@ class Result:
     def network(self) -> nn.Module:
         """The network in eval mode, as it was before what is done to its file alone (int8).
 
-        Float32 images (n, channels, height, width) in [0, 1] to logits (n, classes). It is read from the store, when
-        it is asked for. Raises `BadSetting` if it is not there any more.
+        Float32 images (n, channels, height, width) in [0, 1] to logits (n, classes). It is read from `folder`, when
+        it is asked for. Raises `BadSetting` and `DamagedFile` if it is not there any more.
         """
-        config = self.config
-        machine = Runtime(config.device, config.precision, config.threads or 1, config.instructions, config.threads)
-        store = Store(config.outputs / "store", frozen=True)
-        maker = Maker(load(config.data)[1], machine, store, together=config.together)
-        try:
-            return maker.make(split_steps(config.network)[0]).network
-        except BadSetting as error:
-            raise BadSetting(
-                f"{self.folder.name} is not in {store.folder} any more: run it with again=True"
-            ) from error
+        given, file = self.config.network, self.artifact
+        was_a_file = given.model["_target_"] == ONNX_FILE
+        left = given.uncompressed if was_a_file else left_by(self.folder, "network")
+        any_pixels = ([0.0], [1.0])  # its own normalisation is among its weights
+        return initialised(left, file.shape, len(file.class_names), any_pixels).eval()
 
 
 def run(
@@ -120,7 +118,8 @@ def run(
         doing("timing")
         figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
-        weights = written(networks.shipped.network, [type(step).__name__ for step in file_steps], splits.class_names)
+        changed = [type(step).__name__ for step in file_steps]
+        weights = written(networks.shipped.network, changed, splits.class_names, reshaping(network))
         folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
     return Result(row, folder.path, config)
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.compress.order import method_of
+from kdbench.compress.reshaped import shaped_like
 from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
-from kdbench.models.network import build, require_a_file_holds
+from kdbench.models.network import Network, build, require_a_file_holds
 from kdbench.models.pretrained import load_weights
 from kdbench.models.trained_on import require_classes
 from kdbench.settings import identity, normalisation
@@ -114,14 +115,11 @@ class Maker:
 
     def initial(self, spec: NetworkSpec) -> Trained:
         """Return the network as its seed initialises it, or with the weights that were given."""
-        shape, classes = self.splits.shape, self.splits.classes
-        pixels = normalisation.statistics(spec.normalise) or self.splits.pixel_statistics
-        network = build(spec.model, spec.seed, shape, classes, pixels)
+        splits = self.splits
+        network = initialised(spec, splits.shape, splits.classes, splits.pixel_statistics)
         require_a_file_holds(network, spec.name)
-        if spec.weights is not None:
-            load_weights(network, spec.weights, spec.name, spec.normalise, spec.weights_except)
-            if spec.recipe.epochs == 0:
-                require_classes(spec.weights, self.splits.class_names)
+        if spec.weights is not None and spec.recipe.epochs == 0:
+            require_classes(spec.weights, splits.class_names)
         return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))
 
     def trained(self, spec: NetworkSpec) -> Trained:
@@ -275,6 +273,21 @@ class Maker:
         data = [self.fingerprint, self.splits.shape, self.splits.classes]
         everything = [FORMAT, data, self.runtime.identity, self.together, torch.__version__, what]
         return digest(everything)[:32]
+
+
+def initialised(
+    spec: NetworkSpec, shape: tuple[int, int, int], classes: int, pixels: tuple[Sequence[float], Sequence[float]]
+) -> Network:
+    """Return the network that is trained, or taken as it is: as its seed, or the weights that were given, decide.
+
+    `pixels` are means and deviations of the training images, by which it normalises unless it has its own.
+    """
+    own = normalisation.statistics(spec.normalise) or pixels
+    network = build(spec.model, spec.seed, shape, classes, own)
+    if spec.weights is not None:
+        network = shaped_like(network, spec.weights)
+        load_weights(network, spec.weights, spec.name, spec.normalise, spec.weights_except)
+    return network
 
 
 def train_ahead(maker: Maker, spec: NetworkSpec) -> None:

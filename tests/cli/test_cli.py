@@ -121,12 +121,21 @@ def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys)
     assert "Traceback" not in err + out
 
 
+def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(capsys):
+    assert main(["run", "-m", *QUICK, "compress=prune", "compress.sparsity=2", "seed=0,1,2"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("compress.sparsity=2 is out of range") == 2
+    assert err.count(": the same as above\n") == 2
+    assert all(err.count(f"seed={seed}") == 2 for seed in range(3))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["model=cnn_dep"], "model=cnn_dep is unknown: did you mean 'cnn_deep'?"),
         (["compress=quantise"], "compress=quantise is unknown: did you mean 'quantize'?"),
         (["data=minst"], "data=minst is unknown: did you mean 'mnist'?"),
+        (["teacher=cnn_deep"], "teacher is not a setting: did you mean compress.teacher or model.teacher?"),
         (["modle=cnn_deep"], "modle is not a setting: did you mean 'model'?"),
         (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
         (

@@ -139,6 +139,7 @@ def test_a_class_and_its_weights_are_the_network_wherever_they_stand(tmp_path, n
         (["a.b.C"], "type FILE.onnx or FILE.py:CLASS"),
         (["net.onnx", "--weights", "net.pt"], "net.onnx holds its weights: leave --weights out"),
         (["net.onnx", "--methods", "prun"], "--methods prun is unknown: did you mean 'prune'?"),
+        (["net.onnx", "--methods", "quantize", "prune"], "joined by commas: --methods quantize,prune"),
         (["net.onnx", "--fast"], "unrecognized arguments: --fast: see kdbench compress --help"),
         (["net.onnx", "train.epochs=1"], "train.epochs=1 is for networks that are trained"),
         (["net.onnx", "--into", "mlp_simpel"], "--into mlp_simpel is no model: did you mean 'mlp_simple'?"),
@@ -153,6 +154,13 @@ def test_bad_input_is_one_line_and_nothing_is_written(typed, said, net, capsys, 
     assert len(err.splitlines()) == 1
     assert out == ""
     assert {path.name for path in tmp_path.iterdir()} == {"net.onnx"}
+
+
+def test_a_class_that_the_file_does_not_have_is_said_before_it_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linear_net.py").write_text(LINEAR + "raise SystemExit(3)\n")
+    assert main(["compress", "linear_net.py:Liner", "--data", "mnist_5k"]) == 1
+    assert capsys.readouterr().err == "error: linear_net.py has no Liner: did you mean 'Linear'?\n"
 
 
 def test_data_that_are_neither_a_folder_nor_a_name_are_one_line(net, capsys):

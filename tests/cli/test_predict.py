@@ -105,6 +105,23 @@ def test_a_line_fits_a_terminal_and_says_what_was_left_out(network, capsys):
     assert line.index("%") < header.index("network") < len(header)
 
 
+def test_a_wide_terminal_has_room_for_names(network, capsys, monkeypatch):
+    name = save("a_rather_long_name_of_a_picture_of_some_size.png", np.full((9, 9), 255, np.uint8))
+    monkeypatch.setattr(predict.terminal, "width", lambda: 140)
+    assert main(["predict", network(), name]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith(name)
+    assert "a class with a long " in line
+    assert 80 < len(line) <= 140
+
+
+def test_what_shows_nothing_says_so(network, capsys):
+    drawing = np.full((28, 28, 4), (255, 255, 255, 0), np.uint8)
+    drawing[10:20, 10:20, 3] = 255  # white, on ground that is laid on white
+    [answer] = answers(capsys, network(), save("drawing.png", drawing))
+    assert answer["note"] == "blank: all of one colour"
+
+
 def test_pictures_that_cannot_be_read_are_named_and_the_others_done(network, capsys):
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     good = save("good.png", np.zeros((28, 28), np.uint8))

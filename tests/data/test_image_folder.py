@@ -173,6 +173,9 @@ def test_test_pictures_that_are_trained_on_are_counted(tmp_path, load, caplog):
     load()
     assert "2 of 7 pictures of test are among those to train on" in caplog.text
     assert "of val" not in caplog.text
+    make(tmp_path / "pets", {"test/cat": 5}, start=10)
+    load()
+    assert "5 of 12 pictures of test are among those of val, too" in caplog.text
 
 
 def test_pictures_are_the_same_if_they_show_the_same(tmp_path, load, caplog):

@@ -2,6 +2,7 @@ import csv
 import io
 import re
 import statistics
+from dataclasses import replace
 
 import pytest
 from tests.conftest import make_row
@@ -51,6 +52,16 @@ def test_a_table_fits_its_terminal_and_ends_with_what_it_left_out(width):
     if width >= 80:
         assert {"file", "smaller", "faster", "faster 256"} <= {*kept}
     assert len(having_room(table, 140)) > len(having_room(table, 80))
+
+
+def test_one_long_name_leaves_room_for_the_figures():
+    rows = [make_row(), make_row(**QUANTIZED, teacher="+".join(["a_rather_long_name"] * 3), agreement=0.9)]
+    rows += [replace(rows[1], model="another_model_of_a_rather_long_name", config_hash="r", variant_hash="r")]
+    shown = text(rows, 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "another_model_of_a_…" in shown
+    assert {"file", "smaller", "faster"} <= {*shown.splitlines()[2].split()}
+    assert "another_model_of_a_rather_long_name" in text(rows)
 
 
 def test_where_there_is_no_terminal_nothing_is_left_out():

@@ -149,8 +149,10 @@ def test_the_folder_of_a_run_is_a_teacher_or_gives_weights(tmp_path, monkeypatch
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     network = composed("model=mlp_deep", "seed=4").network
-    monkeypatch.setattr("kdbench.settings.given.network_in", lambda place, setting: replace(network, weights=place))
-    monkeypatch.setattr("kdbench.settings.given.weights_in", lambda place, setting: place / "w")
+    monkeypatch.setattr(
+        "kdbench.settings.earlier_run.network_in", lambda place, setting: replace(network, weights=place)
+    )
+    monkeypatch.setattr("kdbench.settings.earlier_run.weights_in", lambda place, setting: place / "w")
     monkeypatch.chdir(tmp_path)
     teachers = composed("compress=distill", f"compress.teacher={typed.format(folder='runs/one')}").teachers
     assert teachers[0] == replace(network, weights=folder)

@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
-from kdbench.artifact.given import given
+from kdbench.artifact.normalised import normalised
 from kdbench.models.network import Network
 from kdbench.models.onnx_file import OnnxFile
 from kdbench.models.onnx_graph import INPUT, OUTPUT
@@ -29,7 +29,7 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
     export are removed: they are not part of what ships and would count as bytes.
     """
     if isinstance(network, Network) and isinstance(network.model, OnnxFile):
-        return given(network, network.model)
+        return normalised(network, network.model)
     example = torch.rand(2, *shape)
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -21,8 +21,9 @@ import numpy as np
 from onnx import ModelProto
 
 from kdbench.errors import DamagedFile
+from kdbench.models.trained_on import CLASSES, PREFIX
 
-PREFIX = "kdbench."
+POLARITY, BORDER = f"{PREFIX}polarity", f"{PREFIX}border"
 LIGHT_ON_DARK, DARK_ON_LIGHT, MIXED = "light on dark", "dark on light", "mixed"
 DARK, LIGHT = 1 / 3, 2 / 3  # borders below and above are plainly the one or the other
 OTHER_GROUND = {LIGHT_ON_DARK: "light", DARK_ON_LIGHT: "dark"}  # the border of an image of the other polarity
@@ -78,16 +79,16 @@ def with_metadata(
     described.metadata_props.extend(others)
     size = " x ".join(str(dimension.dim_value) for dimension in file.graph.input[0].type.tensor_type.shape.dim[1:])
     texts = {
-        "classes": compact(data.class_names),
-        "input": f"float32 in [0, 1], batch x {size}",
-        "polarity": data.polarity,
-        "border": f"{data.border:g}",
+        CLASSES: compact(data.class_names),
+        f"{PREFIX}input": f"float32 in [0, 1], batch x {size}",
+        POLARITY: data.polarity,
+        BORDER: f"{data.border:g}",
     }
     if normalisation is not None:
         means, deviations = ([float(f"{value:.6g}") for value in values] for values in normalisation)
-        texts["normalisation"] = compact({"means": means, "deviations": deviations})
+        texts[f"{PREFIX}normalisation"] = compact({"means": means, "deviations": deviations})
     for key, text in texts.items():
-        described.metadata_props.add(key=PREFIX + key, value=text)
+        described.metadata_props.add(key=key, value=text)
     return described
 
 
@@ -102,13 +103,13 @@ def read(file: ModelProto, classes: int) -> Description:
 
     Raises `DamagedFile` for what kdbench does not write: the file may come from anyone.
     """
-    texts = {entry.key.removeprefix(PREFIX): entry.value for entry in file.metadata_props}
+    texts = {entry.key: entry.value for entry in file.metadata_props}
     try:
-        names = json.loads(texts["classes"]) if "classes" in texts else list(map(str, range(classes)))
-        border = float(texts.get("border", "nan"))
+        names = json.loads(texts[CLASSES]) if CLASSES in texts else list(map(str, range(classes)))
+        border = float(texts.get(BORDER, "nan"))
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"its metadata cannot be read ({error})") from error
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
         raise DamagedFile(f"its metadata do not name {classes} classes")
-    polarity = texts.get("polarity", MIXED)
+    polarity = texts.get(POLARITY, MIXED)
     return Description(tuple(names), polarity if polarity in (LIGHT_ON_DARK, DARK_ON_LIGHT) else MIXED, border)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers
-from kdbench.cli.given import data_of, form_of, methods_of, require_models, shared_out, teacher_of
+from kdbench.cli.compress_arguments import data_of, form_of, methods_of, require_models, shared_out, teacher_of
 from kdbench.errors import BadSetting, DamagedFile
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
     chosen, left_out = methods_of(options, form)
     data = data_of(options, form)
     for method, why in left_out.items():
-        print(f"left out: {method}: {why}", file=sys.stderr)
+        print(f"error: --methods {method} is left out: {why}", file=sys.stderr)
     flags = ["--multirun", *(["--config-dir", form.folder] if form.folder else [])]
     network, students = shared_out(options.settings, form)
     methods = ",".join(["baseline", *chosen])

@@ -48,8 +48,10 @@ class Failure:
     message: str
     final: bool
 
-    def __str__(self) -> str:
-        return f"{' '.join(self.typed) or 'kdbench run'}: {self.message}"
+    @property
+    def name(self) -> str:
+        """The settings of the run, as typed."""
+        return " ".join(self.typed) or "kdbench run"
 
 
 @dataclass
@@ -148,7 +150,8 @@ class Invocation:
         if self.tracebacks:
             tqdm.write("".join(traceback.format_exception(error)), file=sys.stderr)
         prefix = f"error in {' '.join(typed)}: " if self.several else "error: "
-        tqdm.write(prefix + failure.message, file=sys.stderr)
+        told = any(one.message == failure.message for one in self.failures[:-1])
+        tqdm.write(prefix + ("the same as above" if told else failure.message), file=sys.stderr)
         if ledger is None:
             return
         with contextlib.suppress(CannotWrite):
@@ -175,6 +178,7 @@ class Invocation:
         if not self.stopped:
             self.time_again()
         if self.bar is not None:
+            self.bar.set_postfix_str("")
             self.bar.close()
 
     def time_again(self) -> None:
@@ -196,8 +200,9 @@ class Invocation:
         self.report_untimed()
         if self.several and self.failures:
             print(f"\n{len(self.failures)} of {len(self.runs)} runs failed:", file=sys.stderr)
-            for failure in self.failures:
-                print(f"  {failure}", file=sys.stderr)
+            for message in dict.fromkeys(failure.message for failure in self.failures):
+                alike = [failure.name for failure in self.failures if failure.message == message]
+                print(*(f"  {name}" for name in alike[:-1]), f"  {alike[-1]}: {message}", sep="\n", file=sys.stderr)
             if self.stopped:
                 again = shlex.join(["kdbench", *self.command])
                 print(
@@ -211,7 +216,7 @@ class Invocation:
         if names:
             named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
             why = "other processes had the CPU too, so there are no times (the same command measures them)"
-            tqdm.write(f"not timed: {named}: {why}", file=sys.stderr)
+            tqdm.write(terminal.wrapped(f"not timed: {named}: {why}", sys.stderr), file=sys.stderr)
 
 
 def but_seed(typed: Sequence[str]) -> tuple[str, ...]:

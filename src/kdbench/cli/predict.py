@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdbench.cli import terminal
 from kdbench.cli.arguments import Subparsers
 from kdbench.errors import BadSetting, printable
 
@@ -28,7 +29,8 @@ alone, on one thread: the median of 5; reading the picture is not counted.
 training images are dark, or the other way round, and says so.
 """
 CALLS = 5
-WIDTH = 80
+PICTURES = (".png", ".jpg", ".jpeg")
+WIDTH = 80  # where there is no terminal
 CLASS_WIDTH = 12
 
 
@@ -69,6 +71,8 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.artifact.classifier import classifier
     from kdbench.data.pictures import Unreadable
 
+    if options.network.suffix.lower() in PICTURES:
+        raise BadSetting(f"{options.network} is a picture: type RUN_FOLDER first, then the pictures")
     network = classifier(options.network)
     if network.shape[0] not in (1, 3):
         raise BadSetting(f"{network.path} takes images of {network.shape[0]} channels: pictures have 1 or 3")
@@ -93,6 +97,8 @@ def answer_for(network: Classifier, path: Path, invert: str) -> Answer:
     note = what_to_do(pixels, network.polarity, invert)
     if note.startswith("inverted"):
         pixels = 255 - pixels
+    if pixels.min() == pixels.max():
+        note = "blank: all of one colour"
     [index], [probabilities] = network.predict(pixels)
     name = network.class_names[index]
     return Answer(str(path), name, float(probabilities[index]), milliseconds(network, pixels), note)
@@ -145,7 +151,7 @@ def milliseconds(network: Classifier, pixels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Layout:
-    """The lines of the answers: how wide the names of pictures and classes may be, so that all fit `WIDTH`."""
+    """The lines of the answers: how wide the names of pictures and classes may be, so that all fit the terminal."""
 
     picture: int
     name: int
@@ -153,12 +159,12 @@ class Layout:
     @classmethod
     def of(cls, network: Classifier, options: argparse.Namespace) -> Layout:
         """Return the layout of the answers to come."""
-        rest = len("  100.00%  network ms") + (
-            len("  inverted: light background") if options.invert == "auto" else 10
-        )
-        name = min(max(map(len, (*network.class_names, "class"))), CLASS_WIDTH)
+        notes = "  inverted: light background" if options.invert == "auto" else "  inverted"
+        rest = len("  100.00%  network ms" + notes)
+        width = terminal.width() or WIDTH
+        name = min(max(map(len, (*network.class_names, "class"))), CLASS_WIDTH * width // WIDTH)
         longest = max(len(str(path)) for path in (*options.pictures, "picture"))
-        return cls(min(longest, WIDTH - rest - name - 2), name)
+        return cls(min(longest, max(width - rest - name - 2, len("picture"))), name)
 
     @property
     def header(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.cli import terminal
 from kdbench.cli.arguments import Subparsers, add_folder
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError, printable
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kdbench.results.row import Row
 
 STATES = ("done", "running", "failed", "missing")
+LISTED = tuple(f"  {name}" for name in STATES)  # how the lines of runs begin
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ def main(options: argparse.Namespace) -> int:
             if name not in known:
                 known[name] = state(ledger, run)
         states = [known[name] for name in names]
-        print("\n".join(map(printable, report(command, states, options.folder, options.all))) + "\n")
+        for line in report(command, states, options.folder, options.all):
+            # Commands stay in one line, so that they can be copied.
+            print(terminal.wrapped(printable(line), indent=11) if line.startswith(LISTED) else printable(line))
+        print()
     unfinished = any(one.name in ("failed", "missing") for one in known.values())
     return 1 if unfinished or unreadable else 0
 

@@ -6,16 +6,25 @@ import contextlib
 import logging
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
+from typing import TextIO
 
 from tqdm import tqdm
 
 log = logging.getLogger("kdbench")
 
 
-def width() -> int | None:
-    """Return how many characters a line of stdout has, or None if that is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def width(stream: TextIO | None = None) -> int | None:
+    """Return how many characters a line of a stream, by default stdout, has; None if that is no terminal."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
+
+
+def wrapped(text: str, stream: TextIO | None = None, indent: int = 2) -> str:
+    """Return `text` in lines that fit the terminal, all but the first indented; as it is where there is none."""
+    room = width(stream)
+    whole = {"break_long_words": False, "break_on_hyphens": False}  # paths and names can be copied
+    return text if room is None else textwrap.fill(text, room, subsequent_indent=" " * indent, **whole)
 
 
 class Above(logging.Handler):

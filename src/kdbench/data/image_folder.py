@@ -29,6 +29,7 @@ from kdbench.settings.config import digest
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # to be raised whenever the same pictures are read into other tensors
+SPLITS = ("train", "val", "test")
 USUAL_SIDE = 32  # which messages propose
 
 
@@ -104,11 +105,13 @@ def read(root: Path, found: Index, knobs: Knobs) -> Folder:
     labels = [file.label for file in files]
     digests = by_what_they_show(read)
     splits = divided([file.split for file in files], labels, digests, found.class_names)
-    seen = {sha256 for sha256, split in zip(digests, splits, strict=True) if split == "train"}
-    for name in ("val", "test"):
-        again = [sha256 in seen for sha256, split in zip(digests, splits, strict=True) if split == name]
-        if any(again):
-            notes.append(f"{sum(again)} of {len(again)} pictures of {name} are among those to train on, too")
+    shown = {name: [sha for sha, split in zip(digests, splits, strict=True) if split == name] for name in SPLITS}
+    for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        there = set(shown[other])
+        again = sum(sha in there for sha in shown[name])
+        if again:
+            where = "to train on" if other == "train" else "of val"
+            notes.append(f"{again} of {len(shown[name])} pictures of {name} are among those {where}, too")
 
     def split(name: str) -> Split:
         # By what they show, and not by their names.

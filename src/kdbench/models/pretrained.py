@@ -43,7 +43,11 @@ def load_weights(
     wanted |= {name: given.get(name, torch.zeros(())) for name in NORMALISATION if whole}  # of any shape
     head = next(reversed(own), "").rpartition(".")[0]
     require_fit(f"weights={path} do not fit {model_name}", wanted, given, prefix, head)
-    fitted = {name: fitting(path, name, given[name], tensor) for name, tensor in wanted.items() if name in given}
+    fitted = {
+        name: fitting(path, name.removeprefix(prefix), given[name], tensor)
+        for name, tensor in wanted.items()
+        if name in given
+    }
     if whole:
         means, deviations = (fitted.pop(name).flatten().tolist() for name in NORMALISATION)
         network[0] = normalisation_of(path, means, deviations, network[0], normalise)
@@ -69,14 +73,15 @@ def require_fit(what: str, wanted: Mapping[str, Tensor], given: Mapping[str, Ten
     Where they differ in nothing but `head`, the layer that gives the logits, it says what to type. `prefix` stands in
     front of the names that these have in the model.
     """
-    missing = [f"{name} is missing" for name in wanted if name not in given and not name.endswith(COUNTER)]
-    unknown = [f"{name} is unknown" for name in given if name not in wanted]
+    plain = {name: name.removeprefix(prefix) for name in (*wanted, *given)}  # as the model has them
+    missing = [f"{plain[name]} is missing" for name in wanted if name not in given and not name.endswith(COUNTER)]
+    unknown = [f"{plain[name]} is unknown" for name in given if name not in wanted]
     # In turns, so that what the model wants and what the file has both stand among the first.
     problems = [problem for pair in zip_longest(missing, unknown) for problem in pair if problem]
     reshaped = [name for name, tensor in wanted.items() if name in given and given[name].shape != tensor.shape]
-    only_head = not problems and all(under(name.removeprefix(prefix), [head]) for name in reshaped)
+    only_head = not problems and all(under(plain[name], [head]) for name in reshaped)
     problems += [
-        f"{name} is {in_words(given[name].shape)} there and {in_words(wanted[name].shape)} in the model"
+        f"{plain[name]} is {in_words(given[name].shape)} there and {in_words(wanted[name].shape)} in the model"
         for name in reshaped
     ]
     if problems:

@@ -14,7 +14,8 @@ from kdbench.models.onnx_graph import parsed
 
 log = logging.getLogger(__name__)
 
-CLASSES = "kdbench.classes"  # among the metadata of an ONNX file, and of a file of weights
+PREFIX = "kdbench."  # of kdbench's keys among the metadata of an ONNX file
+CLASSES = f"{PREFIX}classes"  # there, and among the metadata of a file of weights
 SHOWN = 3
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdbench.results.row import Row
 from kdbench.settings.config import Config
+from kdbench.settings.earlier_run import called
 from kdbench.settings.network import NetworkSpec, knobs_in_words
 from kdbench.settings.normalisation import DATA
 
@@ -74,7 +75,7 @@ def words_of_recipe(network: NetworkSpec) -> list[str]:
 
 def name_of_weights(network: NetworkSpec, files: Mapping[str, str]) -> str | None:
     """Return name and content of the file of given weights; `files` are checksums by path."""
-    return f"{network.weights.name}:{files[str(network.weights)][:8]}" if network.weights else None
+    return f"{called(network.weights)}:{files[str(network.weights)][:8]}" if network.weights else None
 
 
 def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec, files: Mapping[str, str]) -> str:

@@ -18,8 +18,8 @@ import yaml
 from kdbench.errors import DamagedFile
 from kdbench.results.row import FILE, Row, as_csv, read
 from kdbench.settings.config import Config, to_plain
-from kdbench.settings.given import CONFIG, WEIGHTS
-from kdbench.settings.given import load_config as load_config
+from kdbench.settings.earlier_run import CONFIG, WEIGHTS
+from kdbench.settings.earlier_run import load_config as load_config
 from kdbench.storage import checksums, durable, locks
 
 if TYPE_CHECKING:

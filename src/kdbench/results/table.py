@@ -14,6 +14,7 @@ from kdbench.results.summary import disturbed, frame, machines, summarise
 from kdbench.results.table_columns import COLUMNS, FOOTNOTE, MARK, Column
 
 BETWEEN = "  "  # columns
+WORDS = 4  # a column of words takes at most the fourth part of a terminal
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,14 @@ class Table:
         """Return the table of these of its columns."""
         columns = [self.columns[number] for number in kept]
         return Table(self.caption, columns, [[line[number] for number in kept] for line in self.cells])
+
+    def shortened(self, length: int) -> Table:
+        """Return the table in which no words are longer than so many characters: of those that are, the beginning."""
+
+        def short(cell: str, column: Column) -> str:
+            return f"{cell[: length - 1]}…" if len(cell) > length and not column.right else cell
+
+        return Table(self.caption, self.columns, [[*map(short, line, self.columns)] for line in self.cells])
 
 
 def text(rows: Sequence[Row], width: int | None = None) -> str:
@@ -101,6 +110,8 @@ def having_room(table: Table, width: int) -> list[int]:
 
 
 def _aligned(table: Table, width: int | None) -> str:
+    if width is not None:
+        table = table.shortened(max(width // WORDS, 8))
     kept = having_room(table, width) if width is not None else [*range(len(table.columns))]
     shown = table.only(kept)
     lines = [

@@ -10,7 +10,7 @@ from kdbench.models.onnx_file import OnnxFile
 from kdbench.models.onnx_graph import INPUT
 
 
-def given(network: Network, model: OnnxFile) -> ModelProto:
+def normalised(network: Network, model: OnnxFile) -> ModelProto:
     """Return the ONNX file of `model`, which takes images in [0, 1] as `network` does."""
     file = model.graph
     mean, deviation = (tensor.numpy().astype(np.float32) for tensor in (network[0].mean, network[0].deviation))

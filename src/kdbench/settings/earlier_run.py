@@ -67,23 +67,39 @@ def network_in(folder: Path, setting: str) -> NetworkSpec:
 
     Raises `BadSetting`, with the name of the `setting`, if there is none, and `DamagedFile`.
     """
-    weights = weights_in(folder, setting)
+    left = left_by(folder, setting)
     network = load_config(folder).network
-    if steps := network.compress if network.steps and weights.name == ARTIFACT else file_steps(weights):
+    was_a_file = network.model["_target_"] == ONNX_FILE
+    steps = (network.compress if network.steps else "") if was_a_file else file_steps(folder / WEIGHTS)
+    if steps:
         raise BadSetting(
             f"{setting}={folder}: {steps} made a file of that {network.name}, which cannot teach: "
             "type the folder of a run without it"
         )
+    return left
+
+
+def left_by(folder: Path, setting: str) -> NetworkSpec:
+    """Return the network that the run in `folder` left, as it was before what was done to its file alone.
+
+    Raises as `network_in` does.
+    """
+    weights = weights_in(folder, setting)
+    network = load_config(folder).network
     name = f"{network.name}-{network.compress}" if network.steps else network.name
     recipe = replace(network.recipe, epochs=0)
     normalise = DATA if weights.name == ARTIFACT else network.normalise  # the file has it inside
     return NetworkSpec(name, network.model, recipe, network.seed, weights, normalise=normalise, seed_is_fixed=True)
 
 
+def called(weights: Path) -> str:
+    """Return what rows call a file of weights: by its name, or that of the run whose folder it lies in."""
+    of_a_run = weights.name in (WEIGHTS, ARTIFACT) and (weights.parent / CONFIG).is_file()
+    return weights.parent.name if of_a_run else weights.name
+
+
 def file_steps(weights: Path) -> str:
     """Return which steps of the run changed its file, and so not these weights, or ""; read off their header."""
-    if weights.name == ARTIFACT:
-        return ""
     with weights.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return str(header.get("__metadata__", {}).get("file_steps", ""))

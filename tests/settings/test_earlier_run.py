@@ -11,7 +11,7 @@ from kdbench.errors import BadSetting, DamagedFile
 from kdbench.models.network import build
 from kdbench.models.weights_file import written
 from kdbench.settings.config import to_plain
-from kdbench.settings.given import CONFIG, WEIGHTS, network_in, weights_in
+from kdbench.settings.earlier_run import CONFIG, WEIGHTS, network_in, weights_in
 from kdbench.storage.checksums import SUMS, sums
 
 NETWORK = build(mlp().model, 0, (1, 8, 8), 3, ((0.4,), (0.3,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ def form_of(options: argparse.Namespace) -> Form:
         return Form(path.stem, settings, {"model": "onnx", **given}, OF_FILES, path, folder)
     if file.endswith(".py") and name.isidentifier():
         path = existing(file)
+        require_defined(name, path)
         target, folder = f"{path.stem}.{name}", str(path.parent)
         if options.config_dir and Path(options.config_dir).resolve() != path.parent:
             raise BadSetting(f"--config-dir {options.config_dir} is not the folder of {file}: leave it out")
@@ -89,6 +91,9 @@ def methods_of(given: argparse.Namespace, form: Form) -> tuple[list[str], dict[s
     if not given.methods:
         return list(form.methods), {}
     asked: dict[str, None] = {}
+    followed = [setting for setting in given.settings if setting in known]
+    if followed:
+        raise BadSetting(f"methods are joined by commas: --methods {','.join([given.methods, *followed])}")
     for word in given.methods.split(","):
         family = word.removesuffix("_all")
         members = [name for name, path in known.items() if f".{family}." in str(read(path).get("_target_"))]
@@ -161,6 +166,24 @@ def existing(name: str) -> Path:
     if not path.exists():
         raise BadSetting(f"there is no file {name}")
     return path
+
+
+def require_defined(name: str, path: Path) -> None:
+    """Raise `BadSetting` unless a Python file, which is not run, may define `name` at its top."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
+    classes, names = [], set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            classes.append(node.name)
+        elif isinstance(node, ast.Name):  # which may be given a value
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    if name not in names.union(classes) and "*" not in names:
+        raise BadSetting(f"{path.name} has no {name}: {nearest(name, classes)}")
 
 
 def quoted(path: Path) -> str:
