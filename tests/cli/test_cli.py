@@ -68,7 +68,7 @@ def test_the_bar_of_a_sweep_says_what_is_done_where_nothing_else_moves(monkeypat
     monkeypatch.setattr(invocation.tqdm, "set_postfix_str", lambda bar, text: said.append(text))
     assert main(["sweep", *QUICK, "compress=baseline,quantize"]) == 0
     stages = ("loading", "training", "exporting", "measuring", "timing")
-    assert said == [f"{stage} mlp_simple {c} seed 0" for c in ("baseline", "quantize") for stage in stages]
+    assert said == [*(f"{stage} mlp_simple {c} seed 0" for c in ("baseline", "quantize") for stage in stages), ""]
     assert capsys.readouterr().err == ""  # not at a terminal
 
 

@@ -13,7 +13,7 @@ from kdbench.artifact.metadata import DARK_ON_LIGHT, LIGHT_ON_DARK, MIXED, Descr
 from kdbench.cli import predict
 from kdbench.cli.main import main
 
-NAMES = ("a class with a long name", *"bcdefghij")
+NAMES = ("a class with a long name", "a class with a longer name", *"cdefghij")
 
 
 @pytest.fixture
@@ -93,8 +93,15 @@ def test_pictures_of_any_size_and_colour_come_to_what_the_network_takes(network,
     assert (pixels[:, :, 13:] == 255).all()
 
 
+def long_named() -> str:
+    """A picture of a grey dot on white."""
+    pixels = np.full((9, 9), 255, np.uint8)
+    pixels[4, 4] = 254
+    return save("a_rather_long_name_of_a_picture_of_some_size.png", pixels)
+
+
 def test_a_line_fits_a_terminal_and_says_what_was_left_out(network, capsys):
-    name = save("a_rather_long_name_of_a_picture_of_some_size.png", np.full((9, 9), 255, np.uint8))
+    name = long_named()
     assert main(["predict", network(), name, "--invert", "auto"]) == 0
     header, line = capsys.readouterr().out.splitlines()
     assert max(len(header), len(line)) <= 80
@@ -106,7 +113,7 @@ def test_a_line_fits_a_terminal_and_says_what_was_left_out(network, capsys):
 
 
 def test_a_wide_terminal_has_room_for_names(network, capsys, monkeypatch):
-    name = save("a_rather_long_name_of_a_picture_of_some_size.png", np.full((9, 9), 255, np.uint8))
+    name = long_named()
     monkeypatch.setattr(predict.terminal, "width", lambda: 140)
     assert main(["predict", network(), name]) == 0
     line = capsys.readouterr().out.splitlines()[1]

@@ -168,12 +168,13 @@ def test_pictures_that_cannot_be_read_are_listed_or_skipped_and_counted_each_tim
 
 def test_test_pictures_that_are_trained_on_are_counted(tmp_path, load, caplog):
     make(tmp_path / "pets", {"train/cat": 5, "train/dog": 5}, start=0)
-    make(tmp_path / "pets", {"val/cat": 5, "val/dog": 5}, start=10)
+    make(tmp_path / "pets", {"val/cat": 5, "val/dog": 5}, start=20)
     make(tmp_path / "pets", {"test/cat": 2, "test/dog": 5}, start=8)
     load()
     assert "2 of 7 pictures of test are among those to train on" in caplog.text
     assert "of val" not in caplog.text
-    make(tmp_path / "pets", {"test/cat": 5}, start=10)
+    for one in (tmp_path / "pets" / "val" / "cat").iterdir():
+        shutil.copy(one, tmp_path / "pets" / "test" / "cat" / f"again {one.name}")
     load()
     assert "5 of 12 pictures of test are among those of val, too" in caplog.text
 

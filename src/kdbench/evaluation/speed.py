@@ -102,8 +102,8 @@ def fastest(ways: Sequence[Way]) -> Way:
 
 
 def in_turn(ways: Sequence[Way]) -> list[list[Pass]]:
-    """Return passes A B A B ..., one list a turn: what slows the machine down for a while slows down both."""
-    return [[way.run(SECONDS / PASSES / len(ways)) for way in ways] for _ in range(PASSES)]
+    """Return passes A B A B ..., one list a turn: what slows down the machine, or a processor, slows down both."""
+    return [[way.run(SECONDS / PASSES / len(ways), turn=turn) for way in ways] for turn in range(PASSES)]
 
 
 def ratios(turns: Sequence[Sequence[Pass]]) -> tuple[float, float, float]:

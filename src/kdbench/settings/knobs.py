@@ -42,7 +42,7 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
         if takes_more:  # one YAML for many, which names no arguments of each
             raise BadSetting(f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type +{name}=VALUE")
         known_names = all_names(folders)
-        of_a_group = [known for known in known_names if known.endswith(f".{name}")]
+        of_a_group = sorted(known for known in known_names if known.endswith(f".{name}"))
         hint = f"did you mean {' or '.join(of_a_group)}?" if of_a_group else nearest(name, known_names)
         raise BadSetting(f"{name} is not a setting: {hint}")
     others = [one for one in now if one not in owners]
