@@ -118,7 +118,7 @@ def test_a_wide_terminal_has_room_for_names(network, capsys, monkeypatch):
     assert main(["predict", network(), name]) == 0
     line = capsys.readouterr().out.splitlines()[1]
     assert line.startswith(name)
-    assert "a class with a long " in line
+    assert "a class with a long" in line
     assert 80 < len(line) <= 140
 
 
