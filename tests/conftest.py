@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.onnx._internal.exporter._registration
 
 from kdbench.artifact.ship import ship
 from kdbench.compress.step import Examples, Task, no_fit
@@ -57,6 +59,15 @@ def timing_of_tests(tmp_path_factory):
         for name, little in (("SECONDS", 0.01), ("WARM_UP_SECONDS", 0.0), ("PASSES", 2), ("THROUGHPUT_BATCH", 32)):
             patch.setattr(speed, name, little)
         patch.setattr(timing, "LOCK", tmp_path_factory.getbasetemp() / "timing.lock")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_of_tests():
+    """Torch's exporter lists all operators anew for every file, which takes as long as the rest of a small export."""
+    registry = torch.onnx._internal.exporter._registration.ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
         yield
 
 
