@@ -15,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from onnx.reference import ReferenceEvaluator
 from safetensors.torch import load_file
+from torch import nn
 
 from kdbench import experiment
 from kdbench.artifact import ship
@@ -26,12 +27,12 @@ from kdbench.evaluation import speed
 from kdbench.evaluation.predictions import BATCH, pixels
 from kdbench.evaluation.speed import Speed
 from kdbench.models.network import build
-from kdbench.models.weights_file import reshaped_by, written
+from kdbench.models.weights_file import written
 from kdbench.results import summary
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import FILES, read_whole
 from kdbench.settings import identity
-from kdbench.settings.earlier_run import WEIGHTS, file_steps, network_in, weights_in
+from kdbench.settings.earlier_run import WEIGHTS, file_steps, network_in, shaped_by, weights_in
 from kdbench.settings.network import StepSpec
 from kdbench.storage.checksums import SUMS, checksum, sums
 from kdbench.training import runtime
@@ -360,23 +361,81 @@ def test_what_a_run_leaves_teaches_and_is_taken_as_it_is_or_trained_on(make_conf
     assert tuned.origin == "fine-tuned"
 
 
-def test_layers_of_other_shapes_than_those_of_the_model_teach_and_go_on_too(make_config, tmp_path):
-    first = experiment.run(make_config("mine", FACTORIZE))
-    teacher = network_in(first.folder, "compress.teacher")
-    taught = experiment.run(make_config("distill", distill(teacher))).row
-    assert taught.teacher_accuracy == first.row.accuracy
+@dataclass(frozen=True)
+class Squared(NetworkStep):
+    """Puts a square where the network had a ReLU: other layers, but none of another shape."""
+
+    def __call__(self, model: nn.Module, task) -> nn.Module:
+        return self.architecture(model, {})
+
+    def architecture(self, model: nn.Module, shapes) -> nn.Module:
+        squared = copy.deepcopy(model)
+        for position, layer in enumerate(squared.model):
+            if isinstance(layer, nn.ReLU):
+                squared.model[position] = Square()
+        return squared
+
+
+class Square(nn.Module):
+    def forward(self, values):
+        return values * values
+
+
+SQUARED = {"_target_": "tests.test_experiment.Squared"}
+
+
+@pytest.mark.parametrize("steps", [[FACTORIZE], [FACTORIZE, FACTORIZE | {"keep": 0.8}], [SQUARED, FACTORIZE]])
+def test_layers_of_other_shapes_than_those_of_the_model_teach_and_go_on_too(make_config, steps):
+    first = experiment.run(make_config("mine", *steps))
     given = replace(mlp(epochs=0), weights=weights_in(first.folder, "weights"))
-    second = experiment.run(make_config("prune", PRUNE, network=given))
-    assert second.row.parameters == first.row.parameters
-    assert reshaped_by(second.folder / WEIGHTS) == [FACTORIZE]  # what shaped it is handed on
+    again = experiment.run(make_config(network=given))
+    assert (again.row.errors, again.row.parameters) == (first.row.errors, first.row.parameters)
+    assert [one["method"] for one in shaped_by(again.folder / WEIGHTS)] == steps  # what shaped it is handed on
+    taught = experiment.run(make_config("distill", distill(network_in(again.folder, "compress.teacher")))).row
+    assert taught.teacher_accuracy == first.row.accuracy
+    images = torch.rand(20, 1, 28, 28)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        assert np.allclose(first.network(images).numpy(), first.artifact(images.numpy()), atol=1e-3)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_file_that_names_other_code_as_what_shaped_it_is_refused(make_config, tmp_path):
+def test_the_code_that_shaped_given_weights_decides_the_row_and_the_key(make_config, monkeypatch):
+    first = experiment.run(make_config("mine", SQUARED))
+    given = replace(mlp(epochs=0), weights=weights_in(first.folder, "weights"))
+    hashes = []
+    for seen in (shaped_by, lambda weights: []):
+        monkeypatch.setattr(identity, "shaped_by", seen)
+        config = identity.identified(make_config(network=given))
+        hashes.append((config.code["row"], str(identity.of_network(given))))
+    assert hashes[0][0] != hashes[1][0]
+    assert "tests.test_experiment.Squared" in hashes[0][1]
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        ({"method": {"_target_": "kdbench.models.mlp.MLP", "widths": [3]}, "shapes": {}}, "is no method of compr"),
+        ({"method": {"_target_": "os.system"}, "shapes": {}}, "is not part of kdbench"),
+        ({"method": FACTORIZE, "shapes": {"1.1.0.weight": []}}, "Factorize cannot make the layers that it holds"),
+        ({"method": FACTORIZE, "shapes": {"1.1.0.weight": [2**40, 0]}}, "they are too large"),
+        ({"method": FACTORIZE, "shapes": {"1.1.0.weight": ["x"]}}, "Factorize cannot make the layers"),
+    ],
+)
+def test_a_file_of_anyone_that_says_what_shaped_it_is_no_way_in(make_config, tmp_path, one, said):
     network = build(mlp().model, 0, (1, 28, 28), 10, ((0.4,), (0.3,)))
-    for target in ("kdbench.models.mlp.MLP", "os.system"):
-        (tmp_path / "w").write_bytes(written(network, reshaped_by=[{"_target_": target, "widths": [3]}]))
-        with pytest.raises(BadSetting, match=r"is no method of compression|is not part of kdbench"):
-            experiment.run(make_config(network=replace(mlp(epochs=0), weights=tmp_path / "w")))
+    (tmp_path / "w").write_bytes(written(network, shaped_by=[one]))
+    with pytest.raises(BadSetting, match=said) as error:
+        experiment.run(make_config(network=replace(mlp(epochs=0), weights=tmp_path / "w")))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_a_quantized_run_are_said_to_be_those_before(make_config, caplog):
+    folder = experiment.run(make_config("quantize", QUANTIZE)).folder
+    given = replace(mlp(epochs=0), weights=weights_in(folder, "weights"))
+    row = experiment.run(make_config(network=given)).row
+    assert f"weights={folder.name}: taken as they were before DynamicInt8" in caplog.text
+    assert row.weights.startswith(f"{folder.name}:")
 
 
 def test_identity_of_what_a_run_left_is_by_content_wherever_it_lies(make_config, tmp_path):
@@ -419,7 +478,7 @@ def test_steps_out_of_order_are_refused(make_config):
 
 def test_seeds_trained_at_once_give_the_rows_that_each_would_give_alone(make_config, tmp_path, monkeypatch):
     def config(seed: int, **changes):
-        steps = [distill(mlp(seed=seed + 1, widths=[32])), StepSpec(PRUNE)]
+        steps = [StepSpec(PRUNE), distill(mlp(seed=seed + 1, widths=[32]))]  # a baseline before them
         return make_config("mine", *steps, network=mlp(seed=seed), **changes)
 
     alone = [experiment.run(config(seed, outputs=tmp_path / "alone")).row for seed in (0, 3)]

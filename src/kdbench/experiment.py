@@ -9,17 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from kdbench.artifact.classifier import Classifier, classifier
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import split_steps
-from kdbench.compress.reshaped import reshaping
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load, load_for
 from kdbench.data.splits import Splits
-from kdbench.errors import Collapsed
+from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure, times
 from kdbench.models.weights_file import written
@@ -29,7 +29,7 @@ from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
 from kdbench.settings import identity
 from kdbench.settings.config import Config, digest
-from kdbench.settings.earlier_run import left_by
+from kdbench.settings.earlier_run import file_steps_before, left_by
 from kdbench.settings.network import ONNX_FILE
 from kdbench.storage import processes
 from kdbench.storage.store import Store
@@ -57,14 +57,18 @@ class Result:
     def network(self) -> nn.Module:
         """The network in eval mode, as it was before what is done to its file alone (int8).
 
-        Float32 images (n, channels, height, width) in [0, 1] to logits (n, classes). It is read from `folder`, when
-        it is asked for. Raises `BadSetting` and `DamagedFile` if it is not there any more.
+        Float32 images (n, channels, height, width) in [0, 1] to logits (n, classes). It is read when it is asked for,
+        from `folder`; of an ONNX file, from that. Raises `BadSetting` and `DamagedFile` if it is not there any more.
         """
         given, file = self.config.network, self.artifact
-        was_a_file = given.model["_target_"] == ONNX_FILE
-        left = given.uncompressed if was_a_file else left_by(self.folder, "network")
+        left = given.uncompressed
+        if given.model["_target_"] != ONNX_FILE:
+            left = left_by(self.folder, "network")
+        elif dict(identity.files_in(given.weights)).items() - self.config.files.items() or not given.weights:
+            raise BadSetting(f"weights={given.weights} is another file than it was")
         any_pixels = ([0.0], [1.0])  # its own normalisation is among its weights
-        return initialised(left, file.shape, len(file.class_names), any_pixels).eval()
+        with torch.random.fork_rng(devices=[]):
+            return initialised(left, file.shape, len(file.class_names), any_pixels).eval()
 
 
 def run(
@@ -101,6 +105,8 @@ def run(
         log.info("%s, fingerprint %s; %s", data.name, data.fingerprint, machine)
         if data.name != asked:
             log.info("%s was asked for and could not be had", asked)
+        if steps := file_steps_before(network):
+            log.warning("weights=%s: taken as they were before %s, which changed the file alone", *steps)
         store = Store(config.outputs / "store", remake=config.retrain)
         sharing = count if train_threads is None else None
         maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together, sharing)
@@ -119,7 +125,7 @@ def run(
         figures |= times(splits, machine, artifacts)
         row = row_of(config, figures, environment(), networks.shipped.together)
         changed = [type(step).__name__ for step in file_steps]
-        weights = written(networks.shipped.network, changed, splits.class_names, reshaping(network))
+        weights = written(networks.shipped.network, changed, splits.class_names, networks.shipped.shaped_by)
         folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
     return Result(row, folder.path, config)
 

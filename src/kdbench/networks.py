@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.compress.order import method_of
-from kdbench.compress.reshaped import shaped_like
+from kdbench.compress.reshaped import shaped_like, shaping
 from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.data.load import load
 from kdbench.data.splits import Splits
@@ -23,6 +23,7 @@ from kdbench.models.pretrained import load_weights
 from kdbench.models.trained_on import require_classes
 from kdbench.settings import identity, normalisation
 from kdbench.settings.config import digest
+from kdbench.settings.earlier_run import shaped_by
 from kdbench.settings.network import NetworkSpec, StepSpec
 from kdbench.storage.store import Store
 from kdbench.training.batches import Batches
@@ -120,7 +121,8 @@ class Maker:
         require_a_file_holds(network, spec.name)
         if spec.weights is not None and spec.recipe.epochs == 0:
             require_classes(spec.weights, splits.class_names)
-        return Trained(network.eval(), self.key({"initial": identity.of_network(spec)}))
+        key = self.key({"initial": identity.of_network(spec)})
+        return Trained(network.eval(), key, shaped_by=tuple(shaped_by(spec.weights)))
 
     def trained(self, spec: NetworkSpec) -> Trained:
         """Return the network trained on the labels alone."""
@@ -166,7 +168,9 @@ class Maker:
         made = self.once(title, spec, what, start, train, method.architecture)
         constraint = method.constraint(made.network)
         constraints = (*start.constraints, *([constraint] if constraint else []))
-        return replace(made, constraints=constraints, threads=made.threads.union(*(one.threads for one in teachers)))
+        threads = made.threads.union(*(one.threads for one in teachers))
+        shaped = (*start.shaped_by, *shaping(method, last.method, made.network))
+        return replace(made, constraints=constraints, threads=threads, shaped_by=shaped)
 
     def unchecked(self, spec: NetworkSpec) -> Trained:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""

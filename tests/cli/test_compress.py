@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.models.onnx_files import linear, weights, write
 
+from kdbench import load
 from kdbench.artifact.session import session
 from kdbench.cli.main import main
 from kdbench.data import mnist_5k
@@ -48,6 +49,8 @@ def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_chart
     assert (answer / "net-quantize.onnx").read_bytes() == shipped
     assert (predict(session(shipped, 1), digits).argmax(1) == logits.argmax(1)).mean() > 0.9
     made = {path.name for path in answer.iterdir()}
+    for name in ("net-baseline.onnx", "net-quantize.onnx"):  # both can be used like files of our own networks
+        assert load(answer / name)(digits.images[:3]).shape == (3, 10)
     assert {"net-baseline.onnx", "table.md", "accuracy_vs_size.png", "quantization_impact.svg"} <= made
     assert "outputs/compressed/mnist_5k/net/net-quantize.onnx" in out
     assert out.count("1000 test images") == 1

@@ -126,7 +126,7 @@ def test_what_shows_nothing_says_so(network, capsys):
     drawing = np.full((28, 28, 4), (255, 255, 255, 0), np.uint8)
     drawing[10:20, 10:20, 3] = 255  # white, on ground that is laid on white
     [answer] = answers(capsys, network(), save("drawing.png", drawing))
-    assert answer["note"] == "blank: all of one colour"
+    assert answer["note"] == "inverted, blank"
 
 
 def test_pictures_that_cannot_be_read_are_named_and_the_others_done(network, capsys):

@@ -1,7 +1,10 @@
 """Files with a clock of their own: a call takes what its file says, times what the machine does to it just then."""
 
 import itertools
+import os
+import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -149,3 +152,30 @@ def test_a_thread_that_waits_for_a_processor_wants_one(monkeypatch, tmp_path):
     assert passes.processor_time() == (2.0, 2.5)
     stat.write_text("0 0 0\n")  # a kernel that does not count
     assert passes.processor_time() == (2.0, 7.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say where threads run")
+def test_the_files_of_one_turn_run_on_one_processor_and_the_process_stays_free(monkeypatch):
+    seen, before = [], os.sched_getaffinity(0)
+
+    def run(images):
+        seen.append((threading.get_ident(), frozenset(os.sched_getaffinity(0))))
+
+    first, second = (passes.Way(run, np.zeros((1, 1)), workers=1) for _ in range(2))
+    one = first.run(0.0, calls=3)
+    other = second.run(0.0, calls=3, places=one.places)
+    [place] = one.places
+    assert other.places == one.places
+    assert [where for _, where in seen[1:4] + seen[5:]] == [frozenset({place})] * 6
+    assert os.sched_getaffinity(0) == before
+
+
+def test_where_the_system_refuses_threads_run_where_they_run(monkeypatch):
+    monkeypatch.setattr(passes, "STAT", Path("nowhere"))
+    assert passes.Way(lambda images: None, np.zeros((1, 1))).run(0.0).places == (None,)
+
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    passes.stay_on(0)

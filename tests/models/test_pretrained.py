@@ -10,7 +10,7 @@ from kdbench.errors import BadSetting
 from kdbench.models.network import Network, Normalise, build
 from kdbench.models.pretrained import load_weights
 from kdbench.models.weights_file import written
-from kdbench.settings.earlier_run import file_steps
+from kdbench.settings.earlier_run import file_steps, shaped_by
 
 CNN = {"_target_": "kdbench.models.cnn.CNN", "widths": [4, 6], "convs": 1, "head": "flatten"}
 MLP = {"_target_": "kdbench.models.mlp.MLP", "widths": [5]}
@@ -279,3 +279,10 @@ def test_what_a_run_writes_is_read_and_says_what_came_after_it(tmp_path):
     )
     (tmp_path / "weights").write_bytes(written(source, []))
     assert file_steps(tmp_path / "weights") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 30, b"\xff" * 8 + b"{}", b"\x02" + bytes(7) + b"[]"])
+def test_a_file_that_is_none_of_kdbench_says_nothing(tmp_path, content):
+    (tmp_path / "weights").write_bytes(content)
+    assert file_steps(tmp_path / "weights") == ""
+    assert shaped_by(tmp_path / "weights") == []

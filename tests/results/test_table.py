@@ -59,9 +59,23 @@ def test_one_long_name_leaves_room_for_the_figures():
     rows += [replace(rows[1], model="another_model_of_a_rather_long_name", config_hash="r", variant_hash="r")]
     shown = text(rows, 80)
     assert max(map(len, shown.splitlines())) <= 80
-    assert "another_model_of_a_…" in shown
     assert {"file", "smaller", "faster"} <= {*shown.splitlines()[2].split()}
     assert "another_model_of_a_rather_long_name" in text(rows)
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_names_are_shortened_only_where_room_is_needed_and_never_to_the_same(width):
+    settings = [f"finetune_lr_scale={value}" for value in (0.001, 0.003, 0.01)]
+    rows = [
+        make_row(**QUANTIZED | {"compress": "prune", "variant_hash": words, "config_hash": words}, settings=words)
+        for words in settings
+    ]
+    lines = text(rows, width).splitlines()
+    methods = {line for line in lines if "prune" in line}
+    assert len({re.split("  +", line)[1] for line in methods}) == 3
+    assert max(map(len, lines)) <= width
+    if width == 140:
+        assert not any("…" in line for line in lines)
 
 
 def test_where_there_is_no_terminal_nothing_is_left_out():

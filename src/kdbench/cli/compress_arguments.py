@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,18 +172,28 @@ def require_defined(name: str, path: Path) -> None:
     """Raise `BadSetting` unless a Python file, which is not run, may define `name` at its top."""
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
-    classes, names = [], set()
-    for node in ast.walk(tree):
+    except (SyntaxError, ValueError) as error:
+        place = f", line {error.lineno}" if getattr(error, "lineno", None) else ""
+        raise BadSetting(f"{path}{place}: {getattr(error, 'msg', error)}") from error
+    classes, others = [], set()
+    for node in at_top(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             classes.append(node.name)
-        elif isinstance(node, ast.Name):  # which may be given a value
-            names.add(node.id)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.asname or alias.name for alias in node.names}
-    if name not in names.union(classes) and "*" not in names:
+            others |= {alias.asname or alias.name for alias in node.names}
+        else:  # which may give a name a value
+            others |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    if name not in others.union(classes) and "*" not in others:
         raise BadSetting(f"{path.name} has no {name}: {nearest(name, classes)}")
+
+
+def at_top(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the statements of a file that are in no function and no class, those in `if` and `try` included."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If | ast.Try | ast.With | ast.ExceptHandler):
+            yield from at_top(child)
+        elif isinstance(child, ast.stmt):
+            yield child
 
 
 def quoted(path: Path) -> str:

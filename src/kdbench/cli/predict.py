@@ -29,7 +29,6 @@ alone, on one thread: the median of 5; reading the picture is not counted.
 training images are dark, or the other way round, and says so.
 """
 CALLS = 5
-PICTURES = (".png", ".jpg", ".jpeg")
 WIDTH = 80  # where there is no terminal
 CLASS_WIDTH = 12
 
@@ -69,9 +68,10 @@ def add(subparsers: Subparsers) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print a line for each picture; name those that cannot be read on stderr, and return 1 if there are any."""
     from kdbench.artifact.classifier import classifier
+    from kdbench.data.folder_index import ENDINGS
     from kdbench.data.pictures import Unreadable
 
-    if options.network.suffix.lower() in PICTURES:
+    if options.network.suffix.lower() in ENDINGS:
         raise BadSetting(f"{options.network} is a picture: type RUN_FOLDER first, then the pictures")
     network = classifier(options.network)
     if network.shape[0] not in (1, 3):
@@ -98,7 +98,7 @@ def answer_for(network: Classifier, path: Path, invert: str) -> Answer:
     if note.startswith("inverted"):
         pixels = 255 - pixels
     if pixels.min() == pixels.max():
-        note = "blank: all of one colour"
+        note = "inverted, blank" if note.startswith("inverted") else "blank"
     [index], [probabilities] = network.predict(pixels)
     name = network.class_names[index]
     return Answer(str(path), name, float(probabilities[index]), milliseconds(network, pixels), note)
@@ -159,7 +159,7 @@ class Layout:
     @classmethod
     def of(cls, network: Classifier, options: argparse.Namespace) -> Layout:
         """Return the layout of the answers to come."""
-        notes = "  inverted: light background" if options.invert == "auto" else "  inverted"
+        notes = "  inverted: light background" if options.invert == "auto" else "  inverted, blank"
         rest = len("  100.00%  network ms" + notes)
         width = terminal.width() or WIDTH
         name = min(max(map(len, (*network.class_names, "class"))), CLASS_WIDTH * width // WIDTH)

@@ -1,4 +1,4 @@
-"""What kdbench logs, as a person at the terminal sees it."""
+"""What a person at the terminal sees: lines that fit it, and what kdbench logs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,18 @@ def wrapped(text: str, stream: TextIO | None = None, indent: int = 2) -> str:
 
 
 class Above(logging.Handler):
-    """Messages above and not across the progress bars."""
+    """Messages above and not across the progress bars, each once: the runs of a sweep have much to say in common."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the message."""
-        tqdm.write(self.format(record), file=sys.stderr)
+        """Print the message, unless it stands above."""
+        text = self.format(record)
+        if text not in self.said:
+            self.said.add(text)
+            tqdm.write(text, file=sys.stderr)
 
 
 @contextlib.contextmanager

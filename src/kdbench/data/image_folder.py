@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from kdbench.data import folder_cache, pictures
 from kdbench.data.folder_cache import Folder
-from kdbench.data.folder_index import LAYOUTS, Index, index
+from kdbench.data.folder_index import LAYOUTS, SPLITS, Index, index
 from kdbench.data.folder_splits import divided
 from kdbench.data.pictures import OtherSize, Picture, Unreadable
 from kdbench.data.splits import Split, Splits
@@ -29,7 +29,6 @@ from kdbench.settings.config import digest
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # to be raised whenever the same pictures are read into other tensors
-SPLITS = ("train", "val", "test")
 USUAL_SIDE = 32  # which messages propose
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +16,22 @@ import numpy as np
 from kdbench.artifact.session import Session
 
 SCHEDSTAT = Path("/proc/thread-self/schedstat")
+STAT = Path("/proc/thread-self/stat")
 
 
 @dataclass(frozen=True)
 class Pass:
     """`calls`: the seconds of each, of all threads. `rate`: images a second by each thread's fastest call.
 
-    `ran` are the seconds that the threads had a processor, `wanted` those that they wanted one.
+    `ran` are the seconds that the threads had a processor, `wanted` those that they wanted one. `places` are the
+    processors that each ran on, where that is known.
     """
 
     calls: np.ndarray
     rate: float
     ran: float
     wanted: float
+    places: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,20 +46,26 @@ class Way:
     workers: int = 1
     threads: int = 1
 
-    def run(self, seconds: float, calls: int = 1, turn: int = 0) -> Pass:
-        """Run it for about so long, in each thread at least so many times; in one `turn` on the same processors."""
+    def run(self, seconds: float, calls: int = 1, places: Sequence[int | None] = ()) -> Pass:
+        """Run it for about so long, and in each thread at least so many times.
+
+        Each thread stays on one processor: that of `places`, or the one that the system chose for it.
+        """
         together = threading.Barrier(self.workers)
 
-        def work(number: int) -> tuple[np.ndarray, float, float]:
+        def work(number: int) -> tuple[np.ndarray, float, float, int | None]:
+            place = None
             if self.threads == 1:
-                stay_on(turn + number)
+                self.session(self.images)  # time for the system to find a processor that is free
+                place = places[number] if number < len(places) else here()
+                stay_on(place)
             together.wait()  # no call is to be faster because the others have not begun
-            return self.repeated(seconds, calls)
+            return *self.repeated(seconds, calls), place
 
         with ThreadPoolExecutor(self.workers) as pool:
-            took, ran, wanted = zip(*pool.map(work, range(self.workers)), strict=True)
+            took, ran, wanted, found = zip(*pool.map(work, range(self.workers)), strict=True)
         rate = len(self.images) * sum(1 / float(one.min()) for one in took)
-        return Pass(np.concatenate(took), rate, sum(ran), sum(wanted))
+        return Pass(np.concatenate(took), rate, sum(ran), sum(wanted), found)
 
     def repeated(self, seconds: float, calls: int) -> tuple[np.ndarray, float, float]:
         """Call it in this thread; return the seconds of each call, and how long it ran and wanted to run."""
@@ -71,16 +81,25 @@ class Way:
         return np.array(took), ran_then - ran, wanted_then - wanted
 
 
-def stay_on(number: int) -> None:
-    """Keep this thread on one of the processors, as far as the system can (Linux).
+def here() -> int | None:
+    """Return the number of the processor that this thread runs on; None where the system does not say (not Linux)."""
+    try:
+        # After the name, which may hold anything, in brackets; field 39 of proc(5).
+        return int(STAT.read_text().rpartition(")")[2].split()[36])
+    except (OSError, ValueError, IndexError):
+        return None
 
-    Left to itself, a thread that begins goes where nobody runs, so that of two files in turn each has a processor of
-    its own: where one of these shares its core with somebody else's machine, one file is slower by a third in all
+
+def stay_on(place: int | None) -> None:
+    """Keep this thread on a processor, as far as the system lets it.
+
+    Left to itself, each thread that begins goes where nobody runs, so that of two files in turn each has a processor
+    of its own: where one of these shares its core with somebody else's machine, one file is slower by a third in all
     passes.
     """
-    if hasattr(os, "sched_setaffinity"):
-        own = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {own[number % len(own)]})
+    if place is not None and hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {place})
 
 
 def processor_time() -> tuple[float, float]:

@@ -103,7 +103,13 @@ def fastest(ways: Sequence[Way]) -> Way:
 
 def in_turn(ways: Sequence[Way]) -> list[list[Pass]]:
     """Return passes A B A B ..., one list a turn: what slows down the machine, or a processor, slows down both."""
-    return [[way.run(SECONDS / PASSES / len(ways), turn=turn) for way in ways] for turn in range(PASSES)]
+    turns = []
+    for _ in range(PASSES):
+        turn: list[Pass] = []
+        for way in ways:
+            turn.append(way.run(SECONDS / PASSES / len(ways), places=turn[0].places if turn else ()))
+        turns.append(turn)
+    return turns
 
 
 def ratios(turns: Sequence[Sequence[Pass]]) -> tuple[float, float, float]:

@@ -34,7 +34,7 @@ def fitted(file: ModelProto, shape: tuple[int, int, int], classes: int) -> Model
     graph = file.graph
     given = only_input(graph)
     adapt_images(graph, given, shape)
-    adapt_logits(graph)
+    adapt_logits(graph, classes)
     del graph.value_info[:]  # which may fix the batch size
     require_logits(file, shape, classes)
     return file
@@ -121,8 +121,8 @@ def adapt_images(graph: onnx.GraphProto, given: ValueInfoProto, shape: tuple[int
     graph.input.extend(kept)
 
 
-def adapt_logits(graph: onnx.GraphProto) -> None:
-    """Make the one output the logits: what goes into a last softmax, if there is one."""
+def adapt_logits(graph: onnx.GraphProto, classes: int) -> None:
+    """Make the one output the logits of so many classes: what goes into a last softmax, if there is one."""
     if len(graph.output) != 1:
         names = ", ".join(value.name for value in graph.output)
         raise DamagedFile(f"it has {len(graph.output)} outputs ({names}): export the one of the logits alone")
@@ -138,7 +138,7 @@ def adapt_logits(graph: onnx.GraphProto) -> None:
         raise DamagedFile("its output is not computed from its input")
     rename(graph, end, OUTPUT)
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", None]))
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes]))
 
 
 def is_end(node: NodeProto) -> bool:

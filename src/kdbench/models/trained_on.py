@@ -7,10 +7,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from kdbench.errors import BadSetting, DamagedFile, printable
 from kdbench.models.onnx_graph import parsed
+from kdbench.storage.safetensors_header import metadata
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +40,8 @@ def classes_in(path: Path) -> list[str] | None:
         if path.suffix == ".onnx":
             texts = {entry.key: entry.value for entry in parsed(path.read_bytes()).metadata_props}
         else:
-            with safe_open(path, "pt") as file:
-                texts = file.metadata() or {}
+            texts = metadata(path)
         names = json.loads(texts[CLASSES])
-    except (OSError, KeyError, ValueError, RecursionError, SafetensorError, DamagedFile):
+    except (OSError, KeyError, ValueError, RecursionError, DamagedFile):
         return None
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

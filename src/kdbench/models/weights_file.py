@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbench.errors import BadSetting
 from kdbench.models.trained_on import CLASSES
-from kdbench.settings.network import Node
+from kdbench.settings.earlier_run import FILE_STEPS, SHAPED_BY
 
 INSIDE = ("state_dict", "model_state_dict", "model")  # under which training scripts keep it in their checkpoints
 WRAPPED = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put in front of every name
-RESHAPED_BY = "reshaped_by"
 HOW = "torch.save(model.state_dict(), FILE) writes one"
 
 
@@ -64,30 +63,20 @@ def written(
     network: nn.Module,
     file_steps: Sequence[str] = (),
     class_names: Sequence[str] = (),
-    reshaped_by: Sequence[Node] = (),
+    shaped_by: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
     """Return the content of a safetensors file of all tensors of `network`, its normalisation included.
 
     In its metadata stand: `file_steps`, which change the file after that, and so not these tensors; `class_names`,
-    whose logits it gives; and the methods `reshaped_by` which its layers have other shapes than those of its model.
+    whose logits it gives; and what its layers were `shaped_by` (see `settings.earlier_run.shaped_by`).
     """
     tensors: Mapping[str, Tensor] = network.state_dict()
-    metadata = {"file_steps": ",".join(file_steps)} if file_steps else {}
+    metadata = {FILE_STEPS: ",".join(file_steps)} if file_steps else {}
     if class_names:
         metadata[CLASSES] = json.dumps(list(class_names))
-    if reshaped_by:
-        metadata[RESHAPED_BY] = json.dumps(list(reshaped_by))
+    if shaped_by:
+        metadata[SHAPED_BY] = json.dumps(list(shaped_by))
     # Copies: safetensors refuses tensors that share memory, as the weights of tied layers do.
     return save(
         {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, metadata or None
     )
-
-
-def reshaped_by(path: Path) -> list[Node]:
-    """Return the methods which gave the layers of the weights in `path` other shapes than those of their model."""
-    try:
-        with safe_open(path, "pt") as file:
-            nodes = json.loads((file.metadata() or {}).get(RESHAPED_BY, "[]"))
-    except (OSError, ValueError, RecursionError, SafetensorError):
-        return []  # it is no such file, or one of somebody else
-    return [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kdbench.results.row import Row
+from kdbench.settings import earlier_run
 from kdbench.settings.config import Config
-from kdbench.settings.earlier_run import called
 from kdbench.settings.network import NetworkSpec, knobs_in_words
 from kdbench.settings.normalisation import DATA
 
@@ -75,7 +75,8 @@ def words_of_recipe(network: NetworkSpec) -> list[str]:
 
 def name_of_weights(network: NetworkSpec, files: Mapping[str, str]) -> str | None:
     """Return name and content of the file of given weights; `files` are checksums by path."""
-    return f"{called(network.weights)}:{files[str(network.weights)][:8]}" if network.weights else None
+    path = network.weights
+    return f"{earlier_run.name_of_weights(path)}:{files[str(path)][:8]}" if path else None
 
 
 def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec, files: Mapping[str, str]) -> str:

@@ -14,7 +14,8 @@ from kdbench.results.summary import disturbed, frame, machines, summarise
 from kdbench.results.table_columns import COLUMNS, FOOTNOTE, MARK, Column
 
 BETWEEN = "  "  # columns
-WORDS = 4  # a column of words takes at most the fourth part of a terminal
+SHORTEST = 16  # characters of a name that is shortened
+WANTED = 4  # the highest rank of the columns that names leave room for, if they can
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,34 @@ class Table:
         return Table(self.caption, columns, [[line[number] for number in kept] for line in self.cells])
 
     def shortened(self, length: int) -> Table:
-        """Return the table in which no words are longer than so many characters: of those that are, the beginning."""
+        """Return the table in which no words are longer than so many characters: the middle of those is left out."""
 
         def short(cell: str, column: Column) -> str:
-            return f"{cell[: length - 1]}…" if len(cell) > length and not column.right else cell
+            if len(cell) <= length or column.right:
+                return cell
+            return f"{cell[: length // 2]}…{cell[len(cell) + 1 - (length + 1) // 2 :]}"
 
         return Table(self.caption, self.columns, [[*map(short, line, self.columns)] for line in self.cells])
+
+    def fitted(self, width: int) -> Table:
+        """Return the table with names as long as they leave room for the first columns, and no two lines alike."""
+        wanted = {number for number, column in enumerate(self.columns) if column.rank <= WANTED}
+        fitting = self
+        for length in range(width, SHORTEST - 1, -1):
+            shorter = self.shortened(length)
+            if shorter.different_lines < self.different_lines:
+                break
+            fitting = shorter
+            kept = having_room(shorter, width)
+            if wanted <= {*kept} and sum(shorter.widths[number] + len(BETWEEN) for number in kept) - 2 <= width:
+                break
+        return fitting
+
+    @property
+    def different_lines(self) -> int:
+        """How many lines differ in their names."""
+        named = [number for number, column in enumerate(self.columns) if not column.right]
+        return len({tuple(line[number] for number in named) for line in self.cells})
 
 
 def text(rows: Sequence[Row], width: int | None = None) -> str:
@@ -111,7 +134,7 @@ def having_room(table: Table, width: int) -> list[int]:
 
 def _aligned(table: Table, width: int | None) -> str:
     if width is not None:
-        table = table.shortened(max(width // WORDS, 8))
+        table = table.fitted(width)
     kept = having_room(table, width) if width is not None else [*range(len(table.columns))]
     shown = table.only(kept)
     lines = [

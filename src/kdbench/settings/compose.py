@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +12,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting
-from kdbench.settings import earlier_run
+from kdbench.settings import checks, earlier_run
 from kdbench.settings.choices import options
 from kdbench.settings.composed import (
     called,
@@ -28,8 +27,6 @@ from kdbench.settings.composed import (
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec, knobs_in_words
 from kdbench.settings.schema import Schema
-
-log = logging.getLogger(__name__)
 
 DEFAULT_TEACHER = "resnet_deep"  # of a model whose YAML names none
 AUTO, SELF = "auto", "self"
@@ -194,9 +191,7 @@ def _data(name: str, node: dict[str, Any], outputs: Path) -> DataSpec:
 def _weights(value: Any) -> Path | None:
     """Return the file that `weights` names; of the folder of a run, the one in it."""
     path = file_named("weights", value)
-    if path is None or not path.is_dir():
-        return path
-    weights = earlier_run.weights_in(path, "weights")
-    if weights.name == earlier_run.WEIGHTS and (steps := earlier_run.file_steps(weights)):
-        log.warning("weights=%s: taken as they were before %s, which changed the file alone", value, steps)
+    weights = earlier_run.weights_in(path, "weights") if path and path.is_dir() else path
+    if weights:
+        checks.plain("weights", earlier_run.name_of_weights(weights))  # which stands in the row
     return weights

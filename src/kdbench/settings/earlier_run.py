@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,10 +15,13 @@ from kdbench.settings.network import ONNX_FILE, NetworkSpec
 from kdbench.settings.normalisation import DATA
 from kdbench.settings.plain_yaml import load_plain
 from kdbench.storage import checksums, durable
+from kdbench.storage.safetensors_header import metadata
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 ARTIFACT = "model.onnx"
+# Among the metadata of a file of weights.
+FILE_STEPS, SHAPED_BY = "file_steps", "shaped_by"
 
 
 def load_config(folder: Path) -> Config:
@@ -92,14 +96,30 @@ def left_by(folder: Path, setting: str) -> NetworkSpec:
     return NetworkSpec(name, network.model, recipe, network.seed, weights, normalise=normalise, seed_is_fixed=True)
 
 
-def called(weights: Path) -> str:
+def name_of_weights(weights: Path) -> str:
     """Return what rows call a file of weights: by its name, or that of the run whose folder it lies in."""
     of_a_run = weights.name in (WEIGHTS, ARTIFACT) and (weights.parent / CONFIG).is_file()
     return weights.parent.name if of_a_run else weights.name
 
 
 def file_steps(weights: Path) -> str:
-    """Return which steps of the run changed its file, and so not these weights, or ""; read off their header."""
-    with weights.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return str(header.get("__metadata__", {}).get("file_steps", ""))
+    """Return which steps of the run changed its file, and so not these weights, or ""."""
+    return metadata(weights).get(FILE_STEPS, "")
+
+
+def file_steps_before(network: NetworkSpec) -> tuple[str, str] | None:
+    """Return name and steps of given weights that are of a run after which its file was changed; None of others."""
+    steps = file_steps(network.weights) if network.weights else ""
+    return (name_of_weights(network.weights), steps) if network.weights and steps else None
+
+
+def shaped_by(weights: Path | None) -> list[dict[str, Any]]:
+    """Return the methods which gave the layers in the file `weights` other shapes than its model's, in their order.
+
+    Each with its `method`, as a YAML has it, and the `shapes` after it, by the names of the weights.
+    """
+    try:
+        found = json.loads(metadata(weights).get(SHAPED_BY, "[]")) if weights else []
+        return [{"method": dict(one["method"]), "shapes": dict(one["shapes"])} for one in found]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # it is no file of kdbench

@@ -23,6 +23,7 @@ from typing import Any
 from kdbench.errors import BadSetting
 from kdbench.settings import targets
 from kdbench.settings.config import Config, to_plain
+from kdbench.settings.earlier_run import shaped_by
 from kdbench.settings.network import NetworkSpec
 
 # What decides weights: of these parts of kdbench, the modules that are reached.
@@ -54,6 +55,7 @@ def of_network(spec: NetworkSpec) -> dict[str, Any]:
         "train": asdict(spec.recipe),
         "seed": spec.seed,
         "weights": [content for _, content in files_in(spec.weights)],
+        "shaped_by": [of_node(one["method"]) for one in shaped_by(spec.weights)],
         "weights_except": spec.weights_except,
         "normalise": spec.normalise,
     }
@@ -69,14 +71,15 @@ def identified(config: Config) -> Config:
     modules = [target.rpartition(".")[0] for target in targets_of(config.network)]
     hashes = {"row": code([MAKER, *MEASURERS, *modules], prefixes)}
     for one in (config.network, *config.teachers):
-        target = one.model["_target_"]
-        hashes[target] = code([MAKER, *MEASURERS, target.rpartition(".")[0]], prefixes)
+        own = [target.rpartition(".")[0] for target in targets_of(one.uncompressed)]
+        hashes[one.model["_target_"]] = code([MAKER, *MEASURERS, *own], prefixes)
     return replace(config, code=hashes, files=dict(files_in(network)))
 
 
 def targets_of(network: NetworkSpec) -> list[str]:
     """Return the targets that make a network: of its model, of its steps and of its teachers, but of no data."""
-    own = [network.model["_target_"], *(step.method["_target_"] for step in network.steps)]
+    shaping = [one["method"] for one in shaped_by(network.weights)]
+    own = [node["_target_"] for node in (network.model, *shaping, *(step.method for step in network.steps))]
     return own + [target for step in network.steps for teacher in step.teachers for target in targets_of(teacher)]
 
 

@@ -27,7 +27,8 @@ class Trained:
 
     `seconds` sums the trainings that lead to it, its teachers' not included; `history` is the last one's.
     `constraints` must hold in later trainings. `together` is how many networks were trained as one. `threads` are the
-    numbers of threads of all trainings that lead to it, those of teachers included.
+    numbers of threads of all trainings that lead to it, those of teachers included. `shaped_by` is what a file of its
+    weights has to say of its shapes.
     """
 
     network: nn.Module
@@ -38,6 +39,7 @@ class Trained:
     together: int = 1
     cpu_seconds: float = 0.0
     threads: frozenset[int] = frozenset()
+    shaped_by: tuple[Mapping[str, Any], ...] = ()
 
 
 def train_once(
@@ -92,4 +94,5 @@ def train_once(
         record["together"],
         start.cpu_seconds + record["cpu_seconds"],
         start.threads | {record["threads"]},
+        start.shaped_by,
     )
