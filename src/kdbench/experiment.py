@@ -32,6 +32,7 @@ from kdbench.settings.config import Config, digest
 from kdbench.settings.earlier_run import file_steps_before, left_by
 from kdbench.settings.network import ONNX_FILE
 from kdbench.storage import processes
+from kdbench.storage.checksums import checksum
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
@@ -50,8 +51,14 @@ class Result:
 
     @cached_property
     def artifact(self) -> Classifier:
-        """The file that ships, as a function: images to logits; `artifact.path` is where it lies."""
-        return classifier(self.folder)
+        """The file that ships, as a function: images to logits; `artifact.path` is where it lies.
+
+        Raises `BadSetting` if another run has taken its place, and `DamagedFile`.
+        """
+        file = classifier(self.folder)
+        if checksum(file.path.read_bytes()) != self.row.artifact_sha256:
+            raise BadSetting(f"{self.folder} holds what a later run of other code made: read its row again")
+        return file
 
     @cached_property
     def network(self) -> nn.Module:
@@ -61,6 +68,8 @@ class Result:
         from `folder`; of an ONNX file, from that. Raises `BadSetting` and `DamagedFile` if it is not there any more.
         """
         given, file = self.config.network, self.artifact
+        if identity.identified(self.config).code["row"] != self.row.code_hash:
+            raise BadSetting(f"the code that made {self.folder.name} is another now: run it again")
         left = given.uncompressed
         if given.model["_target_"] != ONNX_FILE:
             left = left_by(self.folder, "network")

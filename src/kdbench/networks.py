@@ -110,7 +110,7 @@ class Maker:
         if made.history and made.history[-1].classes == 1:
             raise Collapsed(
                 f"{spec.title} ended in a network that predicts one class for every image: "
-                f"try a lower train.lr than {spec.recipe.lr:g}, or more train.epochs"
+                f"try more train.epochs than {spec.recipe.epochs}, or a lower train.lr than {spec.recipe.lr:g}"
             )
         return made
 

@@ -80,7 +80,7 @@ def test_an_answer_is_not_put_among_the_files_of_something_else(net, capsys):
 def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
     assert main(["compress", "net.onnx", "--data", "mnist_5k", "--methods", "prune,quantize_all", "threads=1"]) == 1
     assert (
-        "error: --methods prune is left out: it trains layers, which an ONNX file has none of"
+        "error: --methods prune cannot be done (it trains layers, which an ONNX file has none of): the rest is"
         in capsys.readouterr().err
     )
     assert {row.compress for row in collect(Path("outputs"))[0]} == {"baseline", "quantize"}

@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
     chosen, left_out = methods_of(options, form)
     data = data_of(options, form)
     for method, why in left_out.items():
-        print(f"error: --methods {method} is left out: {why}", file=sys.stderr)
+        print(f"error: --methods {method} cannot be done ({why}): the rest is", file=sys.stderr)
     flags = ["--multirun", *(["--config-dir", form.folder] if form.folder else [])]
     network, students = shared_out(options.settings, form)
     methods = ",".join(["baseline", *chosen])

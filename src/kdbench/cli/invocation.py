@@ -198,7 +198,9 @@ class Invocation:
         for asked, used in sorted(self.replaced):
             print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
         self.report_untimed()
-        if self.several and self.failures:
+        if self.several and self.failures and self.all_failed_alike:
+            print(f"\nall {len(self.runs)} runs failed, for the one reason above", file=sys.stderr)
+        elif self.several and self.failures:
             print(f"\n{len(self.failures)} of {len(self.runs)} runs failed:", file=sys.stderr)
             for message in dict.fromkeys(failure.message for failure in self.failures):
                 alike = [failure.name for failure in self.failures if failure.message == message]
@@ -209,6 +211,11 @@ class Invocation:
                     f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
                 )
         return 1 if self.failures else 0
+
+    @property
+    def all_failed_alike(self) -> bool:
+        """Whether no run is done, for a reason that they have in common."""
+        return len(self.failures) == len(self.runs) > 1 and len({failure.message for failure in self.failures}) == 1
 
     def report_untimed(self) -> None:
         """Print, in one line, which runs have no times, and why."""

@@ -51,6 +51,8 @@ def check_choice(group: str, value: str, folders: Sequence[Path], several: bool)
             raise BadSetting(f"{group}={part} is no name: type {group}={names[1]}")
         if part[:1] in ("[", "{"):
             raise BadSetting(f"{group}={part} is no name: see kdbench ls")
+        if group == "data" and "/" in part:
+            raise BadSetting(f"data={part} is a folder: type data=image_folder data.root={part}")
         if part == "null":
             raise BadSetting(f"{group}=null is unknown: {nearest(part, options(group, folders))}")
     if len(split(value)) > 1 and not several:

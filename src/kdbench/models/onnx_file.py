@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from kdbench.errors import BadSetting, DamagedFile
+from kdbench.errors import BadSetting, CannotCount, DamagedFile
 from kdbench.models import onnx_graph
 from kdbench.models.onnx_fit import fitted, inlined
 from kdbench.models.onnx_graph import INPUT, OUTPUT, outside, parsed
@@ -57,13 +57,20 @@ class OnnxFile(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers of stored tensors its nodes use, scalars and running statistics left out."""
+        """How many numbers of stored tensors its nodes use, scalars and running statistics left out.
+
+        Raises `CannotCount` if it holds them as whole numbers, which it makes real ones of.
+        """
         graph = self.graph.graph
         used: set[str] = set()
         for node in graph.node:
             used |= set(node.input[:3] if node.op_type == "BatchNormalization" else node.input)
         stored = {tensor.name: tensor for tensor in graph.initializer}
         stored |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+        cast = {node.input[0] for node in graph.node if node.op_type == "Cast"}
+        whole = [t for name, t in stored.items() if name in cast and t.data_type not in onnx_graph.FLOATS]
+        if any(np.prod(tensor.dims) > 1 for tensor in whole):
+            raise CannotCount("it holds weights as whole numbers behind a Cast, which kdbench cannot count")
         floats = [t for name, t in stored.items() if name in used and t.dims and t.data_type in onnx_graph.FLOATS]
         return sum(int(np.prod(tensor.dims)) for tensor in floats)
 

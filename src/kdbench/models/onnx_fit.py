@@ -129,8 +129,12 @@ def adapt_logits(graph: onnx.GraphProto, classes: int) -> None:
     end = graph.output[0].name
     makers = {name: node for node in graph.node for name in node.output}
     readers = {name for node in graph.node for name in node.input}
+    taken: list[NodeProto] = []
     while end in makers and is_end(makers[end]) and end not in readers:
         last = makers[end]
+        if last.op_type == "Softmax" and any(node.op_type == "Softmax" for node in taken):
+            break  # of two only the last turns logits into probabilities
+        taken.append(last)
         graph.node.remove(last)
         end = last.input[0]
         readers = {name for node in graph.node for name in node.input}

@@ -112,10 +112,13 @@ def files_in(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def content_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, and of the weights that torch's exporter puts beside an ONNX file."""
+    """Return the SHA-256 of a file, and of the weights that torch's exporter puts beside an ONNX file.
+
+    What is beside it counts for a file of any name: ONNX files need not be called so.
+    """
     digest = hashlib.sha256(path.read_bytes())
     beside = path.with_name(f"{path.name}.data")
-    if path.suffix == ".onnx" and beside.is_file():
+    if beside.is_file():
         digest.update(beside.read_bytes())
     return digest.hexdigest()
 
@@ -143,10 +146,22 @@ def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:
             found[top] = installed_version(top)
             continue
         tree, imports = parsed(path, module, path.name == "__init__.py")
+        require_as_imported(module, path, tree)
         found[module] = tree
         waiting += [(name, not ours) for name in imports]
     text = "\n".join(f"{module} {tree}" for module, tree in sorted(found.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_seen: dict[Path, str] = {}  # the code of each file as it was when this process first looked at it
+
+
+def require_as_imported(module: str, path: Path, tree: str) -> None:
+    """Raise `BadSetting` if a file was edited while this process goes on with what it imported from it before."""
+    if _seen.setdefault(path, tree) != tree:
+        if module in sys.modules:
+            raise BadSetting(f"{path} was edited since this process imported it: start the process anew")
+        _seen[path] = tree
 
 
 @functools.cache

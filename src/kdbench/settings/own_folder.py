@@ -33,6 +33,8 @@ def serve(folder: Path) -> None:
     if _folder is not None:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(_folder))
+        if _folder != folder.resolve():
+            forget_modules()  # one of the same name in the other folder is another
     _folder = folder.resolve()
     sys.path.append(str(_folder))
     importlib.invalidate_caches()

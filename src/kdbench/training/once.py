@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from kdbench.models.network import fill
 from kdbench.storage.store import Store
+from kdbench.training.batches import scaled
 from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.constraints import Constraint
 from kdbench.training.fitting import Fitting
 from kdbench.training.progress import Epoch
 
 log = logging.getLogger(__name__)
+
+Architecture = Callable[[nn.Module, Mapping[str, torch.Size]], nn.Module]
+LOOKED_AT = 8  # images
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,27 @@ class Trained:
     shaped_by: tuple[Mapping[str, Any], ...] = ()
 
 
+@torch.no_grad()
+def require_rebuilt(
+    title: str, network: nn.Module, architecture: Architecture, start: nn.Module, images: Tensor
+) -> None:
+    """Raise `TypeError` unless `network` is what `architecture` makes of `start`, under its own weights.
+
+    That is how it comes back from the store, where only weights are kept.
+    """
+    weights = network.state_dict()
+    rebuilt = (
+        copy.deepcopy(architecture(start, {name: tensor.shape for name, tensor in weights.items()})).cpu().eval()
+    )
+    try:
+        fill(rebuilt, weights)
+        alike = torch.allclose(rebuilt(images), network(images), rtol=1e-3, atol=1e-3, equal_nan=True)
+    except RuntimeError:  # other names or other shapes
+        alike = False
+    if not alike:
+        raise TypeError(f"{title}: the step changes more than weights, so it must define `architecture` too")
+
+
 def train_once(
     store: Store,
     key: str,
@@ -50,7 +75,7 @@ def train_once(
     start: Trained,
     fitting: Callable[[], Fitting],
     train: Callable[[nn.Module, Fitting], nn.Module],
-    architecture: Callable[[nn.Module, Mapping[str, torch.Size]], nn.Module],
+    architecture: Architecture,
     wait: bool,
 ) -> Trained:
     """Return what `train` makes of a copy of `start`, with the `fitting` that is made for it, under `key`.
@@ -63,6 +88,7 @@ def train_once(
     def make() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         fit = fitting()
         network, cost = fit.run(lambda: train(copy.deepcopy(start.network), fit))
+        require_rebuilt(title, network, architecture, start.network, scaled(fit.val.images[:LOOKED_AT]))
         whole = cost.whole
         log.info("%s: trained in %.1f s, kept as %s", title, whole.seconds, key)
         return network.state_dict(), {
