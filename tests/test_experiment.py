@@ -231,6 +231,7 @@ def test_a_row_says_what_auto_came_to_and_is_of_the_variant_of_runs_that_asked_f
 
 def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them(make_config, monkeypatch):
     before = experiment.run(make_config())
+    monkeypatch.setattr(identity, "_seen", {})
     monkeypatch.setattr(identity, "parsed", lambda *_: ("edited", ()))
     after = experiment.run(make_config())
     assert after.folder == before.folder
@@ -297,6 +298,7 @@ def test_a_new_model_never_stands_beside_an_old_row(make_config, monkeypatch):
     first = experiment.run(make_config())
     replace_file = os.replace
     monkeypatch.setattr(os, "replace", lambda draft, path: 1 / 0 if path.name == FILE else replace_file(draft, path))
+    monkeypatch.setattr(identity, "_seen", {})
     monkeypatch.setattr(identity, "parsed", lambda *_: ("edited", ()))
     monkeypatch.setattr("kdbench.artifact.export.bare", lambda file: file)  # another file
     with pytest.raises(ZeroDivisionError):
@@ -379,6 +381,29 @@ class Squared(NetworkStep):
 class Square(nn.Module):
     def forward(self, values):
         return values * values
+
+
+class Silent(Squared):
+    """Changes what the network computes, and does not say so."""
+
+    architecture = NetworkStep.architecture
+
+    def __call__(self, model: nn.Module, task) -> nn.Module:
+        return Squared.architecture(self, model, {})
+
+
+def test_a_step_that_changes_more_than_weights_has_to_say_so(make_config):
+    with pytest.raises(TypeError, match="changes more than weights, so it must define `architecture` too"):
+        experiment.run(make_config("mine", {"_target_": "tests.test_experiment.Silent"}))
+
+
+def test_what_a_later_run_put_there_is_not_taken_for_one_s_own(make_config, monkeypatch):
+    result = experiment.run(make_config())
+    assert result.artifact(np.zeros((1, 28, 28), np.float32)).shape == (1, 10)
+    for change in ({"artifact_sha256": "0" * 64}, {"code_hash": "0" * 16}):
+        other = replace(result, row=replace(result.row, **change))
+        with pytest.raises(BadSetting, match=r"later run of other code|is another now"):
+            _ = other.network
 
 
 SQUARED = {"_target_": "tests.test_experiment.Squared"}

@@ -156,9 +156,9 @@ def test_a_quantized_network_is_never_that_of_an_older_helper(make_config, tmp_p
 
     def write(activation: str) -> None:
         (folder / "blocks.py").write_text(f"from torch import nn\n\nAct = nn.{activation}\n")
-        identity.forget()
         for name in set(sys.modules) - before:
             del sys.modules[name]
+        identity.forget()
 
     (folder / "net.py").write_text(
         textwrap.dedent(

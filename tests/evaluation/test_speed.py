@@ -154,6 +154,12 @@ def test_a_thread_that_waits_for_a_processor_wants_one(monkeypatch, tmp_path):
     assert passes.processor_time() == (2.0, 7.0)
 
 
+def test_calls_that_wait_for_threads_of_the_same_process_are_disturbed(clock):
+    clock.slow = lambda seconds: 10 if int(seconds * 1e4) % 3 else 1  # two calls in three
+    found = speed.timed([b"1"], np.zeros((speed.THROUGHPUT_BATCH, 1)), 1)
+    assert found.latency_ms is None
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say where threads run")
 def test_the_files_of_one_turn_run_on_one_processor_and_the_process_stays_free(monkeypatch):
     seen, before = [], os.sched_getaffinity(0)

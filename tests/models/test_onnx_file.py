@@ -1,6 +1,7 @@
 """A network of another tool, given as an ONNX file."""
 
 import copy
+import re
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from tests.models.onnx_files import CLASSES, SHAPE, linear, weights, write
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, CannotCount
 from kdbench.models.network import build, parameters
 from kdbench.models.pretrained import load_weights
 from kdbench.settings import identity
@@ -86,21 +87,40 @@ def test_a_copy_is_the_same_network_and_gradients_end_at_it(tmp_path):
     assert not logits.requires_grad
 
 
-def test_weights_beside_the_file_are_read_and_are_part_of_what_it_is(tmp_path):
-    path = tmp_path / "net.onnx"
+@pytest.mark.parametrize("name", ["net.onnx", "net.pb", "net.ONNX"])
+def test_weights_beside_the_file_are_read_and_are_part_of_what_it_is(tmp_path, name):
+    path = tmp_path / name
 
     def save(matrix):
-        options = {"save_as_external_data": True, "location": "net.onnx.data", "size_threshold": 0}
-        (tmp_path / "net.onnx.data").unlink(missing_ok=True)
+        options = {"save_as_external_data": True, "location": f"{name}.data", "size_threshold": 0}
+        (tmp_path / f"{name}.data").unlink(missing_ok=True)
         onnx.save(linear(matrix=matrix), path, **options)
         return dict(identity.files_in(path))[str(path)]
 
     before = save(weights())
     assert torch.allclose(given(path)(IMAGES), LOGITS, atol=1e-4)
     assert save(weights(1)) != before
-    (tmp_path / "net.onnx.data").unlink()
-    with pytest.raises(BadSetting, match=r"net\.onnx\.data"):
+    (tmp_path / f"{name}.data").unlink()
+    with pytest.raises(BadSetting, match=re.escape(f"{name}.data")):
         given(path)
+
+
+def test_of_two_softmaxes_the_first_is_no_end_and_its_probabilities_no_logits(tmp_path):
+    file = linear(end="Softmax")
+    file.graph.node.append(helper.make_node("Softmax", ["ended"], ["again"]))
+    file.graph.output[0].name = "again"
+    with pytest.raises(BadSetting, match="look like probabilities"):
+        given(write(tmp_path / "net.onnx", file))
+
+
+def test_weights_that_are_whole_numbers_are_not_counted_as_none(tmp_path):
+    file = linear()
+    signs = np.sign(weights()).astype(np.int8)
+    del file.graph.initializer[:]
+    file.graph.initializer.append(onnx.numpy_helper.from_array(signs, "signs"))
+    file.graph.node.insert(0, helper.make_node("Cast", ["signs"], ["w"], to=TensorProto.FLOAT))
+    with pytest.raises(CannotCount, match="whole numbers behind a Cast"):
+        parameters(given(write(tmp_path / "net.onnx", file)))
 
 
 def two(kind):

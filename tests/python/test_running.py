@@ -1,5 +1,6 @@
 """A run in a process that is not kdbench's own."""
 
+import importlib
 import logging
 import sys
 import threading
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from kdbench import experiment
-from kdbench.errors import NotFinite
+from kdbench.errors import BadSetting, NotFinite
 from kdbench.python.running import as_before, forget, run
 from kdbench.settings import bars, identity, own_folder, targets
 from kdbench.settings.own_folder import forget_modules
@@ -30,6 +31,7 @@ def test_nothing_is_printed_and_what_was_asked_for_is_there(make_config, capfd):
 
 
 def test_edited_code_of_ones_own_is_run_and_identified_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_folder, "_folder", None)
     monkeypatch.setattr(own_folder, "forget_modules", forget_modules)
     file = tmp_path / "my_edited_net.py"
     (tmp_path / "my_edited_helper.py").write_text("WIDTH = 4\n")
@@ -47,6 +49,36 @@ def test_edited_code_of_ones_own_is_run_and_identified_anew(tmp_path, monkeypatc
     assert again == 256
     assert other != code
     assert {"torch", "tests.conftest"} <= set(sys.modules)  # which lie elsewhere
+
+
+def test_edited_code_that_this_process_goes_on_with_is_refused(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "my_living_helper.py"
+    file.write_text("WIDTH = 4\n")
+    before = identity.code(["my_living_helper"])
+    importlib.import_module("my_living_helper")
+    file.write_text("WIDTH = 4  # no other code\n")
+    forget()
+    assert identity.code(["my_living_helper"]) == before
+    file.write_text("WIDTH = 5\n")
+    forget()
+    with pytest.raises(BadSetting, match=r"my_living_helper\.py was edited since this process imported it: start"):
+        identity.code(["my_living_helper"])
+    del sys.modules["my_living_helper"]
+    forget()
+    assert identity.code(["my_living_helper"]) != before
+
+
+def test_a_module_of_another_folder_is_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_folder, "_folder", None)
+    monkeypatch.setattr(own_folder, "forget_modules", forget_modules)
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "my_same_name.py").write_text(f"def number():\n    return {number}\n")
+    for number in (1, 2):
+        forget()
+        own_folder.serve(tmp_path / str(number))
+        assert targets.locate("my_same_name.number")() == number
 
 
 def test_what_was_made_again_is_made_again_by_the_next_call_too(tmp_path):

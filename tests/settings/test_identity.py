@@ -25,9 +25,9 @@ def mine(tmp_path, monkeypatch):
         path = folder / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(textwrap.dedent(text))
-        identity.forget()
         for module in set(sys.modules) - before:
             del sys.modules[module]
+        identity.forget()
 
     yield write
     identity.forget()

@@ -26,8 +26,8 @@ _turn = threading.RLock()  # torch's random state and its threads are the proces
 def forget() -> None:
     """Let the next call find data, code and files as they are then, whatever this process has read of them."""
     load.forget()
-    identity.forget()
     own_folder.forget_modules()
+    identity.forget()  # after it, which tells what this process goes on with
     store.forget()
 
 

@@ -153,15 +153,17 @@ def code(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_seen: dict[Path, str] = {}  # the code of each file as it was when this process first looked at it
+# The code of each file as it was when this process first looked at it, and the module that it is.
+_seen: dict[Path, tuple[str, str]] = {}
 
 
 def require_as_imported(module: str, path: Path, tree: str) -> None:
     """Raise `BadSetting` if a file was edited while this process goes on with what it imported from it before."""
-    if _seen.setdefault(path, tree) != tree:
+    before, _ = _seen.setdefault(path, (tree, module))
+    if before != tree:
         if module in sys.modules:
             raise BadSetting(f"{path} was edited since this process imported it: start the process anew")
-        _seen[path] = tree
+        _seen[path] = (tree, module)
 
 
 @functools.cache
@@ -246,6 +248,9 @@ def with_parents(module: str) -> Iterator[str]:
 
 
 def forget() -> None:
-    """Forget what is known of files: they are read once in a process."""
+    """Forget what is known of files, which are read once in a process, but for those whose code it goes on with."""
+    for path, (_, module) in list(_seen.items()):
+        if module not in sys.modules:
+            del _seen[path]
     for function in (source, installed_version, parsed):
         function.cache_clear()
