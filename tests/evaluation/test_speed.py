@@ -176,8 +176,18 @@ def test_the_files_of_one_turn_run_on_one_processor_and_the_process_stays_free(m
     assert os.sched_getaffinity(0) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say where threads run")
+def test_threads_side_by_side_have_a_processor_each_as_far_as_there_are_enough(monkeypatch):
+    monkeypatch.setattr(passes, "here", lambda: min(os.sched_getaffinity(0)))  # all begin on one
+    count = len(os.sched_getaffinity(0))
+    found = passes.Way(lambda images: None, np.zeros((1, 1)), workers=count + 1).run(0.0).places
+    assert set(found) == {*os.sched_getaffinity(0), None}
+    assert len(found) == count + 1
+
+
 def test_where_the_system_refuses_threads_run_where_they_run(monkeypatch):
     monkeypatch.setattr(passes, "STAT", Path("nowhere"))
+    monkeypatch.setattr(passes, "processors", set)
     assert passes.Way(lambda images: None, np.zeros((1, 1))).run(0.0).places == (None,)
 
     def refused(*_):

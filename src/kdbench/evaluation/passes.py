@@ -52,12 +52,16 @@ class Way:
         Each thread stays on one processor: that of `places`, or the one that the system chose for it.
         """
         together = threading.Barrier(self.workers)
+        free, turn = processors(), threading.Lock()
 
         def work(number: int) -> tuple[np.ndarray, float, float, int | None]:
             place = None
             if self.threads == 1:
-                self.session(self.images)  # time for the system to find a processor that is free
+                self.session(self.images)  # time for the system to find a processor where nobody runs
                 place = places[number] if number < len(places) else here()
+                with turn:  # two threads may have begun on one
+                    place = place if place in free else min(free, default=None)
+                    free.discard(place)
                 stay_on(place)
             together.wait()  # no call is to be faster because the others have not begun
             return *self.repeated(seconds, calls), place
@@ -79,6 +83,11 @@ class Way:
             took.append(time.perf_counter() - start)
         ran_then, wanted_then = clock()
         return np.array(took), ran_then - ran, wanted_then - wanted
+
+
+def processors() -> set[int | None]:
+    """Return the numbers of the processors that this process may use; none where the system does not say."""
+    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set()
 
 
 def here() -> int | None:
