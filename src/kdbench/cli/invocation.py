@@ -108,7 +108,7 @@ class Invocation:
             signals.check()
             self.fail(error, run.typed, ledger)
             if raises:
-                raise  # in another process, where only Hydra can carry it home
+                raise  # in another process, where only Hydra can hand it on
         else:
             self.succeed(run, result.row, result.folder, result.was_done)
         if self.bar is not None:
@@ -150,8 +150,8 @@ class Invocation:
         if self.tracebacks:
             tqdm.write("".join(traceback.format_exception(error)), file=sys.stderr)
         prefix = f"error in {' '.join(typed)}: " if self.several else "error: "
-        told = any(one.message == failure.message for one in self.failures[:-1])
-        tqdm.write(prefix + ("the same as above" if told else failure.message), file=sys.stderr)
+        known = any(one.message == failure.message for one in self.failures[:-1])
+        tqdm.write(prefix + ("the same as above" if known else failure.message), file=sys.stderr)
         if ledger is None:
             return
         with contextlib.suppress(CannotWrite):

@@ -128,7 +128,8 @@ def processor_time() -> tuple[float, float]:
 def processors_time() -> tuple[float, float]:
     """Return the same of all threads of this process together, for calls that are shared out among several.
 
-    Threads that wait for each other want no processor. Elsewhere than on Linux nothing is known, and all is well.
+    Threads that wait for each other want no processor. Elsewhere than on Linux nothing is known of waiting, and none
+    counts.
     """
     ran, waited = time.process_time(), 0
     for path in Path("/proc/self/task").glob("*/schedstat"):
