@@ -43,13 +43,18 @@ class Above(logging.Handler):
 
 
 @contextlib.contextmanager
-def warnings_shown() -> Iterator[None]:
-    """A context in which warnings are printed, and no library that sets up logging for itself prints the rest."""
-    handler = Above(logging.WARNING)
+def handled_by(handler: logging.Handler) -> Iterator[None]:
+    """A context in which `handler` alone gets what kdbench logs, and not who has set up logging for all."""
+    propagate = log.propagate
     log.propagate = False
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.propagate = True
+        log.propagate = propagate
+
+
+def warnings_shown() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which warnings are printed, and no library that sets up logging prints the rest."""
+    return handled_by(Above(logging.WARNING))

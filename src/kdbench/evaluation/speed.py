@@ -78,7 +78,7 @@ def timed(files: Sequence[bytes], batch: np.ndarray, threads: int) -> Speed:
     if share < LEAST_SHARE:
         return untimed(share)
     calls = np.concatenate([turn[0].calls for turn in latency])
-    if np.median(calls) > USUAL * calls.min():  # threads of this process, which no clock tells of
+    if np.median(calls) > USUAL * calls.min():  # they waited for threads of this process, which no clock shows
         return untimed(share)
     batches = np.concatenate([turn[0].calls for turn in throughput])
     return Speed(

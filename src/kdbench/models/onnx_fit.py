@@ -129,12 +129,13 @@ def adapt_logits(graph: onnx.GraphProto, classes: int) -> None:
     end = graph.output[0].name
     makers = {name: node for node in graph.node for name in node.output}
     readers = {name for node in graph.node for name in node.input}
-    taken: list[NodeProto] = []
+    softmax_is_out = False
     while end in makers and is_end(makers[end]) and end not in readers:
         last = makers[end]
-        if last.op_type == "Softmax" and any(node.op_type == "Softmax" for node in taken):
-            break  # of two only the last turns logits into probabilities
-        taken.append(last)
+        if last.op_type == "Softmax":
+            if softmax_is_out:
+                break  # of two only the last turns logits into probabilities
+            softmax_is_out = True
         graph.node.remove(last)
         end = last.input[0]
         readers = {name for node in graph.node for name in node.input}

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from kdbench import experiment
-from kdbench.cli.terminal import Above
+from kdbench.cli.terminal import Above, handled_by
 from kdbench.data import load
 from kdbench.experiment import Result
 from kdbench.results.lines import line
@@ -27,7 +27,7 @@ def forget() -> None:
     """Let the next call find data, code and files as they are then, whatever this process has read of them."""
     load.forget()
     own_folder.forget_modules()
-    identity.forget()  # after it, which tells what this process goes on with
+    identity.forget()  # after it: code whose modules stay is not forgotten
     store.forget()
 
 
@@ -46,16 +46,13 @@ def as_before(progress: bool) -> Iterator[None]:
     """A context, for one thread at a time, after which random numbers, threads and logging are as they were."""
     log = logging.getLogger("kdbench")
     with _turn, bars.drawn(progress), torch.random.fork_rng(range(torch.cuda.device_count())):
-        level, propagate, threads = log.level, log.propagate, torch.get_num_threads()
+        level, threads = log.level, torch.get_num_threads()
         handler = Above(logging.WARNING) if progress else _Onwards(log.getEffectiveLevel())
-        log.propagate = False
-        log.addHandler(handler)
         try:
-            yield
+            with handled_by(handler):
+                yield
         finally:
-            log.removeHandler(handler)
             log.setLevel(level)
-            log.propagate = propagate
             torch.set_num_threads(threads)
 
 
