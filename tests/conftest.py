@@ -17,7 +17,7 @@ from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
 from kdbench.evaluation import speed
-from kdbench.networks import Maker
+from kdbench.networks.maker import Maker
 from kdbench.results.row import Row
 from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config
@@ -250,12 +250,20 @@ def make_row(**changes: Any) -> Row:
         seeds_together=1,
         accuracy=0.9961,
         errors=39,
+        errors_by_class="0=39",
         test_images=10_000,
         nll=0.0123456789012345,
         ece=1e-17,
         agreement=None,
         teacher_kl=None,
         teacher_accuracy=None,
+        transfer_images=None,
+        transfer_agreement=None,
+        transfer_kl=None,
+        transfer_nll=None,
+        transfer_ece=None,
+        robust_accuracy=None,
+        robust_eps=None,
         val_accuracy=0.99,
         parameters=288_170,
         nonzero_parameters=288_170,

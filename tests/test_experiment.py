@@ -109,7 +109,7 @@ def test_the_same_configuration_finds_its_folder_again_and_trains_nothing(make_c
 
 def test_what_is_done_is_not_done_again(make_config, monkeypatch):
     first = experiment.run(make_config("quantize", QUANTIZE))
-    monkeypatch.setattr("kdbench.networks.Maker.make", lambda *_: pytest.fail("done again"))
+    monkeypatch.setattr("kdbench.networks.maker.Maker.make", lambda *_: pytest.fail("done again"))
     again = experiment.run(make_config("quantize", QUANTIZE))
     assert (again.row, again.was_done, first.was_done) == (first.row, True, False)
 

@@ -59,7 +59,7 @@ def ran(tmp_path_factory):
         assert main(["run", *TINY, "model=mlp_simple", "compress=narrow", *WAVES]) == 0
         assert main(["run", *TINY, "model=shuffle", "train.batch_size=32", *WAVES[:1], "data.images=512"]) == 0
         small = ["model.widths=[4,6,8]", "compress.teacher=cnn_simple", "compress.teacher_layer='7'"]
-        assert main(["run", *TINY, "model=cnn_simple", "compress=fitnets", *small, *WAVES]) == 0
+        assert main(["run", *TINY, "model=cnn_simple", "compress=information", *small, *WAVES]) == 0
         forget_modules()
     return folder
 
@@ -84,11 +84,11 @@ def test_the_readme_shows_a_python_file_and_a_yaml_of_each():
             "model/logistic",
             "model/shuffle",
             "data/waves",
-            "compress/fitnets",
+            "compress/information",
             "compress/narrow",
             "compress/binarize",
         ),
-        *("model_logistic", "model_shuffle", "data_waves", "method_hint", "method_narrow", "method_binarize"),
+        *("model_logistic", "model_shuffle", "data_waves", "method_information", "method_narrow", "method_binarize"),
     }
     assert {path.removeprefix("mine/").partition(".")[0] for path in files_in_readme()} == named
 
@@ -98,7 +98,7 @@ def test_they_run_together_with_each_other_and_with_what_is_there_in_a_sweep_too
     assert not damaged
     assert {(row.model, row.compress) for row in rows} == {
         *((model, compress) for model in ("logistic", "mlp_simple") for compress in ("baseline", "binarize")),
-        *(("mlp_simple", "narrow"), ("cnn_simple", "fitnets"), ("shuffle", "baseline")),
+        *(("mlp_simple", "narrow"), ("cnn_simple", "information"), ("shuffle", "baseline")),
     }
     assert {row.dataset for row in rows} == {"waves"}
     logistic = row_of(own_runs, "logistic", "baseline")
@@ -121,12 +121,12 @@ def test_a_method_may_change_shapes(own_runs):
 
 
 def test_a_regressor_is_trained_with_the_student_and_dropped_after(own_runs):
-    hinted = row_of(own_runs, "cnn_simple", "fitnets")
+    hinted = row_of(own_runs, "cnn_simple", "information")
     convolutions = [3 * 4, 4 * 6, 6 * 8]
     assert hinted.parameters == sum(9 * pair for pair in convolutions) + 2 * (4 + 6 + 8) + 7 * (8 * 4 * 4 + 1)
     assert hinted.teacher == "cnn_simple"
-    history = [line.split(",")[0] for line in next(own_runs.glob("runs/waves/*fitnets*/history.csv")).open()]
-    assert history == ["epoch", "1"]  # of the distillation, which comes last
+    history = [line.split(",")[0] for line in next(own_runs.glob("runs/waves/*information*/history.csv")).open()]
+    assert history == ["epoch", "1"]
 
 
 def test_a_constraint_holds_to_the_end_of_the_training(own_runs):
@@ -142,11 +142,16 @@ def test_a_constraint_holds_to_the_end_of_the_training(own_runs):
 def test_they_are_listed(own_runs, capsys):
     assert main(["ls", "--config-dir", "mine"]) == 0
     out = capsys.readouterr().out
-    for said in ("One linear layer under dropout.", "Every weight becomes", "coloured waves", "A hint, then"):
+    for said in (
+        "One linear layer under dropout.",
+        "Every weight becomes",
+        "coloured waves",
+        "A layer of the student tells",
+    ):
         assert said in out
 
 
-@pytest.mark.parametrize("run", ["logistic-binarize", "mlp_simple-narrow", "cnn_simple-fitnets"])
+@pytest.mark.parametrize("run", ["logistic-binarize", "mlp_simple-narrow", "cnn_simple-information"])
 def test_a_run_of_them_is_verified_with_the_folder_that_holds_their_code_and_refused_without(own_runs, capsys, run):
     [folder] = own_runs.glob(f"runs/waves/{run}-*")
     assert main(["verify", str(folder)]) == 1

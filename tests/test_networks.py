@@ -14,7 +14,8 @@ from kdbench.compress.layers import weight_names
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import BadSetting, Collapsed
-from kdbench.networks import Maker
+from kdbench.networks.compared import Compared
+from kdbench.networks.maker import Maker
 from kdbench.settings.network import DataSpec, StepSpec
 from kdbench.storage.store import Store
 from kdbench.training import runtime
@@ -62,7 +63,7 @@ def test_nothing_is_trained_twice(maker, few, machine, tmp_path, fits):
     again = Maker(few, machine, Store(tmp_path / "store")).make(mlp())
     assert len(fits) == 1
     assert torch.equal(flat(first), flat(again))
-    assert (first.key, first.seconds, first.history) == (again.key, again.seconds, again.history)
+    assert (first.key, first.whole, first.history) == (again.key, again.whole, again.history)
 
 
 def test_a_run_and_its_repetition_from_the_store_compress_alike(maker, few, machine, tmp_path, fits):
@@ -130,8 +131,8 @@ def test_each_training_takes_the_threads_that_are_left_when_it_begins_and_all_fi
     assert len(fits) == 3
     assert (baseline.threads, again.threads, taught.threads) == ({1}, {1}, {1})
     assert pruned.threads == {1, 2}  # its baseline's, and those of its fine-tuning
-    assert networks.Compared(pruned, baseline).train_threads is None
-    assert networks.Compared(baseline, baseline).train_threads == 1
+    assert Compared(pruned, baseline).train_threads is None
+    assert Compared(baseline, baseline).train_threads == 1
 
 
 def test_steps_teachers_and_their_order_are_in_the_key(maker):
@@ -184,7 +185,7 @@ def test_students_share_the_logits_of_their_teacher_and_are_what_they_would_be_a
     alone = Maker(few, machine, Store(tmp_path / "other")).make(student(17))
     assert torch.equal(flat(second), flat(alone))
     assert cached(first) == 0
-    assert 0 < cached(second) < second.seconds
+    assert 0 < cached(second) < second.whole.seconds
 
 
 def test_alpha_one_is_training_alone(maker):
@@ -327,14 +328,14 @@ def test_answers_kept_for_the_training_set_are_not_given_for_images_of_a_method_
 
 def test_another_data_set_is_what_the_student_learns_from(maker, few, monkeypatch):
     others = Splits(few.train[:150], few.val, few.test, few.class_names)
-    monkeypatch.setattr(networks, "load", lambda spec: (spec, others))
+    monkeypatch.setattr(networks.transfer, "load", lambda spec, source: (spec, others))
     transfer = DataSpec("others", {"_target_": "x"}, None, None)
     here, there = distill(mlp(seed=1)), replace(distill(mlp(seed=1)), transfer=transfer)
     assert not torch.equal(flat(maker.make(mlp(0, here))), flat(maker.make(mlp(0, there))))
 
 
 def test_images_of_another_shape_are_no_transfer_set(maker, colours, monkeypatch):
-    monkeypatch.setattr(networks, "load", lambda spec: (spec, colours))
+    monkeypatch.setattr(networks.transfer, "load", lambda spec, source: (spec, colours))
     step = replace(distill(mlp(seed=1)), transfer=DataSpec("colours", {"_target_": "x"}, None, None))
     with pytest.raises(BadSetting, match=r"compress\.transfer=colours has images \(3, 32, 32\)"):
         maker.make(mlp(0, step))
@@ -346,13 +347,13 @@ def test_given_weights_stay_as_they_are_with_no_epochs_and_are_trained_on_otherw
     save_file(given.network.model.state_dict(), path)
     as_is = maker.make(replace(mlp(epochs=0), weights=path))
     assert torch.equal(flat(as_is), flat(given))
-    assert (as_is.seconds, as_is.history) == (0, ())
+    assert (as_is.whole.seconds, as_is.history) == (0, ())
     tuned = maker.make(replace(mlp(), weights=path))
     assert not torch.equal(flat(tuned), flat(given))
     pruned = maker.make(replace(mlp(0, ONE_SHOT, epochs=0), weights=path))
     assert zeros(pruned).float().mean() == pytest.approx(0.5, abs=1e-4)
     student = maker.make(mlp(0, distill(replace(mlp(epochs=0), weights=path))))
-    assert student.seconds > 0
+    assert student.whole.seconds > 0
 
 
 def test_what_the_weights_leave_out_is_as_the_seed_initialises_it_and_in_the_key(maker, tmp_path):

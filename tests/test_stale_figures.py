@@ -106,7 +106,7 @@ def test_a_weights_file_that_was_overwritten_is_read_again(make_config, tmp_path
 
 
 def experiment_network(make_config, seed: int) -> dict[str, torch.Tensor]:
-    from kdbench.networks import Maker
+    from kdbench.networks.maker import Maker
     from kdbench.storage.store import Store
     from kdbench.training import runtime
     from tests.conftest import load_some

@@ -18,7 +18,7 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 
-from benchmark import ceiling, commands, folder, training
+from benchmark import ceiling, commands, folder, methods, training
 from benchmark.race import Race, spread
 from benchmark.training import Track
 from kdbench.data.load import load
@@ -128,7 +128,7 @@ def configurations(settings: list[str]) -> dict[str, Config]:
     data = next((text.partition("=")[2] for text in settings if text.startswith("data=")), "mnist")
     configs = {}
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        for model in chosen_options("model", EVERYTHING, list(options("model", folders))):
+        for model in [*chosen_options("model", EVERYTHING, list(options("model", folders))), "lenet5", "lenet5_half"]:
             overrides = [f"model={model}", *settings]
             composed = hydra.compose("config", overrides)
             names = {"data": data, "model": model, "compress": "baseline"}
@@ -165,6 +165,11 @@ def distill(bench: Bench) -> list[dict[str, Any]]:
         ("cnn_medium", "cnn_deep", 2),
     ]
     return bench.races([lambda pair=pair: training.distill(bench.track, *pair) for pair in pairs])
+
+
+def several_networks(bench: Bench) -> list[dict[str, Any]]:
+    """Methods that run several networks on each batch, against those passes alone."""
+    return bench.races(methods.races(bench.track))
 
 
 def speedrun(bench: Bench) -> dict[str, Any]:
@@ -253,6 +258,7 @@ ROWS: dict[str, Callable[[Bench], Any]] = {
     "ceiling": machine_ceiling,
     "train": train,
     "distill": distill,
+    "methods": several_networks,
     "startup": startup,
     "memory": memory,
     "plot": plot,

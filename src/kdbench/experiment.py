@@ -15,7 +15,7 @@ from torch import nn
 from kdbench.artifact.classifier import Classifier, classifier
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
-from kdbench.compress.order import split_steps
+from kdbench.compress.order import method_of, split_steps
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load, load_for
 from kdbench.data.splits import Splits
@@ -23,7 +23,10 @@ from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure, times
 from kdbench.models.weights_file import written
-from kdbench.networks import Compared, Maker, initialised, train_ahead
+from kdbench.networks.ahead import train_ahead
+from kdbench.networks.compared import Compared
+from kdbench.networks.initial import initialised
+from kdbench.networks.maker import Maker
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
@@ -143,7 +146,7 @@ def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[i
     """Return `config` with what `auto` came to, and what the data are."""
     config = replace(
         config,
-        network=config.network.with_transfers(lambda transfer: load(transfer)[0]),
+        network=config.network.with_transfers(lambda transfer: load(transfer, source=splits.without_test)[0]),
         device=machine.device,
         precision=machine.precision,
         instructions=machine.instructions,
@@ -159,7 +162,10 @@ def figures_of(
 ) -> dict[str, Any]:
     """Return what was measured. Raises `Collapsed`, with the name of the run, if the file gives one class only."""
     try:
-        return measure(splits, machine, networks, artifacts, compressed=bool(config.network.steps))
+        under = [getattr(method_of(step), "trains_under", None) for step in config.network.steps]
+        eps = config.robust_eps or next(filter(None, reversed(under)), None)
+        compared = any(getattr(method_of(step), "compared", True) for step in config.network.steps)
+        return measure(splits, machine, networks, artifacts, compared, eps)
     except Collapsed as error:
         name = f"{config.network.name} {config.compress} seed {config.network.seed}"
         raise Collapsed(f"{name}: {error} ({config.settings or 'nothing'})") from error

@@ -14,7 +14,7 @@ from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.compress.step import Examples, FileStep, Task, no_fit
 from kdbench.models.onnx_graph import load
-from kdbench.networks import Compared
+from kdbench.networks.compared import Compared
 from kdbench.storage.store import Store
 from kdbench.training.once import Trained
 

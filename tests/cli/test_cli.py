@@ -223,7 +223,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         ),
         (
             ["-m", "compress=distill,baseline", "compress.teacher=mlp_simple"],
-            "compress.teacher is a setting of compress=attention,distill,distill_quantize,prune_distill_quantize",
+            "compress.teacher is a setting of compress=assistant,attention,contrastive,data_free,decoupled,distill,",
         ),
         (["+model=cnn_deep"], "model is chosen already: type model=cnn_deep, without +"),
         (["trust=[mine]"], "trust is not a setting"),
@@ -375,7 +375,7 @@ def test_a_run_that_was_refused_beside_one_that_was_not_is_listed_with_the_reaso
 def test_a_command_is_written_down_before_it_is_done_and_then_a_refusal_is_too(capsys, monkeypatch):
     for typed in (["run", *QUICK], ["run", "-m", *QUICK, "seed=0,1"]):
         with monkeypatch.context() as cut:
-            cut.setattr("kdbench.networks.Maker.make", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            cut.setattr("kdbench.networks.maker.Maker.make", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 main(typed)
         assert main(["status"]) == 1

@@ -11,6 +11,7 @@ from torch import nn
 from kdbench.compress.step import Examples, Task
 from kdbench.data.splits import Splits
 from kdbench.models.network import Network
+from kdbench.training import features
 from kdbench.training.batches import Batch, Batches
 from kdbench.training.criteria import LABELS
 from kdbench.training.fit import fit
@@ -34,9 +35,18 @@ def fitting(splits: Splits, recipe, machine, histories=None):
     return fit_one
 
 
-def task_of(splits: Splits, fit_one=no_training, teachers=(), initial: nn.Module | None = None) -> Task:
+def task_of(
+    splits: Splits, fit_one=no_training, teachers=(), initial: nn.Module | None = None, family: str = "mlp"
+) -> Task:
+    """A task; other networks that a method asks for are of a `family` of `built`."""
     data = Examples(splits.train, splits.val, splits.class_names)
-    return Task(data, teachers, fit_one, 0, nn.Identity() if initial is None else initial)
+    initial = nn.Identity() if initial is None else initial
+    return Task(data, teachers, fit_one, 0, initial, in_full, lambda seed: built(family, splits, seed))
+
+
+def in_full(network: nn.Module, images: torch.Tensor, layers=()):
+    """A forward pass, in float32."""
+    return features.run(network, images, layers)
 
 
 def used(family: str, splits: Splits, seed: int = 0) -> Network:

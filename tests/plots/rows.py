@@ -60,3 +60,45 @@ def study(seeds: int = 1, dataset: str = "mnist") -> list[Row]:
                     )
                 )
     return rows
+
+
+def series(seeds: int = 1) -> list[Row]:
+    """Rows over temperatures, sizes of transfer sets and generations."""
+    chance = random.Random(1)
+    rows = [row for row in study(seeds) if row.model in ("mlp_simple", "cnn_simple") and row.compress == "baseline"]
+
+    def add(model: str, method: str, teacher: str, settings: str, error: float, **changes: object) -> None:
+        for seed in range(seeds):
+            drawn = error * chance.uniform(0.93, 1.07)
+            rows.append(
+                make_row(
+                    **{
+                        "model": model,
+                        "compress": method,
+                        "teacher": teacher,
+                        "teacher_settings": f"teacher.model={teacher}",
+                        "settings": settings,
+                        "seed": seed,
+                        "accuracy": 1 - drawn,
+                        "agreement": 1 - 1.1 * drawn,
+                        "teacher_accuracy": 0.995,
+                        "network_hash": f"net-{model}",
+                        "variant_hash": f"{model}-{method}-{settings}",
+                        "config_hash": f"{model}-{method}-{settings}-{seed}",
+                        **changes,
+                    }
+                )
+            )
+
+    for model, best in (("mlp_simple", 3), ("cnn_simple", 8)):
+        for temperature in (1, 2.5, 4, 8, 20):
+            error = 0.012 + 0.003 * abs(temperature - best) ** 0.5
+            add(model, "distill", "cnn_deep", f"temperature={temperature} alpha=0", error, transfer_images=55_000)
+    for kind, slope in (("munge", 0.25), ("noise", 0.03), ("resampled", 0.1)):
+        for images in (1_000, 10_000, 100_000, 400_000):
+            words = f"temperature=2 alpha=0 transfer={{'data':'{kind}','images':{images}}}"
+            add("mlp_simple", "distill", "cnn_deep", words, 0.2 * images**-slope, transfer_images=images)
+    for generation in (1, 2, 3):
+        words = f"generations={generation} temperature=1"
+        add("cnn_simple", "born_again", "cnn_simple", words, 0.009 - 0.0005 * generation, transfer_images=55_000)
+    return rows

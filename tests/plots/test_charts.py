@@ -9,25 +9,31 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tests.conftest import make_row
-from tests.plots.rows import study
+from tests.plots.rows import series, study
 
 from kdbench.cli.main import main
 from kdbench.plots import (
     accuracy_axis,
     accuracy_vs_size,
     distillation_impact,
+    fidelity,
+    generations,
     pruning_impact,
     quantization_impact,
     style,
     teacher_vs_student,
+    temperature,
     ticks,
+    transfer_curve,
 )
 from kdbench.plots.before_after import joined
 from kdbench.results.names import students
 from kdbench.results.row import write
 from kdbench.results.summary import frame, summarise
 
-CHARTS = [accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact]
+OF_ONE_METHOD = [distillation_impact, quantization_impact, pruning_impact]
+CHARTS = [accuracy_vs_size, teacher_vs_student, fidelity, *OF_ONE_METHOD]
+SERIES = [temperature, transfer_curve, generations, fidelity]
 HASHES = ("config_hash", "variant_hash", "network_hash")
 NAMES = [chart.__name__.rpartition(".")[2] for chart in CHARTS]
 
@@ -57,7 +63,7 @@ def test_no_text_is_clipped_and_no_two_overlap(chart, seeds):
     no_text_is_clipped_and_no_two_overlap(chart.draw(frame(study(seeds))))
 
 
-@pytest.mark.parametrize("chart", CHARTS[1:2] + CHARTS[3:], ids=NAMES[1:2] + NAMES[3:])
+@pytest.mark.parametrize("chart", OF_ONE_METHOD, ids=NAMES[3:])
 def test_charts_of_one_method_have_room_for_long_names_and_several_machines(chart):
     rows = study(2)
     rows += [
@@ -335,7 +341,7 @@ def test_charts_of_earlier_rows_do_not_stay(outputs, capsys):
     write(make_row(dataset="mnist_5k", data_fingerprint="f1"), folder)
     assert main(["plot", str(outputs)]) == 0
     assert [path.name for path in (outputs / "plots").iterdir() if path.is_file()] == []
-    assert len(list((outputs / "plots" / "mnist").iterdir())) == 10
+    assert len(list((outputs / "plots" / "mnist").iterdir())) == 12
     for path in (outputs / "runs").glob("*-prune-0/metrics.csv"):
         path.unlink()
     assert main(["plot", str(outputs)]) == 0
@@ -360,3 +366,42 @@ def test_plotting_imports_no_torch(outputs):
     assert (
         subprocess.run([sys.executable, "-c", code, str(outputs)], check=False, capture_output=True).returncode == 0
     )
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("chart", SERIES, ids=[chart.__name__.rpartition(".")[2] for chart in SERIES])
+def test_charts_over_a_setting_have_no_text_clipped_or_overlapping(chart, seeds):
+    no_text_is_clipped_and_no_two_overlap(chart.draw(frame(series(seeds))))
+
+
+@pytest.mark.parametrize("chart", SERIES, ids=[chart.__name__.rpartition(".")[2] for chart in SERIES])
+def test_charts_over_a_setting_are_not_drawn_without_it(chart):
+    assert chart.draw(frame([make_row()])) is None
+    assert chart is fidelity or chart.draw(frame(study(1))) is None
+
+
+def curve(axes, number):
+    return [[float(value) for value in axes.lines[number].get_data()[part]] for part in (0, 1)]
+
+
+def test_generations_begin_with_the_network_itself():
+    rows = series(1)
+    axes = generations.draw(frame(rows)).axes[0]
+    x, y = curve(axes, 0)
+    assert x == [0, 1, 2, 3]
+    (bare,) = [row for row in rows if row.model == "cnn_simple" and row.compress == "baseline"]
+    assert y[0] == pytest.approx(accuracy_axis.scaled(bare.accuracy))
+
+
+def test_curves_are_of_what_differs_in_the_setting_alone():
+    figure = transfer_curve.draw(frame(series(1)))
+    shown = words(figure)
+    assert all(kind in shown for kind in ("munge", "noise", "resampled"))
+    assert "images:" not in shown
+    x, _ = curve(figure.axes[0], 0)
+    assert x == [1_000, 10_000, 100_000, 400_000]
+
+
+def test_of_two_temperatures_no_curve_is_drawn():
+    rows = [row for row in series(1) if "temperature=1 " in row.settings or "temperature=8 " in row.settings]
+    assert temperature.draw(frame(rows)) is None

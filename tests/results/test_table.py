@@ -13,7 +13,7 @@ from kdbench.cli import table as command
 from kdbench.cli.main import main
 from kdbench.results.row import NAMES, write
 from kdbench.results.table import having_room, markdown, tables, text
-from kdbench.results.table_columns import COLUMNS, FOOTNOTE
+from kdbench.results.table_columns import COLUMNS, DISTURBED, FOOTNOTES, WEAK
 from kdbench.results.table_csv import OF_A_RUN, csv_text
 
 
@@ -79,7 +79,10 @@ def test_names_are_shortened_only_where_room_is_needed_and_never_to_the_same(wid
 
 
 def test_where_there_is_no_terminal_nothing_is_left_out():
-    rows = [make_row(teacher="a", teacher_train_seconds=1.0), make_row(**QUANTIZED, agreement=0.9)]
+    rows = [
+        make_row(teacher="a", teacher_train_seconds=1.0),
+        make_row(**QUANTIZED, agreement=0.9, robust_accuracy=0.5),
+    ]
     header = text(rows).splitlines()[1]
     assert re.split("  +", header) == [column.header for column in COLUMNS]
     assert text(rows) == text(rows, 1000)
@@ -97,8 +100,8 @@ def test_disturbed_times_are_marked_and_the_mark_is_explained():
         assert (whole[name] != "*", disturbed[name]) == (True, "*")
     assert disturbed["train s"] == "220"
     for shown in (text(rows), text(rows, 80), markdown(rows)):
-        assert shown.count(FOOTNOTE.lstrip("* ")) == 1
-    assert FOOTNOTE not in text([make_row()])
+        assert shown.count(FOOTNOTES[DISTURBED]) == 1
+    assert FOOTNOTES[DISTURBED] not in text([make_row()])
     # One that was measured on another machine only is not one that was disturbed.
     elsewhere = [make_row(cpu="A"), make_row(cpu="B"), make_row(**QUANTIZED | UNTIMED, cpu="A")]
     assert [line["ms/image"] for line in cells(elsewhere)] == ["0.333 / 0.333", "* / -"]
@@ -120,6 +123,17 @@ def test_a_network_that_was_not_trained_here_says_so_once(origin, methods):
     assert [line["method"] for line in cells([make_row(), make_row(**QUANTIZED, origin=None)])] == [
         *("baseline", "quantize"),
     ]
+
+
+def test_a_teacher_that_is_no_better_than_its_student_alone_is_marked():
+    taught = {"compress": "distill", "teacher": "mlp_deep", "variant_hash": "d", "config_hash": "d"}
+    rows = [make_row(accuracy=0.98), make_row(**taught, teacher_accuracy=0.98)]
+    assert [line["teacher"] for line in cells(rows)] == ["", "mlp_deep †"]
+    assert text(rows).endswith(f"{WEAK} {FOOTNOTES[WEAK]}")
+    assert [line["baseline_accuracy"] for line in csv.DictReader(io.StringIO(csv_text(rows)))] == ["0.98", "0.98"]
+    better = [rows[0], make_row(**taught, teacher_accuracy=0.99)]
+    assert [line["teacher"] for line in cells(better)] == ["", "mlp_deep"]
+    assert [line["teacher"] for line in cells(better[1:])] == ["mlp_deep"]  # without a baseline nothing is known
 
 
 def test_csv_has_every_number_as_it_is_and_a_line_a_variant():

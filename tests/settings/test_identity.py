@@ -51,7 +51,7 @@ def test_comments_docstrings_and_layout_change_nothing(edited):
         ("kdbench.training.constraints", "mul_(mask)", "mul_(1)"),
         ("kdbench.models.network", "- self.mean", "+ self.mean"),
         ("kdbench.data.splits", "/ 255", "/ 256"),
-        ("kdbench.networks", "[:64]", "[:65]"),
+        ("kdbench.networks.maker", "[:64]", "[:65]"),
         ("kdbench.compress.step", "self.train.images[:count]", "self.train.images[1:count]"),
     ],
 )

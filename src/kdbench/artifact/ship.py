@@ -14,7 +14,7 @@ from kdbench.artifact.metadata import Description, with_metadata
 from kdbench.compress.step import FileStep, Task
 from kdbench.models.network import Network
 from kdbench.models.weights_file import written
-from kdbench.networks import Compared
+from kdbench.networks.compared import Compared
 from kdbench.settings import identity
 from kdbench.settings.config import digest
 from kdbench.storage.checksums import checksum

@@ -22,9 +22,9 @@ from kdbench.data.load import load as load_data
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.evaluation.environment import processor, versions
-from kdbench.evaluation.measure import logits_of, measure, of_the_file
+from kdbench.evaluation.measure import logits_of, of_the_file
 from kdbench.models.onnx_graph import load
-from kdbench.networks import Maker
+from kdbench.networks.maker import Maker
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, files_of, load_config, read_whole
 from kdbench.results.summary import TIMINGS
@@ -133,7 +133,7 @@ def measured(
         return found | hashes, dict.fromkeys(
             ("agreement", "teacher_kl", "and what else needs other networks"), str(error)
         )
-    figures = measure(splits, machine, networks, replace(artifacts, shipped=shipped), bool(config.network.steps))
+    figures = experiment.figures_of(config, machine, splits, networks, replace(artifacts, shipped=shipped))
     found = {name: value for name, value in figures.items() if name not in UNSTEADY}
     # What the store would ship today, besides what was shipped.
     found["artifact_sha256"] = checksum(artifacts.shipped.content)

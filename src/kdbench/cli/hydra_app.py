@@ -19,8 +19,9 @@ from tqdm import tqdm
 from kdbench.cli import overrides, terminal
 from kdbench.cli.invocation import Invocation, PlannedRun
 from kdbench.cli.messages import explain
-from kdbench.errors import BadSetting, CannotWrite
+from kdbench.errors import BadSetting, CannotWrite, nearest
 from kdbench.results.ledger import Ledger
+from kdbench.results.row import NUMBERS, Row
 from kdbench.settings import own_folder
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import outputs_of, resolve
@@ -61,25 +62,40 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     return invocation.report(table)
 
 
-def task(composed: DictConfig) -> None:
-    """Do one run. A failure is reported here, when it happens; the other runs of a multirun go on."""
+def task(composed: DictConfig) -> float | None:
+    """Do one run, and return its `objective`, if it has one.
+
+    A failure is reported here, when it happens; the other runs of a multirun go on.
+    """
     own = HydraConfig.get()
     typed = as_typed(own)
     elsewhere = not own.launcher._target_.endswith(LOCAL_LAUNCHER)
     alone = own.mode == RunMode.RUN
-    if alone:
-        invocation.plan([typed])
+    column = composed.objective
+    handed_on = elsewhere or column is not None  # what comes of it, and what goes wrong
+    if alone or not swept_in_order(own):
+        invocation.plan(typed)
     ledger = None
     try:
         ledger = Ledger(outputs_of(composed))
         config = resolve(composed, dict(own.runtime.choices), typed, config_folders(own))
+        if column is not None and column not in NUMBERS:
+            raise BadSetting(f"objective={column} is no column of numbers: {nearest(column, NUMBERS)}")
     except Exception as error:
         invocation.fail(error, typed, ledger)
-        if elsewhere:
+        if handed_on:
             raise
-    else:
-        run = PlannedRun(typed, config)
-        invocation.perform(run, wait=alone or elsewhere, raises=elsewhere)
+        return None
+    row = invocation.perform(PlannedRun(typed, config), wait=alone or handed_on, raises=handed_on)
+    return None if column is None or row is None else objective_of(row, column)
+
+
+def objective_of(row: Row, column: str) -> float:
+    """Return the value of a column. Raises `BadSetting` if the row has none."""
+    value = getattr(row, column)
+    if value is None:
+        raise BadSetting(f"objective={column} is empty in this row: choose another column")
+    return float(value)
 
 
 class MultirunCallback(Callback):
@@ -91,13 +107,15 @@ class MultirunCallback(Callback):
         from hydra.core.global_hydra import GlobalHydra
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
-        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        typed = parser.parse_overrides(as_typed(config.hydra))
-        invocation.plan([run for batch in BasicSweeper.split_arguments(typed, None) for run in batch])
         invocation.several = True
-        invocation.bar = tqdm(total=len(invocation.runs), desc="sweep", bar_format=BAR, disable=None, position=0)
+        if planned := swept_in_order(config.hydra):
+            parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+            typed = parser.parse_overrides(as_typed(config.hydra))
+            invocation.plan(*(run for batch in BasicSweeper.split_arguments(typed, None) for run in batch))
+        total = len(invocation.runs) if planned else None
+        invocation.bar = tqdm(total=total, desc="sweep", bar_format=BAR, disable=None, position=0)
         invocation.bar.refresh()
-        if not invocation.runs:
+        if planned and not invocation.runs:
             empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
             invocation.several = False
             invocation.fail(BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing"), [])
@@ -110,6 +128,11 @@ class MultirunCallback(Callback):
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Do what was left to other processes."""
         invocation.finish()
+
+
+def swept_in_order(own: Any) -> bool:
+    """Whether a multirun's runs are known from the start: a sweeper that is not Hydra's own chooses them in turn."""
+    return bool(own.sweeper._target_.endswith("BasicSweeper"))
 
 
 def as_typed(own: Any) -> list[str]:

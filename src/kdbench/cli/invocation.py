@@ -73,18 +73,22 @@ class Invocation:
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
     stopped: bool = False  # nothing can be written any more
 
-    def plan(self, runs: list[list[str]]) -> None:
-        """Remember what the runs will be."""
-        self.runs = runs
+    def plan(self, *runs: list[str]) -> None:
+        """Remember what runs there will be, besides those that are known."""
         for run in runs:
+            self.runs.append(run)
             typed = [setting.partition("=")[2] for setting in run if setting.startswith("seed=")]
             self.seeds.setdefault(but_seed(run), []).extend(int(seed) for seed in typed if seed.isdecimal())
 
-    def perform(self, run: PlannedRun, wait: bool, raises: bool = False) -> None:
-        """Do a run, if no other process does. `raises` what went wrong, once it is reported, for Hydra to carry."""
+    def perform(self, run: PlannedRun, wait: bool, raises: bool = False) -> Row | None:
+        """Do a run, if no other process does, and return its row.
+
+        `raises` what went wrong, once it is reported, for Hydra to carry.
+        """
         signals.check()
         if self.stopped:
-            return
+            return None
+        row = None
         ledger = Ledger(run.config.outputs)
         seeds = self.seeds.get(but_seed(run.typed), [])
         say = self.saying(run)
@@ -103,16 +107,18 @@ class Invocation:
                     started(result.folder)
         except Busy:
             self.postponed.append(run)
-            return
+            return None
         except Exception as error:
             signals.check()
             self.fail(error, run.typed, ledger)
             if raises:
                 raise  # in another process, where only Hydra can hand it on
         else:
-            self.succeed(run, result.row, result.folder, result.was_done)
+            row = result.row
+            self.succeed(run, row, result.folder, result.was_done)
         if self.bar is not None:
             self.bar.update()
+        return row
 
     def saying(self, run: PlannedRun) -> Callable[[str], None]:
         """Return what lets the bar say what is done for a run: not everything that takes time moves a bar."""
@@ -184,7 +190,7 @@ class Invocation:
     def time_again(self) -> None:
         """Do once more what was disturbed while it was timed: who disturbed it may have gone by now."""
         disturbed, self.untimed = list(self.untimed.values()), {}
-        if self.bar is not None:
+        if self.bar is not None and self.bar.total is not None:
             self.bar.total += len(disturbed)
         for run in disturbed:
             self.perform(run, wait=True)

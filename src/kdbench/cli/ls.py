@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, nearest
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
     about = "models, compressions and data sets"
     parser = subparsers.add_parser("ls", help=about, description=about)
+    parser.add_argument(
+        "--layers", metavar="MODEL", help="the layers of a model, with the shapes they give for MNIST"
+    )
     add_own_folder(parser)
     parser.set_defaults(main=main)
 
@@ -25,18 +28,25 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.settings import choices
 
     folders = [*own_folders(options), choices.config_dir()]
+    if options.layers:
+        print("\n".join(layers(options.layers, folders)))
+        return 0
     models = [[name, *sizes(path), choices.about(path)] for name, path in choices.options("model", folders).items()]
     models.sort(key=lambda cells: (not cells[1], cells[0].partition("_")[0], int(cells[1].replace(",", "") or 0)))
     compressions = [
         [name, knobs_in_words(choices.knobs(path)), choices.about(path)]
         for name, path in choices.options("compress", folders).items()
     ]
-    data = [[name, choices.about(path)] for name, path in choices.options("data", folders).items()]
+    data, transfers = (
+        [[name, choices.about(path)] for name, path in choices.options(group, folders).items()]
+        for group in ("data", "transfer")
+    )
     width = terminal.width()
     for group, header, lines, numbers in (
         ("model=", ["parameters", "multiply-adds", ""], models, 2),
         ("compress=", ["knobs", ""], compressions, 0),
         ("data=", [""], data, 0),
+        ("compress.transfer=", [""], transfers, 0),
     ):
         print("\n".join(listed([group, *header], lines, numbers, width)) + "\n")
     return 0
@@ -67,6 +77,30 @@ def sizes(path: Path) -> tuple[str, str]:
             return counted(model)
     except (RuntimeError, BadSetting):  # of a model that looks at values, too
         return counted(model)
+
+
+def layers(name: str, folders: list[Path]) -> list[str]:
+    """Return a line for each layer of a model that gives a tensor, in the order in which they run, under a header.
+
+    Raises `BadSetting` for a name that is no model, or stands for many.
+    """
+    from kdbench.data.mnist import MNIST
+    from kdbench.data.mnist import SHAPE as MNIST_SHAPE
+    from kdbench.models.network import assembled, in_words
+    from kdbench.settings.choices import options, read
+    from kdbench.training.features import model_of, shapes
+
+    known = options("model", folders)
+    if name not in known:
+        raise BadSetting(f"--layers {name} is no model: {nearest(name, known)}")
+    node = read(known[name])
+    if "called" in node and node.get("name") is None:
+        raise BadSetting(f"--layers {name} stands for models of your own: choose another")
+    model = {key: value for key, value in node.items() if key not in ("teacher", "defaults", "called")}
+    network = assembled(model, MNIST_SHAPE, len(MNIST.class_names), ((0.0,), (1.0,)))
+    kinds = {path: type(module).__name__ for path, module in model_of(network).named_modules()}
+    lines = [[path, in_words(shape), kinds[path]] for path, shape in shapes(network, MNIST_SHAPE).items()]
+    return listed(["layer", "gives", ""], lines, 1, None)
 
 
 def counted(model: dict[str, Any]) -> tuple[str, str]:

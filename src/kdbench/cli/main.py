@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from kdbench.cli import compress, ls, plot, predict, run, signals, status, sweep, table, verify
+from kdbench.cli import compress, ls, plot, predict, reproduce, run, search, signals, status, sweep, table, verify
 from kdbench.cli.arguments import Arguments
 from kdbench.errors import BadSetting, KdbenchError, nearest, printable
 from kdbench.version import __version__
@@ -24,7 +24,8 @@ examples:
   kdbench plot outputs/
 """
 INTERRUPTED = (130, 143)
-COMMANDS = (run, sweep, compress, plot, table, status, verify, predict, ls)
+COMMANDS = (run, sweep, compress, reproduce, search, plot, table, status, verify, predict, ls)
+TAKE_SETTINGS = ("compress", "reproduce", "search")  # beside arguments of their own
 WRONG_COMMAND = 2
 
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise BadSetting("no command is given: see kdbench --help")
         if options.command in ("run", "sweep"):
             options.settings = arguments[1:]  # which Hydra reads
-        elif options.command == "compress" and not any(word.startswith("-") for word in rest):
+        elif options.command in TAKE_SETTINGS and not any(word.startswith("-") for word in rest):
             options.settings, options.command_line = rest, arguments
         elif rest:
             raise BadSetting(f"unrecognized arguments: {' '.join(rest)}: see kdbench {options.command} --help")
@@ -97,7 +98,7 @@ def entry() -> int:
 
 def on_interrupt(arguments: Sequence[str]) -> str:
     """Return what is printed when the command is interrupted."""
-    if arguments[0] not in ("run", "sweep", "compress"):
+    if arguments[0] not in ("run", "sweep", *TAKE_SETTINGS):
         return "interrupted"
     again = shlex.join(["kdbench", *arguments])
     return f"interrupted; what is done is kept. To go on, type the same command again:\n  {again}"

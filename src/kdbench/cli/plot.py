@@ -43,10 +43,10 @@ def main(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None) -> None:
+def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None, only: Sequence[str] = ()) -> None:
     """Draw every chart of the rows of one data set, which lie under `source`, into `folder`; say what was drawn.
 
-    And what was not, with the command that makes its rows, unless `source` is None.
+    And what was not, with the command that makes its rows, unless `source` is None. `only` names some of the charts.
 
     Charts of earlier rows do not stay: neither those that cannot be drawn any more, nor those in `other`, where
     they were put when there were more or fewer data sets.
@@ -58,9 +58,13 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None
     from kdbench.plots import (
         accuracy_vs_size,
         distillation_impact,
+        fidelity,
+        generations,
         pruning_impact,
         quantization_impact,
         teacher_vs_student,
+        temperature,
+        transfer_curve,
     )
     from kdbench.results.lines import shown
     from kdbench.results.summary import frame
@@ -69,14 +73,18 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None
     runs = frame(rows)
     durable.folder(folder)
     durable.sweep(folder, "*", older_than=durable.ABANDONED_SECONDS)
-    for chart in (accuracy_vs_size, distillation_impact, teacher_vs_student, quantization_impact, pruning_impact):
+    of_methods = (distillation_impact, teacher_vs_student, fidelity, quantization_impact, pruning_impact)
+    of_series = (temperature, transfer_curve, generations)
+    for chart in (accuracy_vs_size, *of_methods, *of_series):
         name = chart.__name__.rpartition(".")[2]
+        if only and name not in only:
+            continue
         figure = chart.draw(runs)
         for place in (folder, other) if figure is None else (other,):
             for kind in KINDS:
                 (place / f"{name}.{kind}").unlink(missing_ok=True)
         if figure is None:
-            if source is not None:
+            if source is not None and chart not in of_series:  # which few people want
                 print(f"skipped {name}: {missing(rows, chart.METHODS, source)}", file=sys.stderr)
             continue
         figure.draw_without_rendering()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -20,6 +20,7 @@ from kdbench.errors import BadSetting
 from kdbench.training.batches import scaled
 from kdbench.training.constraints import Constraint
 from kdbench.training.criteria import LABELS, Criterion
+from kdbench.training.features import Output
 from kdbench.training.teacher import Teacher
 
 
@@ -34,7 +35,7 @@ class Examples:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        return self.train.shape
+        return self.val.shape
 
     @property
     def classes(self) -> int:
@@ -74,11 +75,29 @@ def no_fit(*_: object, **__: object) -> None:
     raise TypeError("a FileStep changes a file, which cannot be trained: make it a NetworkStep")
 
 
+class Run(Protocol):
+    """A forward pass in the precision of the training, with gradients: for networks that a criterion runs itself."""
+
+    def __call__(self, network: nn.Module, images: Tensor, layers: Sequence[str] = ()) -> Output:
+        """Return logits and the outputs of `layers`, in float32, for `images` (n, channels, height, width)."""
+
+
+def no_run(*_: object, **__: object) -> Output:
+    """Stand where `Run` would. Raises `TypeError`."""
+    raise TypeError("a FileStep changes a file: no network is run")
+
+
+def no_other(seed: int) -> nn.Module:
+    """Stand where another network would be made. Raises `TypeError`."""
+    raise TypeError("a FileStep changes a file: no network is made")
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a method may use; it never sees Hydra, optimisers, paths or the test set.
 
-    `seed` is the run's; torch's random state is seeded with it before a method is called.
+    `seed` is the run's; torch's random state is seeded with it before a method is called. `run` gives what a network
+    computes, as trainings run it; `another` the network as another seed initialises it.
     """
 
     data: Examples
@@ -86,6 +105,8 @@ class Task:
     fit: Fit
     seed: int
     _initial: nn.Module
+    run: Run = no_run
+    another: Callable[[int], nn.Module] = no_other
 
     @property
     def initial(self) -> nn.Module:
@@ -109,12 +130,24 @@ class NetworkStep(ABC):
 
     # True: as the first step it starts from the network's initial weights, so its baseline need not be trained.
     from_scratch: ClassVar[bool] = False
+    # False: it is another way to train, of which nobody asks how far it is from the network trained plainly.
+    compared: ClassVar[bool] = True
     # True: layers come out with other shapes, so that what held of single weights can not go on.
     changes_shapes: ClassVar[bool] = False
     # True: something of its weights must hold in later trainings, which `constraint` gives.
     leaves_constraint: ClassVar[bool] = False
     # How much each of several teachers counts, also when the student is compared with their mean; None: alike.
     teacher_weights: Sequence[float] | None = None
+
+    @property
+    def trains_under(self) -> float | None:
+        """By how much the attacks that it trains under move a pixel of [0, 1] at most; None: there are none."""
+        return None
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it learns from labels, which a transfer set of other classes cannot give."""
+        return True
 
     @abstractmethod
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:

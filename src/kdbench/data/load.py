@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import asdict, replace
 
+import torch
+
 from kdbench.data import suitable
 from kdbench.data.splits import Splits
-from kdbench.errors import DamagedFile, DataUnavailable
+from kdbench.errors import BadSetting, DamagedFile, DataUnavailable
 from kdbench.settings import targets
 from kdbench.settings.config import digest
 from kdbench.settings.network import DataSpec, NetworkSpec
@@ -18,17 +21,19 @@ log = logging.getLogger(__name__)
 _loaded: dict[str, tuple[DataSpec, Splits] | DataUnavailable | DamagedFile] = {}
 
 
-def load(data: DataSpec, fallback: DataSpec | None = None) -> tuple[DataSpec, Splits]:
+def load(data: DataSpec, fallback: DataSpec | None = None, source: Splits | None = None) -> tuple[DataSpec, Splits]:
     """Return the splits, and the data set that was really used, with its fingerprint.
 
-    Raises `DamagedFile` if files are there but altered, and `DataUnavailable` if there are none and no
-    fallback is named.
+    `source` is what a transfer set is made of, where its function has a parameter of that name.
+    Raises `DamagedFile` if files are there but altered, and `DataUnavailable` if there are none and no fallback is
+    named.
     """
     # A description whose fingerprint is known already is that of the same data.
-    key = digest([asdict(replace(data, fingerprint="")), asdict(fallback) if fallback else None])
+    made_of = source.fingerprint if source else None
+    key = digest([asdict(replace(data, fingerprint="")), asdict(fallback) if fallback else None, made_of])
     if key not in _loaded:
         try:
-            used, splits = find(data, fallback)
+            used, splits = find(data, fallback, source)
             _loaded[key] = replace(used, fingerprint=splits.fingerprint), splits
         except (DataUnavailable, DamagedFile) as error:
             _loaded[key] = error
@@ -54,10 +59,13 @@ def load_for(network: NetworkSpec, data: DataSpec, fallback: DataSpec | None) ->
     return used, splits
 
 
-def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:
+def find(data: DataSpec, fallback: DataSpec | None, source: Splits | None = None) -> tuple[DataSpec, Splits]:
     """Load `data`; where it is not to be had and no folder was typed, report it and load `fallback`."""
     try:
-        return data, targets.instantiate(data.loader | {"root": data.root, "cache": data.cache}, "data")
+        loader = data.loader | {"root": data.root, "cache": data.cache}
+        if "source" in inspect.signature(targets.target_of(loader, "data")).parameters:
+            loader["source"] = source
+        return data, limited(targets.instantiate(loader, "data"), data)
     except DataUnavailable as error:
         if data.root is not None:
             raise  # what was asked for, or nothing
@@ -78,3 +86,25 @@ def find(data: DataSpec, fallback: DataSpec | None) -> tuple[DataSpec, Splits]:
             )
         )
         return find(fallback, None)
+
+
+def limited(splits: Splits, data: DataSpec) -> Splits:
+    """Return the data with `data.train_images` of their training images, the first ones of each class in turn.
+
+    Raises `BadSetting` if there are not as many.
+    """
+    count = data.train_images
+    if count is None:
+        return splits
+    if count > len(splits.train):
+        raise BadSetting(f"data.train_images={count}: {data.name} has {len(splits.train)} training images")
+    labels = splits.train.labels
+    # How many of its class stand before an image: 0 for the first of each, then 1 ...
+    by_class = labels.argsort(stable=True)
+    starts = torch.bincount(labels, minlength=splits.classes).cumsum(0) - torch.bincount(
+        labels, minlength=splits.classes
+    )
+    number = torch.empty_like(labels)
+    number[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
+    chosen = number.argsort(stable=True)[:count].sort().values
+    return replace(splits, train=splits.train[chosen])

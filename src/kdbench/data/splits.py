@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -49,6 +49,7 @@ class Splits:
     """A data set. Training sees `train`, choices are made on `val`, and `test` is read once, at the end.
 
     `class_names` says how many classes there are; left out, those up to the largest label, called by their numbers.
+    Of training images that are not `labelled`, the labels say nothing.
     Raises `DamagedFile` if the splits do not go together.
     """
 
@@ -56,6 +57,7 @@ class Splits:
     val: Split
     test: Split
     class_names: Sequence[str] = ()
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         splits = (self.train, self.val, self.test)
@@ -71,6 +73,11 @@ class Splits:
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return self.train.shape
+
+    @property
+    def without_test(self) -> Splits:
+        """The same for whoever may not see test images: validation stands in their place."""
+        return replace(self, test=self.val)
 
     @property
     def classes(self) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import BadSetting
+from kdbench.models.views import ImageView
 from kdbench.settings import targets
 
 MOST_BYTES = 2**31 - 1  # of a protocol buffer, which an ONNX file is
@@ -37,7 +38,19 @@ class Normalise(nn.Module):
 
 
 class Network(nn.Sequential):
-    """Images float32 (batch, channels, height, width) in [0, 1] to logits (batch, classes)."""
+    """Images float32 (batch, channels, height, width) in [0, 1] to logits (batch, classes).
+
+    `view` says what of them is seen; None: all.
+    """
+
+    def __init__(self, normalise: Normalise, model: nn.Module, view: ImageView | None = None) -> None:
+        super().__init__(normalise, model)
+        self.view = view
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        seen = images if self.view is None else self.view(images)
+        return self[1](self[0](seen))
 
     @property
     def model(self) -> nn.Module:

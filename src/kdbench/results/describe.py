@@ -10,7 +10,7 @@ from typing import Any
 from kdbench.results.row import Row
 from kdbench.settings import earlier_run
 from kdbench.settings.config import Config
-from kdbench.settings.network import NetworkSpec, knobs_in_words
+from kdbench.settings.network import WHOLE, NetworkSpec, knobs_in_words
 from kdbench.settings.normalisation import DATA
 
 
@@ -64,7 +64,8 @@ def name_of_teacher(teacher: NetworkSpec) -> str:
 def words_of_architecture(network: NetworkSpec) -> list[str]:
     """Return the knobs of a model, and how pixels are shown to it, as words."""
     normalise = [f"normalise={network.normalise}"] if network.normalise != DATA else []
-    return [*knobs_in_words(network.model, "model.").split(), *normalise]
+    view = [f"view={network.view}"] if network.view != WHOLE else []
+    return [*knobs_in_words(network.model, "model.").split(), *normalise, *view]
 
 
 def words_of_recipe(network: NetworkSpec) -> list[str]:

@@ -40,12 +40,20 @@ class Row:
     seeds_together: int | None  # how many seeds were trained as one; 1: alone
     accuracy: float  # fraction of the test images
     errors: int
+    errors_by_class: str | None  # as words: 0=3 1=0
     test_images: int
     nll: float  # nats
     ece: float
     agreement: float | None  # with the teacher; for quantize and prune with the baseline
     teacher_kl: float | None  # nats; from the same network as `agreement`
     teacher_accuracy: float | None  # of the teacher's own file on the same test images
+    transfer_images: int | None  # that it learned from under its teachers
+    transfer_agreement: float | None  # with them, on the first 10,000 of a transfer set that was named
+    transfer_kl: float | None  # nats; likewise
+    transfer_nll: float | None  # likewise, where that has labels
+    transfer_ece: float | None
+    robust_accuracy: float | None  # of the test images after attacks on the network, read through the file
+    robust_eps: float | None  # by which these move a pixel of [0, 1] at most
     val_accuracy: float | None  # of the last training epoch, before any change of the file
     parameters: int  # trainable
     nonzero_parameters: int  # as stored in the file
@@ -106,8 +114,9 @@ IDENTIFIERS = {
     *("config_hash", "variant_hash", "network_hash", "teacher_hash", "code_hash"),
     *("data_fingerprint", "artifact_sha256"),
 }
-FRACTIONS = {"accuracy", "ece", "agreement", "teacher_accuracy", "val_accuracy"}
-POSITIVE = {"test_images", "size_bytes", "baseline_size_bytes", "seeds_together", "train_threads"}
+FRACTIONS = {"accuracy", "ece", "agreement", "teacher_accuracy", "val_accuracy", "robust_accuracy", "robust_eps"}
+FRACTIONS |= {"transfer_agreement", "transfer_ece"}
+POSITIVE = {"test_images", "transfer_images", "size_bytes", "baseline_size_bytes", "seeds_together", "train_threads"}
 RUN = re.compile(r".+-.+-seed\d+-([0-9a-f]{8})")  # the name of a run's folder ends in the `config_hash`
 NAMES = [field.name for field in fields(Row)]
 NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not in get_args(kind)]

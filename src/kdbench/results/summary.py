@@ -16,6 +16,7 @@ VARIANT = [
     *("dataset", "model", "compress", "teacher", "settings", "variant_hash", "network_hash", "code_hash"),
     *VERSIONS,
 ]
+NETWORK = ["network_hash", *VERSIONS]  # what variants of one network have in common
 # What a processor decides: never averaged over machines, nor compared between them.
 TIMINGS = [
     *("latency_ms", "latency_min_ms", "latency_p90_ms", "throughput", "cpu_share"),
@@ -94,6 +95,17 @@ def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
     return pairs.assign(gained=pairs["accuracy"] - pairs["accuracy_before"])
 
 
+def accuracies_alone(means: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of each network without any compression, as `baseline_accuracy`."""
+    alone = means[means["compress"] == "baseline"].groupby(NETWORK)["accuracy"].mean()
+    return alone.rename("baseline_accuracy").reset_index()
+
+
+def taught_by_no_better(means: pd.DataFrame) -> pd.Series:
+    """Mark the lines whose teacher is no better than their own network is without it."""
+    return means["teacher_accuracy"] <= means["baseline_accuracy"]
+
+
 def disturbed(means: pd.DataFrame) -> pd.Series:
     """Mark the lines without times although they were timed there: others had the processor too."""
     return means["latency_ms"].isna() & means["train_seconds"].notna()
@@ -102,6 +114,7 @@ def disturbed(means: pd.DataFrame) -> pd.Series:
 def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     """Return one line a variant: the numbers of `pool` averaged over seeds, and how many `seeds` there are.
 
+    `baseline_accuracy` is that of the same network uncompressed, where it is there.
     Every column of numbers is averaged, but for ranges, which span those of all seeds. Of `SPREADS` those that are
     there also give `*_std`, the sample standard deviation over seeds (NaN for a single one). Variants are sorted by
     family, by the size of the baseline, and by method. `name` distinguishes networks that share the name of a model,
@@ -115,12 +128,13 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     for name in how:
         ends = {"low": "min", "high": "max"}
         how[name] = ends.get(name.rpartition("_")[2], how[name])
-    means = grouped.agg(how)
+    means = grouped.agg(how).copy()  # in one piece: what is added a column at a time would make pandas warn
     means["seeds"] = grouped["seed"].nunique()
     for name in SPREADS:
         if name in seeds:
             means[f"{name}_std"] = grouped[name].std()
     means = means.reset_index()
+    means = means.merge(accuracies_alone(means), on=NETWORK, how="left").copy()
     means["family"] = means["model"].str.partition("_")[0]
     means["order"] = means["compress"].map({name: rank for rank, name in enumerate(METHODS)}).fillna(len(METHODS))
     networks = ["family", "baseline_size_bytes", "model", "architecture", "recipe", "network_hash"]

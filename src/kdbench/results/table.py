@@ -10,8 +10,8 @@ import pandas as pd
 
 from kdbench.results.collect import by_dataset
 from kdbench.results.row import Row
-from kdbench.results.summary import disturbed, frame, machines, summarise
-from kdbench.results.table_columns import COLUMNS, FOOTNOTE, MARK, Column
+from kdbench.results.summary import disturbed, frame, machines, summarise, taught_by_no_better
+from kdbench.results.table_columns import COLUMNS, FOOTNOTES, Column
 
 BETWEEN = "  "  # columns
 SHORTEST = 16  # characters of a name that is shortened
@@ -29,7 +29,8 @@ class Table:
     @property
     def footnotes(self) -> list[str]:
         """What is to be said of marks in the cells."""
-        return [FOOTNOTE] if any(MARK in cell.split() for line in self.cells for cell in line) else []
+        words = {word for line in self.cells for cell in line for word in cell.split()}
+        return [f"{mark} {note}" for mark, note in FOOTNOTES.items() if mark in words]
 
     @property
     def widths(self) -> list[int]:
@@ -106,7 +107,10 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         runs = frame(members)
         places = machines(runs)
         # The same lines in the same order for each, with its own times.
-        means = [one.assign(disturbed=disturbed(one)) for one in (summarise(runs, place) for place in places)]
+        means = [
+            one.assign(disturbed=disturbed(one), weak_teacher=taught_by_no_better(one))
+            for one in (summarise(runs, place) for place in places)
+        ]
         seeds = sorted(set(means[0]["seeds"]))
         counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         plural = "" if seeds[-1] == 1 else "s; mean ± standard deviation"

@@ -9,8 +9,12 @@ import pandas as pd
 
 from kdbench.results.lines import seconds, size
 
-MARK = "*"  # in the place of a time that was disturbed
-FOOTNOTE = f"{MARK} not timed: others had the processor too"
+DISTURBED = "*"  # in the place of a time
+WEAK = "†"  # beside a teacher
+FOOTNOTES = {
+    DISTURBED: "not timed: others had the processor too",
+    WEAK: "a teacher that is no better than its student is without it",
+}
 Line = Sequence[pd.Series]  # one variant, as each machine gives it: only the times differ
 
 
@@ -32,6 +36,11 @@ def accuracy(line: Line) -> str:
     """Return the mean in percent, and the standard deviation if there is one."""
     spread = "" if pd.isna(line[0].accuracy_std) else f" ± {line[0].accuracy_std:.2%}"[:-1]
     return f"{line[0].accuracy:.2%}"[:-1] + spread
+
+
+def teacher(line: Line) -> str:
+    """Return the name of the teacher, marked if it is no better than the student's own baseline."""
+    return f"{line[0].teacher} {WEAK}" if line[0].weak_teacher else str(line[0].teacher)
 
 
 def errors(line: Line) -> str:
@@ -56,11 +65,11 @@ def of_training(name: str) -> Callable[[Line], str]:
 
 
 def of_file(name: str, shown: Callable[[pd.Series], str]) -> Callable[[Line], str]:
-    """Return what writes the time that each machine found, with `MARK` where that was disturbed."""
+    """Return what writes the time that each machine found, with `DISTURBED` where that was disturbed."""
 
     def cell(one: pd.Series) -> str:
         if pd.isna(one[name]):
-            return MARK if one.disturbed else "-"
+            return DISTURBED if one.disturbed else "-"
         return shown(one)
 
     return lambda line: each(line, cell)
@@ -80,10 +89,13 @@ def passes(name: str) -> Callable[[Line], str]:
 COLUMNS = (
     Column("model", lambda line: line[0]["name"], 0, right=False),
     Column("method", lambda line: line[0].label, 0, right=False),
-    Column("teacher", lambda line: line[0].teacher, 10, right=False),
+    Column("teacher", teacher, 10, right=False),
     Column("accuracy %", accuracy, 0),
     Column("errors", errors, 11),
     Column("agreement %", lambda line: "" if pd.isna(line[0].agreement) else f"{line[0].agreement:.2%}"[:-1], 7),
+    Column(
+        "robust %", lambda line: "" if pd.isna(line[0].robust_accuracy) else f"{line[0].robust_accuracy:.1%}"[:-1], 5
+    ),
     Column("nonzero", lambda line: f"{line[0].nonzero_parameters:,.0f}", 16),
     Column("MACs", macs, 17),
     Column("file", lambda line: size(line[0].size_bytes), 1),

@@ -46,4 +46,9 @@ def header() -> list[str]:
     first = ["dataset", "name", "method", "teacher", "seeds", "machine"]
     numbers = [name for name in NAMES if name in NUMBERS and name not in OF_A_RUN]
     beside = [column for name in numbers for column in ([name, f"{name}_std"] if name in VARYING else [name])]
-    return [*first, *beside, *(name for name in NAMES if name not in {*first, *numbers, *OF_A_RUN})]
+    return [
+        *first,
+        *beside,
+        "baseline_accuracy",
+        *(name for name in NAMES if name not in {*first, *numbers, *OF_A_RUN}),
+    ]

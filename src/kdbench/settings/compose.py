@@ -12,10 +12,11 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting
-from kdbench.settings import checks, earlier_run
+from kdbench.settings import checks, earlier_run, equals, transfers
 from kdbench.settings.choices import options
 from kdbench.settings.composed import (
     called,
+    data_from,
     file_named,
     group,
     not_null,
@@ -25,7 +26,7 @@ from kdbench.settings.composed import (
     update,
 )
 from kdbench.settings.config import Config
-from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec, knobs_in_words
+from kdbench.settings.network import DataSpec, NetworkSpec, Node, Recipe, StepSpec, knobs_in_words
 from kdbench.settings.schema import Schema
 
 DEFAULT_TEACHER = "resnet_deep"  # of a model whose YAML names none
@@ -46,13 +47,14 @@ def resolve(
     fallback = data.pop("fallback", None)
     composer = Composer(folders, outputs, not_null(group(composed, "teacher_train")))
     return Config(
-        data=_data(names["data"], data, outputs),
+        data=data_from(names["data"], data, outputs),
         fallback=_fallback(str(fallback), overrides, folders, outputs) if fallback else None,
         network=composer.network(composed, names["model"], names["compress"]),
         settings=knobs_in_words(group(composed, "compress")),
         device=composed.device,
         precision=composed.precision,
         threads=composed.threads,
+        robust_eps=composed.robust_eps,
         seeds_together=composed.seeds_together,
         checkpoint_seconds=composed.checkpoint_seconds,
         again=composed.again,
@@ -88,10 +90,13 @@ class Composer:
             _weights(composed.weights),
             left_out,
             composed.normalise,
+            composed.view,
         )
         compress = group(composed, "compress")
         self._require_known_knobs(compress_name, compress)
-        steps = tuple(self._step(node, network, own_teacher) for node in step_nodes(compress_name, compress))
+        steps: tuple[StepSpec, ...] = ()
+        for node in step_nodes(compress_name, compress):
+            steps = (*steps, self._step(node, network, own_teacher, steps))
         return replace(network, steps=steps, compress=compress_name)
 
     def _require_known_knobs(self, name: str, compress: dict[str, Any]) -> None:
@@ -106,19 +111,35 @@ class Composer:
         elif "teacher" in compress and "teacher" not in listed:
             raise BadSetting(f"compress={name} has no teacher: compress.teacher belongs to compress=distill")
 
-    def _step(self, node: dict[str, Any], student: NetworkSpec, own_teacher: Any) -> StepSpec:
+    def _step(
+        self, node: dict[str, Any], student: NetworkSpec, own_teacher: Any, before: tuple[StepSpec, ...]
+    ) -> StepSpec:
         method = {name: value for name, value in node.items() if name not in ("teacher", "transfer")}
-        teachers = self._teachers(node["teacher"], student, own_teacher) if "teacher" in node else ()
-        transfer = node.get("transfer")
-        return StepSpec(method, teachers, self._transfer(transfer) if transfer is not None else None)
+        described = node.get("teacher")
+        teaches = before[0].method if before else method
+        teachers = self._teachers(described, student, own_teacher, teaches) if "teacher" in node else ()
+        learnt = node.get("transfer")
+        transfer = transfers.transfer(learnt, self.folders, self.outputs) if learnt is not None else None
+        return StepSpec(method, teachers, transfer)
 
-    def _teachers(self, described: Any, student: NetworkSpec, own_teacher: Any) -> tuple[NetworkSpec, ...]:
-        """Return the teachers that `compress.teacher` describes: one, or several in a list."""
+    def _teachers(
+        self, described: Any, student: NetworkSpec, own_teacher: Any, method: Node
+    ) -> tuple[NetworkSpec, ...]:
+        """Return the teachers that `compress.teacher` describes: one, or several in a list.
+
+        `method` is how generations of equals learn from each other.
+        """
         described = own_teacher if described == AUTO else described
         listed = described if isinstance(described, list) else [described]
         if not listed:
             raise BadSetting("compress.teacher=[] names no teacher: type compress.teacher=cnn_deep")
-        return tuple(self._teacher(own_teacher if one == AUTO else one, student) for one in listed)
+        teachers: list[NetworkSpec] = []
+        for one in listed:
+            if equals.are_described(one):
+                teachers += equals.teachers(one, student, method)
+            else:
+                teachers.append(self._teacher(own_teacher if one == AUTO else one, student))
+        return tuple(teachers)
 
     def _teacher(self, described: Any, student: NetworkSpec) -> NetworkSpec:
         """Return the teacher that a model's name, `self`, or settings of its own describe."""
@@ -143,7 +164,7 @@ class Composer:
             return replace(teacher, seed_is_fixed=True)
         if replace(teacher, name=student.name, compress=student.compress) == student:
             # An equal of the student with the same seed would be the student's own baseline, which is `self`.
-            teacher = teacher.with_seed(student.seed + 1)
+            teacher = equals.equal_of(teacher)
         return teacher
 
     def _is_a_folder(self, described: Any) -> bool:
@@ -151,20 +172,6 @@ class Composer:
         if not isinstance(described, str) or described in options("model", self.folders):
             return False
         return "/" in described or Path(described).is_dir()
-
-    def _transfer(self, described: Any) -> DataSpec:
-        """Return the data set that a name, or settings of its own, describe."""
-        settings = dict(described) if isinstance(described, dict) else {"data": str(described)}
-        name = str(settings.pop("data", None))
-        require_choice("compress.transfer", name, "data", self.folders)
-        composed = hydra.compose("config", [f"data={name}"])
-        OmegaConf.set_struct(composed, True)
-        update(composed, {f"data.{knob}": value for knob, value in settings.items()})
-        node = group(composed, "data")
-        node.pop("fallback", None)
-        if "cache" not in settings:
-            del node["cache"]  # that of this run's outputs
-        return _data(name, node, self.outputs)
 
 
 def outputs_of(composed: DictConfig) -> Path:
@@ -178,14 +185,7 @@ def _fallback(name: str, overrides: Sequence[str], folders: Sequence[Path], outp
     kept = [text for text in overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in other_groups]
     node = group(hydra.compose("config", [*kept, f"data={name}"]), "data")
     node.pop("fallback", None)
-    return _data(name, node, outputs)
-
-
-def _data(name: str, node: dict[str, Any], outputs: Path) -> DataSpec:
-    root = node.pop("root", None)
-    name = called(name, node, Path(str(root)).name if root else name)
-    cache = node.pop("cache", None) or outputs / "data"
-    return DataSpec(name, node, file_named("data.root", root), Path.cwd() / Path(cache).expanduser())
+    return data_from(name, node, outputs)
 
 
 def _weights(value: Any) -> Path | None:

@@ -10,9 +10,11 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting, nearest
+from kdbench.settings import schema
 from kdbench.settings.choices import options
+from kdbench.settings.network import DataSpec
 
-OF_A_TEACHER = ("model", "compress", "seed", "weights", "weights_except", "normalise", "train")
+OF_A_TEACHER = ("model", "compress", "seed", "weights", "weights_except", "normalise", "view", "train")
 
 
 def group(composed: DictConfig, group: str) -> dict[str, Any]:
@@ -93,3 +95,14 @@ def file_named(setting: str, value: Any) -> Path | None:
 def not_null(node: dict[str, Any]) -> dict[str, Any]:
     """Return those settings that have a value."""
     return {name: value for name, value in node.items() if value is not None}
+
+
+def data_from(name: str, node: dict[str, Any], outputs: Path) -> DataSpec:
+    """Return the data set that a choice of the group `data` describes."""
+    root = node.pop("root", None)
+    name = called(name, node, Path(str(root)).name if root else name)
+    cache = node.pop("cache", None) or outputs / "data"
+    images = node.pop("train_images", None)
+    schema.check("data.train_images", images)
+    folder = Path.cwd() / Path(cache).expanduser()
+    return DataSpec(name, node, file_named("data.root", root), folder, train_images=images)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.settings import checks, schema
-from kdbench.settings.network import DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain
+from kdbench.settings.network import WHOLE, DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain
 
 # What decides nothing, and what stands here in another form: the data that were really used in `data`, the seeds that
 # are really trained together in `together`; `code` has columns of its own.
@@ -18,7 +18,7 @@ NOT_DECIDING = {
     *("fallback", "seeds_together", "code", "files"),
 }
 # Of networks, what is younger than rows that are still read: with these values it is no part of their hash.
-BEFORE_IT_WAS_A_SETTING = {"normalise": "data", "weights_except": []}
+BEFORE_IT_WAS_A_SETTING = {"normalise": "data", "weights_except": [], "view": WHOLE}
 # What decides bits and timings, but not the variant: machines differ in it.
 OF_THE_MACHINE = ("threads", "instructions")
 
@@ -36,6 +36,9 @@ class Config:
     threads: int | None
     outputs: Path
     seeds_together: str = "auto"  # whether a sweep trains the seeds of a variant at once; auto: on a GPU
+    robust_eps: float | None = (
+        None  # of the attacks under which the accuracy is measured; None: those of its training
+    )
     checkpoint_seconds: float = 30.0  # between two checkpoints of a training, at least
     again: bool = False  # whether a run that is done is made once more
     retrain: bool = False  # whether what it needs is trained anew, whatever the store holds
@@ -48,7 +51,7 @@ class Config:
 
     def __post_init__(self) -> None:
         self.network.check()
-        for name in ("device", "precision", "threads", "seeds_together", "checkpoint_seconds"):
+        for name in ("device", "precision", "threads", "seeds_together", "checkpoint_seconds", "robust_eps"):
             schema.check(name, getattr(self, name))
         checks.name("data", self.data.name)
         checks.plain("compress", self.settings)
@@ -106,6 +109,8 @@ class Config:
         deciding["data"] = _known_data(deciding["data"])
         deciding["network"] = _known_network(deciding["network"])
         deciding["together"] = bool(self.together)
+        if self.robust_eps is None:
+            del deciding["robust_eps"]  # as in rows of before it was a setting
         return _with_contents(deciding, self.files)
 
     def _but_seed_and_machine(self) -> dict[str, Any]:

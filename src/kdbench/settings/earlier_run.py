@@ -93,7 +93,8 @@ def left_by(folder: Path, setting: str) -> NetworkSpec:
     name = f"{network.name}-{network.compress}" if network.steps else network.name
     recipe = replace(network.recipe, epochs=0)
     normalise = DATA if weights.name == ARTIFACT else network.normalise  # the file has it inside
-    return NetworkSpec(name, network.model, recipe, network.seed, weights, normalise=normalise, seed_is_fixed=True)
+    shown = {"normalise": normalise, "view": network.view}
+    return NetworkSpec(name, network.model, recipe, network.seed, weights, **shown, seed_is_fixed=True)
 
 
 def name_of_weights(weights: Path) -> str:

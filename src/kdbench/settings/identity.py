@@ -29,7 +29,7 @@ from kdbench.settings.network import NetworkSpec
 # What decides weights: of these parts of kdbench, the modules that are reached.
 DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
-MAKER = "kdbench.networks"
+MAKER = "kdbench.networks.maker"
 OF_OTHERS = ("torchvision",)  # packages whose version decides what a model of kdbench that reaches them is
 # What decides the figures of a row beside that.
 MEASURING = ("kdbench.artifact", "kdbench.evaluation", "kdbench.experiment", "kdbench.results.describe")
@@ -58,6 +58,7 @@ def of_network(spec: NetworkSpec) -> dict[str, Any]:
         "shaped_by": [of_node(one["method"]) for one in shaped_by(spec.weights)],
         "weights_except": spec.weights_except,
         "normalise": spec.normalise,
+        "view": spec.view,
     }
 
 

@@ -11,6 +11,7 @@ from kdbench.errors import BadSetting
 from kdbench.settings import checks, normalisation, schema
 
 ONNX_FILE = "kdbench.models.onnx_file.OnnxFile"  # the model that is a file: its weights are the whole network
+WHOLE = "whole"  # the view of who is shown all of an image
 Node = dict[str, Any]
 """A `_target_`, the dotted name of a class or function, and the arguments it is called with."""
 
@@ -41,6 +42,7 @@ class DataSpec:
     root: Path | None
     cache: Path
     fingerprint: str = ""  # of the images and labels, once they are read
+    train_images: int | None = None  # only the first so many of the training images; None: all
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class NetworkSpec:
     `name` and `compress` are what model and compression are called, and decide nothing.
 
     `weights` is a file of a network trained elsewhere, which this one starts from, but for the parameters under the
-    names `weights_except`, such as `fc`. `normalise` says how pixels are shown to it: see `settings.normalisation`.
+    names `weights_except`, such as `fc`. `normalise` says how pixels are shown to it: see `settings.normalisation`;
+    `view` what of an image: see `models.views`.
     Every one of the `steps` is done to what the one before made; the first, to the trained network, unless its method
     starts from scratch.
     """
@@ -74,6 +77,7 @@ class NetworkSpec:
     weights: Path | None = None
     weights_except: tuple[str, ...] = ()
     normalise: str = normalisation.DATA
+    view: str = WHOLE
     steps: tuple[StepSpec, ...] = ()
     compress: str = "baseline"
     seed_is_fixed: bool = False  # it does not follow the seed of the run: somebody typed it for this teacher
@@ -133,6 +137,7 @@ class NetworkSpec:
         checks.name("compress", self.compress)
         checks.plain("model", knobs_in_words(self.model, "model."))  # which stand in the row
         normalisation.statistics(self.normalise)
+        schema.check("view", self.view)
         if self.weights is not None:
             checks.plain("weights", self.weights.name)
         self._check_left_out(prefix)

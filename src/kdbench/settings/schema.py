@@ -59,6 +59,7 @@ SETTINGS = (
     Setting("data.root", str, None, "", ROOT, "nothing"),
     Setting("data.cache", str, "${outputs}/data", "", "folder for downloads, and for pictures once read", "nothing"),
     Setting("data.fallback", str, None, "", FALLBACK, "row"),
+    Setting("data.train_images", int, None, "[2, inf)", "only the first so many of the training images", "weights"),
     *(Setting(f"train.{name}", kind, BY_MODEL, span, text, "weights") for name, kind, span, text in RECIPE),
     *(
         Setting(
@@ -93,6 +94,22 @@ SETTINGS = (
         "weights",
     ),
     Setting(
+        "view",
+        str,
+        "whole",
+        ("whole", "edges", "low_resolution", "upper_half", "one_bit"),
+        "what of an image the model is shown; its teachers are shown the whole",
+        "weights",
+    ),
+    Setting(
+        "robust_eps",
+        float,
+        None,
+        "(0, 1]",
+        "measure the accuracy under attacks that move pixels by at most this; null: after training under such alone",
+        "row",
+    ),
+    Setting(
         "device",
         str,
         "auto",
@@ -124,6 +141,14 @@ SETTINGS = (
     ),
     Setting("again", bool, False, "", "do runs that are done once more; trainings come from the store", "nothing"),
     Setting("retrain", bool, False, "", "train anew what this run needs, whatever the store holds", "nothing"),
+    Setting(
+        "objective",
+        str,
+        None,
+        "",
+        "a column, such as val_accuracy, that a run returns to a sweeper of Hydra's that chooses by it",
+        "nothing",
+    ),
     Setting("outputs", str, "outputs", "", "folder that everything is written to", "nothing"),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -16,12 +16,14 @@ class Criterion(ABC):
     """What a training minimises: called with the network's output for a batch, it gives a scalar.
 
     `layers` names the submodules of the network whose outputs it reads beside the logits. `modules` are trained along
-    with the network (the regressor of a hint, say), checkpointed with it, and dropped after; parameters that a loss
-    depends on and that stand neither there nor in the network are an error.
+    with the network (the regressor of a hint, say), checkpointed with it, and dropped after, at `modules_lr_scale`
+    times its learning rate; parameters that a loss depends on and that stand neither there nor in the network are an
+    error.
     """
 
     layers: Sequence[str] = ()
     modules: nn.Module | None = None
+    modules_lr_scale: float = 1.0
 
     def prepare(self, batch: Batch, network: nn.Module) -> Batch:
         """Return the batch that the network is shown in the place of `batch`: mixed, attacked, or as it is."""

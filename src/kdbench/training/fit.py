@@ -78,6 +78,8 @@ def fit_all(
             train_epoch(number, progress, batches, recipe.epochs * batches[0].steps, bar)
             watched = [validate(learner.model, val, runtime) for learner in learners]
             progress.end_epoch(len(train), watched)
+            for learner, history in zip(learners, progress.histories, strict=True):
+                learner.watch(history[-1])
             if all(map(diverged, progress.histories)):
                 break
             bar.set_postfix(epoch=number, val=f"{watched[0].accuracy:.2%}")
@@ -95,11 +97,17 @@ def start(learners: Sequence[Learner], train: Split, recipe: Recipe, runtime: Ru
     else:
         network = Alone(first.model, runtime, first.criterion.layers)
     parameters = network.parameters()
+    groups = [{"params": parameters}]
+    peaks = [recipe.lr]
     if first.criterion.modules is not None:
-        parameters = [*parameters, *first.criterion.modules.to(runtime.device).parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        own = [*first.criterion.modules.to(runtime.device).parameters()]
+        if own:
+            groups.append({"params": own})
+            peaks.append(recipe.lr * first.criterion.modules_lr_scale)
+        parameters = [*parameters, *own]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     total = recipe.epochs * -(-len(train) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=total)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=total)
     loss = torch.zeros(len(learners), device=runtime.device)
     return Progress(learners, network, parameters, optimizer, schedule, loss, [[] for _ in learners])
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.data.splits import Split
 from kdbench.errors import Collapsed, NotFinite
 from kdbench.settings.network import Recipe
+from kdbench.training import features
 from kdbench.training.checkpoint import Checkpoint, Cost
 from kdbench.training.constraints import Constraint
 from kdbench.training.criteria import LABELS, Criterion
+from kdbench.training.features import Output
 from kdbench.training.fit import fit
 from kdbench.training.learner import Learner
 from kdbench.training.progress import Epoch
@@ -30,7 +32,7 @@ class Fitting:
     """The `fit` of one training (see `compress.step.Fit`): by a recipe, from a checkpoint, alone or in a lane.
 
     `examples` are the images to train on, `val` those that are watched. `constraints` of earlier steps hold in every
-    fit. `history` and `cost` fill up as it goes.
+    fit. `watch` is told of every epoch. `history` and `cost` fill up as it goes.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Fitting:
         runtime: Runtime,
         checkpoint: Checkpoint,
         lane: Lane | None = None,
+        watch: Callable[[Epoch], None] = lambda _: None,
     ) -> None:
         self.title = title
         self.recipe = recipe
@@ -51,6 +54,7 @@ class Fitting:
         self.val = val
         self.checkpoint = checkpoint
         self.lane = lane
+        self.watch = watch
         self.clock = lane.clock if lane else Spent.now
         self.cost = checkpoint.cost
         self.cost.threads = self.cost.threads or runtime.threads
@@ -74,7 +78,7 @@ class Fitting:
         recipe = self.recipe
         recipe = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
         constraints = [*copy.deepcopy(self.constraints), *([constraint] if constraint else [])]
-        learner = Learner(network, self.seed, criterion, constraints, self.title, self.checkpoint)
+        learner = Learner(network, self.seed, criterion, constraints, self.title, self.checkpoint, watch=self.watch)
         if examples is not None:
             learner = replace(learner, views_known=False)  # what teachers are cached for is the transfer set
         images = self.examples if examples is None else examples
@@ -82,6 +86,11 @@ class Fitting:
         self.history += train(learner, images, self.val, recipe, self.runtime, until)
         if self.lane:
             self.together = max(self.together, self.lane.together)
+
+    def forward(self, network: nn.Module, images: Tensor, layers: Sequence[str] = ()) -> Output:
+        """Return what a network gives, in the precision of the training; see `compress.step.Run`."""
+        with self.runtime.autocast:
+            return features.in_float32(features.run(network, images, layers))
 
     def run(self, train: Callable[[], nn.Module]) -> tuple[nn.Module, Cost]:
         """Train, or go on from where the last process was cut off; return the network, and what it took."""

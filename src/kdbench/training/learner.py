@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.constraints import Constraint
 from kdbench.training.criteria import LABELS, Criterion
+
+if TYPE_CHECKING:
+    from kdbench.training.progress import Epoch
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Learner:
     title: str = "training"
     checkpoint: Checkpoint | None = None
     views_known: bool = True  # whether the images are those that answers of teachers are kept for
+    watch: Callable[[Epoch], None] = lambda _: None  # is told of each epoch, and may end the training by raising
 
     @property
     def step(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from kdbench.training.checkpoint import Checkpoint
 from kdbench.training.constraints import Constraint
 from kdbench.training.fitting import Fitting
 from kdbench.training.progress import Epoch
+from kdbench.training.spent import Spent
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +30,31 @@ LOOKED_AT = 8  # images
 class Trained:
     """A network on the CPU in eval mode, the key that identifies it, and how it came about.
 
-    `seconds` sums the trainings that lead to it, its teachers' not included; `history` is the last one's.
-    `constraints` must hold in later trainings. `together` is how many networks were trained as one. `threads` are the
-    numbers of threads of all trainings that lead to it, those of teachers included. `shaped_by` is what a file of its
-    weights has to say of its shapes.
+    `spent` is what each training that leads to it took, by its key, and `spent_teaching` the same of its teachers and
+    theirs; `history` is the last one's. `constraints` must hold in later trainings. `together` is how many networks
+    were trained as one. `threads` are the numbers of threads of all trainings that lead to it, those of teachers
+    included. `shaped_by` is what a file of its weights has to say of its shapes.
     """
 
     network: nn.Module
     key: str
-    seconds: float = 0.0
+    spent: Mapping[str, Spent] = field(default_factory=dict)
     history: tuple[Epoch, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     together: int = 1
-    cpu_seconds: float = 0.0
     threads: frozenset[int] = frozenset()
+    spent_teaching: Mapping[str, Spent] = field(default_factory=dict)
     shaped_by: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def whole(self) -> Spent:
+        """What all trainings that lead to it took, those of its teachers not included."""
+        return sum(self.spent.values(), Spent())
+
+    @property
+    def whole_teaching(self) -> Spent:
+        """What those of its teachers, and of theirs, took."""
+        return sum(self.spent_teaching.values(), Spent())
 
 
 @torch.no_grad()
@@ -114,11 +125,11 @@ def train_once(
     return Trained(
         network.eval(),
         key,
-        start.seconds + record["seconds"],
+        {**start.spent, key: Spent(record["seconds"], record["cpu_seconds"])},
         history,
         start.constraints,
         record["together"],
-        start.cpu_seconds + record["cpu_seconds"],
         start.threads | {record["threads"]},
+        start.spent_teaching,
         start.shaped_by,
     )

@@ -20,11 +20,11 @@ class Teacher:
     Where the images are a known view of the training set (see `Batch.known_view`) and no features are asked for, the
     logits come from `cached`, which gives them for a whole view by the index of the image: (n, classes), float. For
     images that anybody changed, and without `cached`, the network is run. It is put into eval mode on the training
-    device; its weights and statistics stay as they are.
+    device; its weights and statistics stay as they are, and have no gradients.
     """
 
     def __init__(self, network: nn.Module, runtime: Runtime, cached: Callable[[int], Tensor] | None = None) -> None:
-        self.network = network.to(runtime.device, memory_format=torch.channels_last).eval()
+        self.network = network.to(runtime.device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.runtime = runtime
         self.cached = cached
         self.view: int | None = None

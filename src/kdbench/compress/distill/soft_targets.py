@@ -48,6 +48,11 @@ class Distill(NetworkStep):
             checks.whole("compress.epochs", self.epochs, 0)
         checks.real("compress.lr_scale", self.lr_scale, "(0, inf)")
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether labels weigh anything."""
+        return self.alpha > 0
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student; `model` gives the weights it starts from."""
         if not task.teachers:
@@ -100,4 +105,6 @@ def distillation(student: Tensor, soft: Tensor, labels: Tensor, temperature: flo
     `(softmax(student) - exp(soft)) / n`.
     """
     kl = F.kl_div(F.log_softmax(student / temperature, dim=1), soft, reduction="batchmean", log_target=True)
+    if not alpha:  # labels may be none of these classes
+        return temperature**2 * kl
     return alpha * cross_entropy(student, labels) + (1 - alpha) * temperature**2 * kl

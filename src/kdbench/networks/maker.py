@@ -1,61 +1,41 @@
-"""Networks from their descriptions: taken from the store if they are there, made once and put there if not."""
+"""Makes networks from their descriptions: takes them from the store, or trains them and puts them there."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdbench.compress.order import method_of
-from kdbench.compress.reshaped import shaped_like, shaping
+from kdbench.compress.reshaped import shaping
 from kdbench.compress.step import Examples, NetworkStep, Task
-from kdbench.data.load import load
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
-from kdbench.models.network import Network, build, require_a_file_holds
-from kdbench.models.pretrained import load_weights
+from kdbench.models.network import require_a_file_holds
 from kdbench.models.trained_on import require_classes
-from kdbench.settings import identity, normalisation
+from kdbench.models.views import statistics, view
+from kdbench.networks.cached_teacher import teacher_of
+from kdbench.networks.compared import Compared
+from kdbench.networks.initial import initialised
+from kdbench.networks.transfer import learnt_from, transfer_for
+from kdbench.settings import identity
 from kdbench.settings.config import digest
 from kdbench.settings.earlier_run import shaped_by
-from kdbench.settings.network import NetworkSpec, StepSpec
+from kdbench.settings.network import NetworkSpec
 from kdbench.storage.store import Store
-from kdbench.training.batches import Batches
 from kdbench.training.checkpoint import Checkpoint
-from kdbench.training.fit import EVALUATION_BATCH
 from kdbench.training.fitting import Fitting
 from kdbench.training.once import Trained, train_once
+from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
-from kdbench.training.spent import Spent
-from kdbench.training.teacher import Teacher
-from kdbench.training.together import Lane, train_together
-
-log = logging.getLogger(__name__)
+from kdbench.training.together import Lane
 
 # Part of every key. To be raised whenever entries have another form than before.
 FORMAT = 5
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The network that ships, and those it is compared with: itself before any step, and its teachers."""
-
-    shipped: Trained
-    baseline: Trained
-    teachers: tuple[Trained, ...] = ()
-    teacher_weights: Sequence[float] | None = None
-
-    @property
-    def train_threads(self) -> int | None:
-        """The number of threads of every training that led to what ships; None if there were several, or none."""
-        numbers = set(self.shipped.threads)
-        return numbers.pop() if len(numbers) == 1 else None
 
 
 class Maker:
@@ -75,7 +55,7 @@ class Maker:
         together: tuple[int, ...] = (),
         processes: Callable[[], int] | None = None,
     ) -> None:
-        self.splits = replace(splits, test=splits.val)
+        self.splits = splits.without_test
         self.fingerprint = splits.fingerprint
         self.runtime = runtime
         self.store = store
@@ -83,12 +63,21 @@ class Maker:
         self.together = together
         self.processes = processes
         self.lane: Lane | None = None
+        # A network, and who is told of every epoch of its last training.
+        self.watched: tuple[NetworkSpec, Callable[[Epoch], None]] | None = None
         self.made: dict[str, Trained] = {}  # a teacher is wanted by its student and by what is measured
 
     def in_lane(self, lane: Lane) -> Maker:
         """Return one that makes the same networks, but trains together with those of other lanes."""
         other = copy.copy(self)
         other.lane = lane
+        return other
+
+    def looking_only(self) -> Maker:
+        """Return one that finds the same networks in the store, and raises `BadSetting` for what is not there."""
+        other = copy.copy(self)
+        other.store = Store(self.store.folder, remake=self.store.remake, frozen=True)
+        other.made = {}
         return other
 
     def settled(self) -> Maker:
@@ -116,8 +105,9 @@ class Maker:
 
     def initial(self, spec: NetworkSpec) -> Trained:
         """Return the network as its seed initialises it, or with the weights that were given."""
-        splits = self.splits
-        network = initialised(spec, splits.shape, splits.classes, splits.pixel_statistics)
+        splits, seen = self.splits, view(spec.view, self.splits.shape)
+        pixels = statistics(splits.train.images, seen) if seen else splits.pixel_statistics
+        network = initialised(spec, splits.shape, splits.classes, pixels)
         require_a_file_holds(network, spec.name)
         if spec.weights is not None and spec.recipe.epochs == 0:
             require_classes(spec.weights, splits.class_names)
@@ -147,7 +137,7 @@ class Maker:
         initial = self.initial(spec)
         start = initial if method.from_scratch and not before.steps else self.unchecked(before)
         teachers = [self.make(teacher) for teacher in last.teachers]
-        transfer = self.transfer(last)
+        transfer = transfer_for(last, self.splits, method.needs_labels)
         what = {
             "step": identity.of_node(last.method),
             "start": start.key,
@@ -159,18 +149,26 @@ class Maker:
 
         def train(network: nn.Module, fitting: Fitting) -> nn.Module:
             torch.manual_seed(spec.seed)  # what a step draws must not depend on what was trained before it
-            known = [self.teacher(teacher, spec, transfer, fitting) for teacher in teachers]
+            known = [teacher_of(self, teacher, spec, transfer, fitting) for teacher in teachers]
             data = Examples(transfer.train, self.splits.val, self.splits.class_names)
             fitting.examples = transfer.train
             fitting.constraints = start.constraints
-            return method(network, Task(data, known, fitting, spec.seed, initial.network))
+
+            def another(seed: int) -> nn.Module:
+                return self.initial(replace(spec, seed=seed)).network
+
+            task = Task(data, known, fitting, spec.seed, initial.network, fitting.forward, another)
+            return method(network, task)
 
         made = self.once(title, spec, what, start, train, method.architecture)
         constraint = method.constraint(made.network)
         constraints = (*start.constraints, *([constraint] if constraint else []))
-        threads = made.threads.union(*(one.threads for one in teachers))
+        taught = dict(made.spent_teaching)
+        for teacher in teachers:
+            taught |= {**teacher.spent, **teacher.spent_teaching}
+        threads = made.threads.union(*(teacher.threads for teacher in teachers))
         shaped = (*start.shaped_by, *shaping(method, last.method, made.network))
-        return replace(made, constraints=constraints, threads=threads, shaped_by=shaped)
+        return replace(made, constraints=constraints, threads=threads, spent_teaching=taught, shaped_by=shaped)
 
     def unchecked(self, spec: NetworkSpec) -> Trained:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
@@ -182,17 +180,21 @@ class Maker:
         shipped = self.make(spec)
         taught = [method_of(step) for step in spec.steps if step.teachers]
         weights = taught[-1].teacher_weights if taught and isinstance(taught[-1], NetworkStep) else None
-        return Compared(shipped, self.baseline(spec) if spec.steps else shipped, teachers, weights)
+        baseline = self.baseline(spec) if spec.steps else shipped
+        return Compared(shipped, baseline, teachers, weights, learnt_from(spec, self.splits))
 
     def baseline(self, spec: NetworkSpec) -> Trained:
         """Return the network before any step.
 
-        Where a method starts from scratch under a teacher only sizes are compared, and it need not be trained.
+        Where a method starts from scratch, and what it makes is compared with a teacher or with nothing, only sizes
+        matter, and it need not be trained.
         """
-        first = spec.steps[0] if spec.steps else None
         plain = spec.uncompressed
-        if first is not None and first.teachers and getattr(method_of(first), "from_scratch", False):
-            return self.in_use(self.initial(plain))
+        if spec.steps:
+            method = method_of(spec.steps[0])
+            taught = spec.steps[0].teachers or not getattr(method, "compared", True)
+            if taught and getattr(method, "from_scratch", False):
+                return self.in_use(self.initial(plain))
         return self.make(plain)
 
     def in_use(self, initial: Trained) -> Trained:
@@ -204,47 +206,6 @@ class Maker:
         with torch.no_grad():
             network.train()(self.splits.train.images[:64].float() / 255)
         return replace(initial, network=network.eval(), key=self.key({"in use": initial.key}))
-
-    def transfer(self, step: StepSpec) -> Splits:
-        """Return the data that a step learns from. Raises `BadSetting` if its images have another shape."""
-        if step.transfer is None:
-            return self.splits
-        splits = load(step.transfer)[1]
-        if splits.shape != self.splits.shape or splits.classes > self.splits.classes:
-            raise BadSetting(
-                f"compress.transfer={step.transfer.name} has images {splits.shape} in {splits.classes} classes: "
-                f"the network takes {self.splits.shape} in {self.splits.classes}"
-            )
-        return splits
-
-    def teacher(self, trained: Trained, spec: NetworkSpec, examples: Splits, fitting: Fitting) -> Teacher:
-        """Return `trained` as a teacher of students that see `examples` as the recipe of `spec` shows them.
-
-        The logits for a view of them are kept in the store, where all its students that train with as many threads
-        find them.
-        """
-        shift, flip = spec.recipe.shift, spec.recipe.flip
-        views = Batches(examples.train, EVALUATION_BATCH, shift, spec.seed, self.runtime.device, flip=flip)
-        teacher = Teacher(copy.deepcopy(trained.network), self.runtime)
-
-        def cached(view: int) -> Tensor:
-            seed = spec.seed if shift or flip else None
-            what = {"teacher": trained.key, "shift": shift, "flip": flip, "seed": seed, "view": view}
-            what |= {"examples": examples.fingerprint, "threads": fitting.runtime.threads}
-            key = self.key(what)
-
-            def answer() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-                logits, spent = teacher.logits_of(views, view)
-                return {"logits": logits}, asdict(spent)
-
-            entry = self.store.memo(key, f"logits of the teacher {trained.key[:8]}, view {view}", what, answer)
-            # What this training made itself is among its own time, also after it was cut off.
-            took = Spent(entry.record["seconds"], entry.record["cpu_seconds"]) if entry.was_there else Spent()
-            fitting.cost.cached.setdefault(key, took)
-            return entry.tensors["logits"]
-
-        teacher.cached = cached
-        return teacher
 
     def once(
         self,
@@ -265,7 +226,9 @@ class Maker:
                 Checkpoint.remove(self.store.checkpoint_folder(key))
             checkpoint = Checkpoint(self.store.checkpoint_folder(key), self.checkpoint_seconds)
             train_set, val = self.splits.train, self.splits.val
-            return Fitting(title, spec.recipe, spec.seed, train_set, val, self.runtime_now(), checkpoint, self.lane)
+            told = self.watched[1] if self.watched and self.watched[0] == spec else lambda _: None
+            run = self.runtime_now()
+            return Fitting(title, spec.recipe, spec.seed, train_set, val, run, checkpoint, self.lane, told)
 
         # In a lane, waiting would make all wait: its own run trains such a network, alone.
         wait = self.lane is None
@@ -277,49 +240,3 @@ class Maker:
         data = [self.fingerprint, self.splits.shape, self.splits.classes]
         everything = [FORMAT, data, self.runtime.identity, self.together, torch.__version__, what]
         return digest(everything)[:32]
-
-
-def initialised(
-    spec: NetworkSpec, shape: tuple[int, int, int], classes: int, pixels: tuple[Sequence[float], Sequence[float]]
-) -> Network:
-    """Return the network that is trained, or taken as it is: as its seed, or the weights that were given, decide.
-
-    `pixels` are means and deviations of the training images, by which it normalises unless it has its own.
-    """
-    own = normalisation.statistics(spec.normalise) or pixels
-    network = build(spec.model, spec.seed, shape, classes, own)
-    if spec.weights is not None:
-        network = shaped_like(network, spec.weights)
-        load_weights(network, spec.weights, spec.name, spec.normalise, spec.weights_except)
-    return network
-
-
-def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
-    """Train the networks of all seeds of `maker.together` at once, into the store, unless that of `spec` lies there.
-
-    What cannot be trained so is only reported: its own run trains it alone, and fails there if it must.
-    """
-    there = Store(maker.store.folder, remake=maker.store.remake, frozen=True)
-    with contextlib.suppress(BadSetting):
-        Maker(maker.splits, maker.runtime, there, together=maker.together).compared(spec)
-        return
-
-    maker = maker.settled()  # what is stacked runs on the same threads
-    for teacher in fixed_teachers(spec):
-        maker.make(teacher)  # once, before all lanes want it at the same time
-
-    def job(seed: int) -> Callable[[Lane], Compared]:
-        return lambda lane: maker.in_lane(lane).compared(spec.with_seed(seed))
-
-    for seed, error in zip(maker.together, train_together([job(seed) for seed in maker.together]), strict=True):
-        if error is not None:
-            log.warning("seed %d could not be trained with the others (%s): it is trained alone", seed, error)
-
-
-def fixed_teachers(spec: NetworkSpec) -> list[NetworkSpec]:
-    """Return the teachers of every depth whose seed does not follow the student's: all its seeds share them."""
-    found = []
-    for step in spec.steps:
-        for teacher in step.teachers:
-            found += [teacher] if teacher.seed_is_fixed else fixed_teachers(teacher)
-    return found

@@ -1,0 +1,73 @@
+"""Adversarial training (Madry et al. 2018): trained on images that an attack has changed, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from kdbench.compress.step import NetworkStep, Run, Task
+from kdbench.training.attack import Attack
+from kdbench.training.batches import Batch
+from kdbench.training.criteria import Criterion, cross_entropy
+from kdbench.training.features import Output
+
+
+@dataclass(frozen=True)
+class PGDTraining(NetworkStep):
+    """Train the network from scratch on attacked images (equation 2.1 of the paper, its inner part by PGD).
+
+    It is attacked as it is in use: in eval mode, so that its batch norm learns nothing from images on the way.
+    """
+
+    eps: float  # by which a pixel may move, in [0, 1]
+    attack_step: float  # by which it moves in each step
+    attack_steps: int
+
+    from_scratch: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.attack.check("compress.")
+
+    @property
+    def trains_under(self) -> float:
+        """By how much they move a pixel."""
+        return self.eps
+
+    @property
+    def attack(self) -> Attack:
+        """What the training images are changed by."""
+        return Attack(self.eps, self.attack_step, self.attack_steps)
+
+    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
+        """Return the network."""
+        network = copy.deepcopy(model)
+        task.fit(network, AttackedLabels(self.attack, task.run))
+        return network
+
+
+class AttackedLabels(Criterion):
+    """Cross-entropy of images that were changed so that it grows."""
+
+    def __init__(self, attack: Attack, run: Run) -> None:
+        self.attack = attack
+        self.run = run
+
+    def prepare(self, batch: Batch, network: nn.Module) -> Batch:
+        """Return the batch with attacked images."""
+        return replace(batch, images=attacked(self.attack, self.run, network, batch.images, batch.labels), view=None)
+
+    def __call__(self, output: Output, batch: Batch) -> Tensor:
+        """Return the mean over the batch."""
+        return cross_entropy(output.logits, batch.labels)
+
+
+def attacked(attack: Attack, run: Run, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return images on which the cross-entropy of `network` against `labels` is larger; it stays in its mode."""
+    training = network.training
+    network.eval()
+    changed = attack(lambda changed: cross_entropy(run(network, changed).logits, labels), images)
+    network.train(training)
+    return changed

@@ -1,0 +1,99 @@
+"""Adversarially robust distillation (Goldblum et al. 2020, ARD)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbench.compress.step import NetworkStep, Run, Task
+from kdbench.settings import checks
+from kdbench.training.attack import Attack
+from kdbench.training.batches import Batch
+from kdbench.training.criteria import Criterion, cross_entropy
+from kdbench.training.features import Output
+from kdbench.training.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class RobustDistillation(NetworkStep):
+    """Train the network from scratch to answer attacked images as its teacher answers them before the attack."""
+
+    temperature: float  # > 0
+    alpha: float  # weight of the labels of images as they are, in [0, 1]; the rest is the teacher's
+    eps: float  # by which a pixel may move, in [0, 1]
+    attack_step: float  # by which it moves in each step
+    attack_steps: int
+
+    from_scratch: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        checks.real("compress.alpha", self.alpha, "[0, 1]")
+        self.attack.check("compress.")
+
+    @property
+    def trains_under(self) -> float:
+        """By how much they move a pixel."""
+        return self.eps
+
+    @property
+    def attack(self) -> Attack:
+        """What the training images are changed by."""
+        return Attack(self.eps, self.attack_step, self.attack_steps)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether labels weigh anything."""
+        return self.alpha > 0
+
+    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
+        """Return the student."""
+        student = copy.deepcopy(model)
+        task.fit(student, AttackedTargets(self, task.teacher, task.run))
+        return student
+
+
+class AttackedTargets(Criterion):
+    """`alpha * CE(S(x), labels) + (1 - alpha) * T² * KL(T(x) || S(x + d))`, the mean over the batch.
+
+    Equation 4 of the paper, whose weights are the other way round. `d` is what makes `KL(T(x) || S(x + d))` grow, at
+    temperature T for both.
+    """
+
+    def __init__(self, method: RobustDistillation, teacher: Teacher, run: Run) -> None:
+        self.method = method
+        self.teacher = teacher
+        self.run = run
+        self.network: nn.Module | None = None
+        self.clean: Tensor | None = None  # the batch before the attack
+        self.soft: Tensor | None = None  # what the teacher says of it
+
+    def prepare(self, batch: Batch, network: nn.Module) -> Batch:
+        """Return the batch with attacked images."""
+        self.network, self.clean = network, batch.images
+        self.soft = F.log_softmax(self.teacher(batch).logits / self.method.temperature, dim=1)
+        training = network.training
+        network.eval()
+        changed = self.method.attack(lambda changed: self.apart(self.run(network, changed).logits), batch.images)
+        network.train(training)
+        return replace(batch, images=changed, view=None)
+
+    def apart(self, logits: Tensor) -> Tensor:
+        """Return the divergence from the teacher's answers, the mean over the batch."""
+        assert self.soft is not None
+        own = F.log_softmax(logits / self.method.temperature, dim=1)
+        return F.kl_div(own, self.soft, reduction="batchmean", log_target=True)
+
+    def __call__(self, output: Output, batch: Batch) -> Tensor:
+        """Return the loss."""
+        alpha, temperature = self.method.alpha, self.method.temperature
+        loss = (1 - alpha) * temperature**2 * self.apart(output.logits)
+        if not alpha:
+            return loss
+        assert self.network is not None
+        assert self.clean is not None
+        return loss + alpha * cross_entropy(self.run(self.network, self.clean).logits, batch.labels)

@@ -1,0 +1,219 @@
+"""Distillation without data: a generator makes the images, from what the teacher says of them.
+
+The generator of Chen et al. 2019 (DAFL) looks for images of which the teacher is sure, and of all classes; that of
+Micaelli and Storkey 2019 for those of which student and teacher think differently. Here it looks for both.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbench.compress.distill.soft_targets import distillation
+from kdbench.compress.step import NetworkStep, Run, Task
+from kdbench.data.splits import Split
+from kdbench.errors import BadSetting
+from kdbench.models.network import Network
+from kdbench.settings import checks
+from kdbench.training.batches import Batch
+from kdbench.training.criteria import Criterion
+from kdbench.training.features import Output
+
+
+@dataclass(frozen=True)
+class DataFree(NetworkStep):
+    """Train the network from scratch under its teacher, on images of a generator alone.
+
+    Of every `turns` batches the generator makes one, from which student and generator both learn; the others are of
+    images that it made before, from which the student learns: a student's step costs a tenth of a generator's.
+    """
+
+    temperature: float  # of the soft targets, > 0
+    images: int  # an epoch
+    turns: int
+    kept: int  # images that are remembered
+    noise: int  # numbers that an image is made of
+    width: int  # channels of the generator
+    certainty: float  # weight of the teacher's being sure (one-hot loss of DAFL), >= 0
+    balance: float  # weight of all classes being alike often (information entropy loss of DAFL), >= 0
+    disagreement: float  # weight of student and teacher being apart (equation 2 of Micaelli and Storkey), >= 0
+    generator_lr_scale: float  # share of train.lr
+
+    from_scratch: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        for name in ("images", "kept", "noise", "width"):
+            checks.whole(f"compress.{name}", getattr(self, name), 2)
+        checks.whole("compress.turns", self.turns, 1)
+        for name in ("certainty", "balance", "disagreement"):
+            checks.real(f"compress.{name}", getattr(self, name), "[0, inf)")
+        checks.real("compress.generator_lr_scale", self.generator_lr_scale, "(0, inf)")
+
+    @property
+    def needs_labels(self) -> bool:
+        """Nothing of the data is looked at."""
+        return False
+
+    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
+        """Return the student. Raises `BadSetting` for a teacher that no gradient comes back from."""
+        student, shape = copy.deepcopy(model), task.data.shape
+        teacher = task.teacher.network
+        if not task.run(teacher, torch.zeros(2, *shape, requires_grad=True)).logits.requires_grad:
+            raise BadSetting(
+                "compress.teacher is a file, which tells the generator nothing: name a network of kdbench ls"
+            )
+        images = Generator(shape, len(task.data.class_names), self, *normalisation(teacher))
+        # Places for images that are made when their turn comes.
+        blank = torch.zeros(1, *shape, dtype=torch.uint8).expand(self.images, *shape)
+        places = Split(blank, torch.zeros(self.images, dtype=torch.int64))
+        task.fit(student, Generated(self, teacher, images, task.run), examples=places)
+        return student
+
+
+def normalisation(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of the pixels that a network was trained on: they are a part of it."""
+    if isinstance(network, Network):
+        return network[0].mean, network[0].deviation
+    return torch.tensor(0.5), torch.tensor(0.25)
+
+
+class Generator(nn.Module):
+    """The generator, and what it has made: images, and the teacher's logits for them.
+
+    `mean` and `deviation` are those of its images' pixels, in every batch. `filled` places hold something; `next` is
+    the one whose turn it is to be overwritten; `batches` counts those that were asked for.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    images: Tensor
+    logits: Tensor
+    filled: Tensor
+    next: Tensor
+    batches: Tensor
+
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, knobs: DataFree, mean: Tensor, deviation: Tensor
+    ) -> None:
+        super().__init__()
+        self.noise = knobs.noise
+        self.layers = generator_layers(shape, knobs.noise, knobs.width)
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("deviation", deviation.clone())
+        self.register_buffer("images", torch.zeros(knobs.kept, *shape, dtype=torch.float16))
+        self.register_buffer("logits", torch.zeros(knobs.kept, classes))
+        for name in ("filled", "next", "batches"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+
+    def forward(self, count: int) -> Tensor:
+        """Return so many new images, float32 (count, channels, height, width), of real images' mean and deviation."""
+        made = self.layers(torch.randn(count, self.noise, device=self.images.device))
+        return made * self.deviation + self.mean
+
+    @torch.no_grad()
+    def remember(self, images: Tensor, logits: Tensor) -> None:
+        """Put images, and what the teacher says of them, in the place of the oldest."""
+        places = (int(self.next) + torch.arange(len(images), device=images.device)) % len(self.images)
+        self.images[places] = images.to(self.images.dtype)
+        self.logits[places] = logits
+        self.next.fill_((int(self.next) + len(images)) % len(self.images))
+        self.filled.fill_(min(int(self.filled) + len(images), len(self.images)))
+
+    def remembered(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return so many of the images that are kept, and the teacher's logits for them."""
+        chosen = torch.randint(int(self.filled), (count,), device=self.images.device)
+        return self.images[chosen].float(), self.logits[chosen]
+
+
+def generator_layers(shape: tuple[int, int, int], noise: int, width: int) -> nn.Sequential:
+    """Return a network from noise (n, `noise`) to images (n, *`shape`): a quarter of the size, enlarged twice.
+
+    Every pixel's mean over images and places is 0, and its deviation 1. After DAFL's, with half of its layers, and
+    far fewer channels.
+    """
+    channels, height, width_of_images = shape
+    start = (-(-height // 4), -(-width_of_images // 4))
+    return nn.Sequential(
+        nn.Linear(noise, 2 * width * start[0] * start[1]),
+        nn.Unflatten(1, (2 * width, *start)),
+        nn.BatchNorm2d(2 * width),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(2 * width, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Upsample(size=(height, width_of_images)),
+        nn.Conv2d(width, channels, 3, padding=1, bias=False),
+        nn.Tanh(),
+        nn.BatchNorm2d(channels, affine=False),
+    )
+
+
+class Against(torch.autograd.Function):
+    """The same forward; backward the gradient times `-weight`: who made the input climbs what others descend."""
+
+    @staticmethod
+    def forward(context: Any, given: Tensor, weight: float) -> Tensor:
+        """Return what was given."""
+        context.weight = weight
+        return given.view_as(given)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient, turned round."""
+        return -context.weight * gradient, None
+
+
+class Generated(Criterion):
+    """Student: `L1(logits) + T² KL(teacher || student)`.
+
+    Generator, where it is its turn: `certainty * CE(teacher, its own class) + balance * sum p log p - disagreement *
+    the student's loss`, with p the mean of the teacher's probabilities (equations 3, 5 and 7 of DAFL, without its
+    activation loss; equation 2 of Micaelli and Storkey). Then both take their step at once: one pass each way through
+    student and teacher gives the gradients of both.
+    """
+
+    def __init__(self, method: DataFree, teacher: nn.Module, generator: Generator, run: Run) -> None:
+        self.method = method
+        self.teacher = teacher
+        self.modules = generator
+        self.modules_lr_scale = method.generator_lr_scale
+        self.generator = generator
+        self.run = run
+        self.fresh: Tensor | None = None
+        self.kept: Tensor | None = None  # the teacher's logits for the batch, where that is of kept images
+
+    def prepare(self, batch: Batch, network: nn.Module) -> Batch:
+        """Return a batch of made images in the place of `batch`."""
+        count = len(batch.index)
+        if int(self.generator.batches) % self.method.turns == 0:
+            self.fresh, self.kept = self.generator(count), None
+            images = Against.apply(self.fresh, self.method.disagreement)
+        else:
+            self.fresh = None
+            images, self.kept = self.generator.remembered(count)
+        self.generator.batches += 1
+        return replace(batch, images=images, view=None)
+
+    def __call__(self, output: Output, batch: Batch) -> Tensor:
+        """Return the student's loss, or the sum of both."""
+        if self.fresh is None:
+            assert self.kept is not None
+            return self.apart(output.logits, self.kept)
+        method = self.method
+        said = self.run(self.teacher, self.fresh).logits
+        self.generator.remember(self.fresh.detach(), said.detach())
+        mean = said.softmax(1).mean(0)
+        sure = F.cross_entropy(said, said.argmax(1))
+        own = method.certainty * sure + method.balance * (mean * mean.clamp_min(1e-12).log()).sum()
+        return self.apart(output.logits, Against.apply(said, method.disagreement)) + own
+
+    def apart(self, logits: Tensor, said: Tensor) -> Tensor:
+        """Return how far the student is from its teacher."""
+        soft = F.log_softmax(said / self.method.temperature, dim=1)
+        return F.l1_loss(logits, said) + distillation(logits, soft, said.argmax(1), self.method.temperature, 0)

@@ -1,0 +1,55 @@
+"""Several networks of one architecture as one: the mean of their probabilities."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.compress.step import NetworkStep, Task
+from kdbench.errors import BadSetting
+from kdbench.models.network import Network, Normalise
+
+
+@dataclass(frozen=True)
+class Ensemble(NetworkStep):
+    """Put the network and its teachers, which are of its architecture, side by side. Nothing is trained."""
+
+    changes_shapes: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
+        """Return them as one network. Raises `BadSetting` without teachers, and for those of other architectures."""
+        members = [model, *(teacher.network for teacher in task.teachers)]
+        if len(members) < 2:
+            raise BadSetting("compress=ensemble joins the network and its teachers: type compress.teacher=NAME")
+        shapes = [{name: tensor.shape for name, tensor in member.state_dict().items()} for member in members]
+        if any(others != shapes[0] for others in shapes):
+            raise BadSetting("compress=ensemble joins networks of one architecture: type a model of that as teacher")
+        return joined([copy.deepcopy(member).cpu() for member in members])
+
+    def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
+        """Return as many copies of the network as the stored weights have."""
+        numbers = {name.split(".")[2] for name in shapes if name.startswith("1.members.")}
+        return joined([copy.deepcopy(model) for _ in numbers])
+
+
+class MeanOf(nn.Module):
+    """Networks side by side: images to the log of the mean of their probabilities (n, classes)."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log-probabilities, which are logits."""
+        each = torch.stack([member(images).log_softmax(1) for member in self.members])
+        return each.logsumexp(0) - torch.tensor(float(len(self.members))).log()
+
+
+def joined(members: Sequence[nn.Module]) -> Network:
+    """Return the networks, each with a normalisation of its own, as one."""
+    return Network(Normalise((0.0,), (1.0,)), MeanOf(members))

@@ -1,0 +1,147 @@
+"""What a paper says, beside what was found here: read from YAML, and judged from rows. Imports no torch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdbench.errors import BadSetting
+from kdbench.results.paired import difference, figure
+from kdbench.results.row import NUMBERS, Row
+
+Rows = Mapping[str, Sequence[Row]]
+"""The rows of each run of a reproduction, by its name."""
+
+BOUNDS = {"at most": operator.le, "at least": operator.ge}
+
+
+OF_A_CLASS = "errors_by_class."  # a column of counts, one of which is meant: errors_by_class.3
+DIRECTIONS = ("lower", "higher", "alike")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper: what a `run`'s `column` is, or, with `than`, how it is beside another's.
+
+    With `of` beside `than`, it is which share of the way from the one to the other it goes.
+    `reach`: the bound that we set out to reach, such as `at most 70`; of a comparison `lower`, `higher` or `alike`.
+    """
+
+    says: str
+    run: str
+    column: str
+    paper: str
+    reach: str
+    than: str | None = None
+    of: str | None = None
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether it is about a difference, and not about a figure."""
+        return self.than is not None and self.of is None
+
+    @property
+    def what(self) -> str:
+        """What its figure is, in words."""
+        if self.of is not None:
+            return f"share of the way in {self.column} from {self.than} to {self.of}"
+        return f"{self.column}, {self.run} less {self.than}" if self.than else self.column
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, and what was found: the figure, how many seeds it is of, and the verdict, in words."""
+
+    claim: Claim
+    ours: str
+    seeds: int
+    verdict: str
+
+
+def claim_of(node: Any, runs: Sequence[str]) -> Claim:
+    """Return the claim that a YAML has. Raises `BadSetting`, with what is wrong, if it is none."""
+    try:
+        claim = Claim(**{str(key): value if value is None else str(value) for key, value in dict(node).items()})
+    except (TypeError, ValueError) as error:
+        raise BadSetting(f"a claim is not one ({error})") from error
+    for run in filter(None, (claim.run, claim.than, claim.of)):
+        if run not in runs:
+            raise BadSetting(f"claim '{claim.says}': there is no run {run}")
+    if claim.column not in NUMBERS and not claim.column.startswith(OF_A_CLASS):
+        raise BadSetting(f"claim '{claim.says}': {claim.column} is no column of numbers")
+    if claim.of is not None and claim.than is None:
+        raise BadSetting(f"claim '{claim.says}': a share of the way to {claim.of} needs `than`, where that begins")
+    if not claim.is_comparison:
+        bound_of(claim)
+    elif claim.reach not in DIRECTIONS:
+        raise BadSetting(f"claim '{claim.says}': it reaches {', '.join(DIRECTIONS)}, and not {claim.reach}")
+    return claim
+
+
+def bound_of(claim: Claim) -> tuple[str, float]:
+    """Return `at most` or `at least`, and the number. Raises `BadSetting`."""
+    for words in BOUNDS:
+        if claim.reach.startswith(f"{words} "):
+            try:
+                return words, float(claim.reach.removeprefix(words))
+            except ValueError:
+                break
+    raise BadSetting(f"claim '{claim.says}': {claim.reach} is no bound such as 'at most 70'")
+
+
+def judged(claim: Claim, rows: Rows) -> Judged:
+    """Return what was found of a claim."""
+    own = by_seed(claim.column, rows.get(claim.run, ()))
+    if claim.than is None:
+        return of_a_figure(claim, [*own.values()])
+    other = by_seed(claim.column, rows.get(claim.than, ()))
+    seeds = sorted(own.keys() & other.keys())
+    if claim.of is None:
+        return of_a_comparison(claim, [own[seed] for seed in seeds], [other[seed] for seed in seeds])
+    goal = by_seed(claim.column, rows.get(claim.of, ()))
+    ways = {seed: goal[seed] - other[seed] for seed in seeds if goal.get(seed, other[seed]) != other[seed]}
+    return of_a_figure(claim, [(own[seed] - other[seed]) / way for seed, way in ways.items()])
+
+
+def by_seed(column: str, rows: Sequence[Row]) -> dict[int, float]:
+    """Return the values of a column, one a seed."""
+    return {row.seed: value for row in rows if (value := value_of(row, column)) is not None}
+
+
+def value_of(row: Row, column: str) -> float | None:
+    """Return the number in a column, or in the part of it that is meant."""
+    if column.startswith(OF_A_CLASS):
+        counts = dict(word.split("=") for word in (row.errors_by_class or "").split())
+        return float(counts[number]) if (number := column.removeprefix(OF_A_CLASS)) in counts else None
+    value = getattr(row, column)
+    return None if value is None else float(value)
+
+
+def of_a_figure(claim: Claim, values: Sequence[float]) -> Judged:
+    """Return whether the mean is within its bound; beyond it, by how much, and whether that is noise."""
+    if not values:
+        return Judged(claim, "", 0, "not run")
+    found = figure(values)
+    words, bound = bound_of(claim)
+    if BOUNDS[words](found.mean, bound):
+        verdict = "reached"
+    else:
+        verdict = f"short by {abs(found.mean - bound):.3g}"
+        if found.low <= bound <= found.high and found.count > 1:
+            verdict += ", within noise"
+    return Judged(claim, str(found), found.count, verdict)
+
+
+def of_a_comparison(claim: Claim, one: Sequence[float], other: Sequence[float]) -> Judged:
+    """Return whether the difference is shown, in the direction of the claim."""
+    if not one:
+        return Judged(claim, "", 0, "not run")
+    found = difference(one, other)
+    verdict = found.verdict
+    if found.shown:
+        verdict += ", as claimed" if found.direction == claim.reach else ": not as claimed"
+    elif claim.reach == "alike":
+        verdict += ", as claimed"
+    return Judged(claim, str(found), found.count, verdict)

@@ -1,0 +1,67 @@
+"""A run returns its objective, so that sweepers of Hydra's that choose by it can be used."""
+
+import sys
+import types
+
+import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from kdbench.cli.main import main
+
+RETURNED: list[float] = []
+TINY = ["data=mnist_5k", "model=mlp_simple", "model.widths=[16]", "train.epochs=1", "threads=1"]
+
+
+class OneByOne(Sweeper):
+    """Asks for one run after the other, as sweepers do that choose the next by the last."""
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        for number, lr in enumerate((0.001, 0.01)):
+            (done,) = self.launcher.launch([[*arguments, f"train.lr={lr}"]], initial_job_idx=number)
+            RETURNED.append(done.return_value)
+
+
+@pytest.fixture
+def one_by_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    RETURNED.clear()
+    package, module = types.ModuleType("hydra_plugins"), types.ModuleType("hydra_plugins.one_by_one")
+    package.__path__ = []  # Hydra looks for more in it
+    package.one_by_one, module.OneByOne = module, OneByOne
+    monkeypatch.setitem(sys.modules, "hydra_plugins", package)
+    monkeypatch.setitem(sys.modules, "hydra_plugins.one_by_one", module)
+    monkeypatch.setattr(OneByOne, "__module__", "hydra_plugins.one_by_one")  # where Hydra wants plugins to be
+    Plugins.instance().register(OneByOne)
+    node = {"_target_": "hydra_plugins.one_by_one.OneByOne"}
+    ConfigStore.instance().store("one_by_one", node, group="hydra/sweeper", provider="test")
+
+
+def test_the_objective_is_returned(one_by_one, capsys):
+    assert main(["run", "-m", "hydra/sweeper=one_by_one", "objective=val_accuracy", *TINY]) == 0
+    assert len(set(RETURNED)) == 2
+    assert all(0 < value < 1 for value in RETURNED)
+    assert "train.lr=0.001" in capsys.readouterr().out  # the table
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [("val_acuracy", "objective=val_acuracy is no column of numbers: did you mean 'val_accuracy'?"),
+     ("agreement", "objective=agreement is empty in this row: choose another column")],
+)  # fmt: skip
+def test_what_is_none_is_one_line(one_by_one, objective, message, capsys):
+    assert main(["run", "-m", "hydra/sweeper=one_by_one", f"objective={objective}", *TINY]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_alone_it_changes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "objective=val_accuracy", *TINY]) == 0
+    assert main(["run", *TINY]) == 0
+    assert "was done already" in capsys.readouterr().out

@@ -1,0 +1,98 @@
+"""What papers say, beside what comes of it here: the command."""
+
+from pathlib import Path
+
+import pytest
+
+from kdbench.cli import overrides, reproduce
+from kdbench.cli.main import main
+from kdbench.errors import BadSetting
+from kdbench.settings.choices import config_dir, options
+
+SHIPPED = options("reproduce", [config_dir()])
+TINY = """
+# A test.
+source: nobody
+takes: a moment
+settings: data=mnist_5k model=mlp_simple model.widths=[32] train.batch_size=100
+quick: train.epochs=1
+seeds: 2
+runs:
+  plain: compress=baseline train.epochs=2
+  pruned: compress=prune compress.sparsity=0.8 compress.finetune_epochs=0
+claims:
+  - {says: it reads digits, run: plain, column: accuracy, paper: all of them, reach: at least 0.2}
+  - {says: pruning costs, run: pruned, than: plain, column: accuracy, paper: lower, reach: lower}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """One reproduction, called tiny."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY.lstrip())
+    real = options
+    monkeypatch.setattr(
+        "kdbench.settings.choices.options",
+        lambda group, folders: {"tiny": tmp_path / "tiny.yaml"} if group == "reproduce" else real(group, folders),
+    )
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_can_be_run(name):
+    """Every setting has a name that there is, and every claim is about a run and a column."""
+    found = reproduce.read(name, SHIPPED[name])
+    for run in found.runs.values():
+        overrides.for_hydra(["--multirun", *run, *found.settings, *found.quick])
+    assert found.claims
+
+
+def test_it_runs_everything_and_prints_claim_paper_ours_and_verdict(tiny, capsys):
+    assert main(["reproduce", "tiny", "--quick", "--seeds", "2", "threads=1"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.partition("A test. (nobody)\n")[2].splitlines()
+    assert lines[:2] == ["- it reads digits", "  paper: all of them; to reach: at least 0.2"]
+    assert lines[2].startswith("  here:  0.")
+    assert lines[2].endswith("(accuracy, 2 seeds): reached")
+    assert lines[3:5] == ["- pruning costs", "  paper: lower"]
+    assert "accuracy, pruned less plain, 2 seeds" in " ".join(lines[5:])
+    assert "--quick" in err
+    assert len(list(Path("outputs/runs/mnist_5k").iterdir())) == 4
+    assert main(["reproduce", "tiny", "--quick", "--seeds", "2", "threads=1"]) == 0
+    assert capsys.readouterr().out.count("was done already") == 4
+
+
+def test_what_there_is_and_how_long_it_takes(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    out = capsys.readouterr().out
+    for name in SHIPPED:
+        assert f"{name}  (" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hinton201"], "there is nothing to reproduce called hinton201: did you mean 'hinton2015'?"),
+        (["hinton2015", "--seeds", "0"], "--seeds 0 is none: type --seeds 3"),
+        (["hinton2015", "sed=3"], "sed is not a setting: did you mean 'seed'?"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_run(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", *arguments]) == 1
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("runs:", "run:"), "run is not known: did you mean 'runs'"),
+        (("source: nobody\n", ""), "is no reproduction"),
+        (("run: plain", "run: nothing"), "there is no run nothing"),
+    ],
+)
+def test_a_file_that_describes_none_is_one_line(change, message, tmp_path):
+    (tmp_path / "x.yaml").write_text(TINY.lstrip().replace(*change, 1))
+    with pytest.raises(BadSetting, match=message):
+        reproduce.read("x", tmp_path / "x.yaml")

@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.compress.tasks import a_batch, fitting, in_full, task_of, used
+from tests.training.methods import built
+
+from kdbench.compress.distill.data_free import Against, DataFree, Generated, Generator
+from kdbench.compress.distill.soft_targets import distillation
+from kdbench.compress.step import Examples
+from kdbench.errors import BadSetting
+from kdbench.training.teacher import Teacher
+
+KNOBS = DataFree(4.0, 256, 3, 64, 8, 4, 1.0, 5.0, 1.0, 0.5)
+PIXELS = (torch.tensor(0.1), torch.tensor(0.3))
+
+
+def maker_of(shape, knobs=KNOBS, classes=10):
+    return Generator(shape, classes, knobs, *PIXELS)
+
+
+class NoImages:
+    """In the place of training images: nobody may look at them."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"training images were read ({name})")
+
+
+def test_no_training_image_is_read(few, recipe, machine):
+    task = task_of(few, fitting(few, recipe, machine), [Teacher(used("resnet", few, 1), machine)])
+    blind = replace(task, data=Examples(NoImages(), few.val, few.class_names))
+    KNOBS(built("cnn", few), blind)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 14)])
+def test_images_have_the_shape_of_the_data_and_its_mean_and_deviation(shape):
+    made = maker_of(shape)(50)
+    assert made.shape == (50, *shape)
+    assert made.mean((0, 2, 3)).tolist() == pytest.approx([0.1] * shape[0], abs=1e-3)
+    assert made.std((0, 2, 3)).tolist() == pytest.approx([0.3] * shape[0], abs=1e-3)
+
+
+def test_the_oldest_images_are_forgotten_first_and_each_keeps_its_logits():
+    maker = maker_of((1, 8, 8), replace(KNOBS, kept=6))
+    for level in (0.2, 0.4, 0.6, 0.8):
+        maker.remember(torch.full((2, 1, 8, 8), level), torch.full((2, 10), level))
+    assert sorted(maker.images[:, 0, 0, 0].tolist()) == pytest.approx([0.4, 0.4, 0.6, 0.6, 0.8, 0.8], abs=1e-3)
+    images, logits = maker.remembered(50)
+    assert images.min() == pytest.approx(0.4, abs=1e-3)
+    assert torch.allclose(images[:, 0, 0, 0], logits[:, 0], atol=1e-3)
+
+
+def test_the_generator_has_its_turn_and_learns_from_no_other_batch(few, machine):
+    teacher, student, maker = used("resnet", few, 1), used("cnn", few), maker_of(few.shape)
+    criterion = Generated(KNOBS, teacher, maker, in_full)
+    learns = []
+    for _ in range(7):
+        maker.zero_grad(set_to_none=True)
+        batch = criterion.prepare(a_batch(few), student)
+        criterion(in_full(student, batch.images), batch).backward()
+        learns.append(any(parameter.grad is not None for parameter in maker.parameters()))
+    assert learns == [True, False, False, True, False, False, True]
+
+
+def test_a_teacher_without_gradients_is_refused(few, recipe, machine):
+    class File(torch.nn.Module):
+        def forward(self, images):
+            return torch.zeros(len(images), 10)
+
+    task = task_of(few, fitting(few, recipe, machine), [Teacher(File(), machine)])
+    with pytest.raises(BadSetting, match=r"compress\.teacher is a file"):
+        KNOBS(built("cnn", few), task)
+
+
+def test_going_against_turns_the_gradient_round_and_nothing_else():
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    y = Against.apply(x, 0.5)
+    assert torch.equal(y, x)
+    (y * torch.tensor([3.0, 4.0])).sum().backward()
+    assert torch.equal(x.grad, torch.tensor([-1.5, -2.0]))
+
+
+def test_the_generator_climbs_what_the_student_descends(few, machine):
+    """Without certainty and balance, the generator's gradient is minus that of the student's loss."""
+    knobs = replace(KNOBS, certainty=0.0, balance=0.0)
+    teacher, student = Teacher(used("resnet", few, 1), machine), used("cnn", few)
+    maker = maker_of(few.shape, knobs)
+    state = {name: tensor.clone() for name, tensor in maker.state_dict().items()}
+
+    def gradients(loss):
+        maker.load_state_dict(state)
+        maker.zero_grad()
+        torch.manual_seed(3)
+        loss().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in maker.parameters()])
+
+    def of_the_criterion():
+        criterion = Generated(knobs, teacher.network, maker, in_full)
+        batch = criterion.prepare(a_batch(few), student)
+        return criterion(in_full(student, batch.images), batch)
+
+    def of_the_student():
+        images = maker(len(a_batch(few).index))
+        own, said = student(images), teacher.network(images)
+        soft = (said / 4).log_softmax(1)
+        return (own - said).abs().mean() + distillation(own, soft, torch.zeros(len(own)).long(), 4.0, 0)
+
+    climbing = gradients(of_the_criterion)
+    assert torch.allclose(climbing, -gradients(of_the_student), atol=1e-5)
+    assert climbing.abs().sum() > 0

@@ -1,0 +1,90 @@
+"""What a paper says, beside what was found."""
+
+from dataclasses import replace
+
+import pytest
+from tests.conftest import make_row
+
+from kdbench.errors import BadSetting
+from kdbench.results.claims import claim_of, judged
+
+RUNS = ["student", "alone"]
+FIGURE = {"says": "few errors", "run": "student", "column": "errors", "paper": 74, "reach": "at most 80"}
+COMPARISON = {**FIGURE, "than": "alone", "reach": "lower"}
+
+
+def rows(*errors):
+    return [replace(make_row(), seed=seed, errors=count) for seed, count in enumerate(errors)]
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ((70, 80, 75), "reached"),
+        ((80, 90, 76), "short by 2, within noise"),
+        ((100, 101, 102), "short by 21"),
+        ((81,), "short by 1"),
+        ((), "not run"),
+    ],
+)
+def test_a_figure_is_held_against_its_bound(errors, verdict):
+    found = judged(claim_of(FIGURE, RUNS), {"student": rows(*errors)})
+    assert (found.verdict, found.seeds) == (verdict, len(errors))
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ((60, 61, 65), "lower (p ="),
+        ((90, 91, 95), "higher (p ="),
+        ((79, 84, 80), "no difference shown (p ="),
+        ((60,), "one seed: nothing can be said"),
+        ((), "not run"),
+    ],
+)
+def test_a_comparison_is_of_the_same_seeds(errors, verdict):
+    found = judged(claim_of(COMPARISON, RUNS), {"student": rows(*errors), "alone": rows(80, 81, 82, 5)})
+    assert found.verdict.startswith(verdict)
+    assert found.seeds == len(errors)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run": "nobody"}, "there is no run nobody"),
+        ({"column": "model"}, "model is no column of numbers"),
+        ({"reach": "less than 3"}, "less than 3 is no bound such as 'at most 70'"),
+        ({"reach": "at most many"}, "is no bound"),
+        ({"than": "alone"}, "it reaches lower, higher, alike"),
+        ({"more": 3}, "a claim is not one"),
+    ],
+)
+def test_a_claim_that_is_none_is_one_line(change, message):
+    with pytest.raises(BadSetting, match=message):
+        claim_of(FIGURE | change, RUNS)
+
+
+def test_a_share_of_the_way_is_by_seed():
+    claim = claim_of({**FIGURE, "than": "alone", "of": "goal", "reach": "at least 0.9"}, [*RUNS, "goal"])
+    found = judged(claim, {"student": rows(55, 60), "alone": rows(100, 100), "goal": rows(50, 50)})
+    assert found.ours.startswith("0.85 (")  # of 45/50 and 40/50
+    assert found.verdict.startswith("short by 0.05")
+
+
+def test_a_share_of_the_way_needs_both_ends():
+    with pytest.raises(BadSetting, match="needs `than`"):
+        claim_of({**FIGURE, "of": "alone", "reach": "at least 0.9"}, RUNS)
+
+
+def test_no_difference_can_be_what_is_claimed():
+    claim = claim_of({**COMPARISON, "reach": "alike"}, RUNS)
+    alone = rows(80, 81, 82)
+    assert judged(claim, {"student": rows(79, 84, 80), "alone": alone}).verdict.endswith("), as claimed")
+    assert judged(claim, {"student": rows(60, 61, 65), "alone": alone}).verdict.endswith(": not as claimed")
+
+
+def test_errors_on_one_class_are_counted():
+    claim = claim_of({**FIGURE, "column": "errors_by_class.3", "reach": "at most 5"}, RUNS)
+    made = [replace(row, errors_by_class="0=9 3=4 13=8") for row in rows(1, 2)]
+    assert judged(claim, {"student": made}).ours == "4 (4 to 4)"
+    assert judged(replace(claim, column="errors_by_class.7"), {"student": made}).verdict == "not run"

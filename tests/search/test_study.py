@@ -1,0 +1,173 @@
+import threading
+
+import optuna
+import pytest
+
+from kdbench.errors import BadSetting, CannotWrite
+from kdbench.search.plan import Plan, TooLarge
+from kdbench.search.space import Knob, Space
+from kdbench.search.study import Search
+from kdbench.storage import locks
+
+SPACE = Space([Knob("compress.alpha", (), 0, 1)])
+
+
+def plan(**changes):
+    made = {
+        "name": "tiny",
+        "about": "",
+        "settings": {},
+        "space": SPACE,
+        "objectives": {"val_accuracy": "maximise"},
+        "sampler": "tpe",
+        "trials": 4,
+        "seeds": 0,
+        "limits": {},
+        "retrain": 1,
+        "against": {},
+    }
+    return Plan(**(made | changes))
+
+
+def search(folder, sampler="tpe", **changes):
+    return Search(plan(**changes), sampler, folder, [])
+
+
+def as_it_is(drawn):
+    return drawn
+
+
+def peak(settings, report):
+    return {"val_accuracy": 1 - (settings["compress.alpha"] - 0.7) ** 2, "size_bytes": settings["compress.alpha"]}
+
+
+def test_the_best_is_the_best_of_all_that_ended(tmp_path):
+    one = search(tmp_path)
+    tried = list(one.run(12, as_it_is, peak))
+    assert [trial.number for trial in tried] == list(range(12))
+    assert one.best == [max(tried, key=lambda trial: trial.found["val_accuracy"])]
+    assert list(search(tmp_path).run(12, as_it_is, peak)) == []  # all are done
+    assert len(list(search(tmp_path).run(14, as_it_is, peak))) == 2
+
+
+def test_tpe_finds_more_than_chance(tmp_path):
+    def short(name):
+        one = search(tmp_path, name)
+        return sum(1 - trial.found["val_accuracy"] for trial in one.run(40, as_it_is, peak))
+
+    assert short("tpe") < short("random")
+
+
+def test_of_two_objectives_the_best_are_the_front(tmp_path):
+    one = search(tmp_path, "nsga2", objectives={"val_accuracy": "maximise", "size_bytes": "minimise"})
+    tried = list(one.run(20, as_it_is, peak))
+    front = one.best
+    accuracies = [trial.found["val_accuracy"] for trial in front]
+    sizes = [trial.found["size_bytes"] for trial in front]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert sizes == sorted(sizes, reverse=True)
+    for trial in tried:
+        assert trial.number in {one.number for one in front} or any(
+            better.found["val_accuracy"] >= trial.found["val_accuracy"]
+            and better.found["size_bytes"] <= trial.found["size_bytes"]
+            for better in front
+        )
+
+
+def test_what_fails_is_told_and_counts(tmp_path):
+    def measure(settings, report):
+        raise BadSetting("this cannot be")
+
+    (tried,) = search(tmp_path).run(1, as_it_is, measure)
+    assert (tried.why, tried.found, search(tmp_path).best) == ("this cannot be", {}, [])
+    assert list(tried.settings) == ["compress.alpha"]
+
+
+def test_what_is_beyond_a_limit_counts(tmp_path):
+    def measure(settings, report):
+        raise TooLarge("size_bytes is 9, and 8 at most")
+
+    (tried,) = search(tmp_path).run(1, as_it_is, measure)
+    assert tried.why == "size_bytes is 9, and 8 at most"
+
+
+def test_nothing_goes_on_where_nothing_can_be_written(tmp_path):
+    def measure(settings, report):
+        raise CannotWrite("the disk is full")
+
+    with pytest.raises(CannotWrite):
+        list(search(tmp_path).run(3, as_it_is, measure))
+
+
+def test_hopeless_trials_are_given_up(tmp_path):
+    epochs = []
+
+    def measure(settings, report):
+        good = len(search(tmp_path).ended) < 6
+        for epoch in range(1, 11):
+            epochs.append(epoch)
+            report(epoch, 0.9 if good else 0.1)
+        return {"val_accuracy": 0.9}
+
+    tried = list(search(tmp_path).run(7, as_it_is, measure))
+    assert "given up after epoch" in tried[-1].why
+    assert len(epochs) < 70
+    assert not any(trial.why for trial in tried[:-1])
+
+
+def test_a_killed_trial_is_begun_again_with_its_settings(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    asked = []
+
+    def cut_off(settings, report):
+        asked.append(settings)
+        if len(asked) == 2:
+            raise Killed
+        return peak(settings, report)
+
+    with pytest.raises(Killed):
+        list(search(tmp_path).run(4, as_it_is, cut_off))
+    one = search(tmp_path)
+    assert (len(one.ended), len(one.running)) == (1, 1)
+    tried = list(one.run(4, as_it_is, cut_off))
+    assert asked[2] == asked[1]
+    assert len(tried) == 3
+    assert (len(one.ended), len(one.running)) == (4, 0)
+
+
+def test_processes_share_the_trials(tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(settings, report):
+        begun.set()
+        assert go_on.wait(30)
+        return peak(settings, report)
+
+    first: list = []
+    thread = threading.Thread(target=lambda: first.extend(search(tmp_path).run(2, as_it_is, slow)))
+    thread.start()
+    assert begun.wait(30)
+    other = search(tmp_path)
+    running = other.running[0].number
+    assert locks.taken(other.lock(running))  # so nobody takes it for killed
+    second = other.run(2, as_it_is, peak)
+    assert next(second).number != running
+    go_on.set()
+    assert list(second) == []  # after it waited for the other
+    thread.join()
+    assert [trial.number for trial in first] == [running]
+    assert len(other.ended) == 2
+
+
+def test_other_settings_are_another_search(tmp_path):
+    assert search(tmp_path).name != Search(plan(), "tpe", tmp_path, ["model=cnn_simple"]).name
+    assert search(tmp_path).name != search(tmp_path, limits={"size_bytes": 3}).name
+
+
+def test_the_journal_can_be_opened_by_optuna(tmp_path):
+    list(search(tmp_path).run(2, as_it_is, peak))
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
+    (name,) = optuna.get_all_study_names(optuna.storages.JournalStorage(backend))
+    assert name == search(tmp_path).study.study_name
