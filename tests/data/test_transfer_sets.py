@@ -10,7 +10,7 @@ import torch
 from kdbench.data import joined, own, pseudo, some_classes
 from kdbench.data.load import find, limited
 from kdbench.data.splits import Split
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, DataUnavailable
 from kdbench.settings.network import DataSpec, plain
 
 HERE = Path()
@@ -110,3 +110,13 @@ def test_few_training_images_are_the_first_of_each_class_in_turn(source):
 def test_what_is_made_of_other_data_is_given_them(source):
     spec = DataSpec("noise", {"_target_": "kdbench.data.pseudo.noise", "images": 7, "seed": 0}, None, HERE)
     assert len(find(spec, None, source)[1].train) == 7
+
+
+def test_a_transfer_set_that_cannot_be_had_says_how_its_folder_is_typed(source, monkeypatch):
+    def nowhere(*_):
+        raise DataUnavailable("CIFAR10 is nowhere")
+
+    monkeypatch.setattr("kdbench.data.load.targets.instantiate", nowhere)
+    spec = DataSpec("cifar10", {"_target_": "kdbench.data.cifar10.load"}, None, HERE)
+    with pytest.raises(DataUnavailable, match=r"\(compress\.transfer=\{data:cifar10,root:FOLDER\}\)$"):
+        find(spec, None, source)

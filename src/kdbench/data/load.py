@@ -70,9 +70,10 @@ def find(data: DataSpec, fallback: DataSpec | None, source: Splits | None = None
         if data.root is not None:
             raise  # what was asked for, or nothing
         if fallback is None:
-            raise DataUnavailable(
-                f"{error}; name a folder with its files (data.root=FOLDER) or use data=mnist_5k"
-            ) from error
+            # Only a transfer set is made, or chosen, for data that are there already.
+            named = f"compress.transfer={{data:{data.name},root:FOLDER}}" if source else "data.root=FOLDER"
+            other = "" if source else " or use data=mnist_5k"
+            raise DataUnavailable(f"{error}; name a folder with its files ({named}){other}") from error
         log.warning(
             "\n".join(
                 [
