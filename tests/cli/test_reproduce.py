@@ -42,8 +42,10 @@ def tiny(tmp_path, monkeypatch):
 def test_what_ships_can_be_run(name):
     """Every setting has a name that there is, and every claim is about a run and a column."""
     found = reproduce.read(name, SHIPPED[name])
-    for run in found.runs.values():
-        overrides.for_hydra(["--multirun", *run, *found.settings, *found.quick])
+    for where in (found.where, found.where | found.quick_where):
+        for run in found.runs.values():
+            run = reproduce.written(run, where | {"data": "mnist"})
+            overrides.for_hydra(["--multirun", *run, *found.settings, *found.quick])
     assert found.claims
 
 
@@ -96,3 +98,21 @@ def test_a_file_that_describes_none_is_one_line(change, message, tmp_path):
     (tmp_path / "x.yaml").write_text(TINY.lstrip().replace(*change, 1))
     with pytest.raises(BadSetting, match=message):
         reproduce.read("x", tmp_path / "x.yaml")
+
+
+def test_texts_stand_where_their_names_do(tmp_path):
+    changed = TINY.replace("runs:", "where: {how: compress=prune}\nruns:").replace(
+        "compress=prune compress", "$how compress"
+    )
+    (tmp_path / "x.yaml").write_text(changed.lstrip())
+    found = reproduce.read("x", tmp_path / "x.yaml")
+    assert reproduce.written(found.runs["pruned"], found.where)[0] == "compress=prune"
+    (tmp_path / "x.yaml").write_text(changed.replace("$how", "$who").lstrip())
+    with pytest.raises(BadSetting, match=r"is no reproduction.*who"):
+        reproduce.read("x", tmp_path / "x.yaml")
+
+
+def test_the_data_of_the_runs_are_a_transfer_set_as_they_are_typed():
+    assert reproduce.own_data([]) == "mnist"
+    assert reproduce.own_data(["data.root=/there", "model=x"]) == "mnist,root:/there"
+    assert reproduce.own_data(["data=mnist", "data=mnist_5k"]) == "mnist_5k"

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 ABOUT = "run what a paper did, and put its claims beside what comes of it here"
 GROUP = "reproduce"
 QUICK = "the same on embedded digits and for a moment: it shows how it goes, and its figures mean nothing"
-KEYS = ("source", "takes", "settings", "seeds", "quick", "where", "runs", "claims", "charts")
+KEYS = ("source", "takes", "settings", "seeds", "quick", "quick_where", "where", "runs", "claims", "charts")
 
 
 @dataclass(frozen=True)
 class Reproduction:
     """A paper's experiment: `runs` are settings of `kdbench run` by name, on which the `claims` are judged.
 
-    `takes` is how long it takes, in words, with the machine; `settings` go with every run, `quick` after them, where
-    it is only to be seen how it goes. `charts` are those of `kdbench plot` that show a claim which is a curve.
+    `where` are texts that stand as $NAME in the runs; $data is the data set of the runs, as a transfer set.
+    `takes` is how long it takes, in words, with the machine; `settings` go with every run; where it is only to be seen
+    how it goes, so do `quick` and `quick_where`. `charts` are those of `kdbench plot` that show a claim which is a
+    curve.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Reproduction:
     settings: list[str]
     seeds: int
     quick: list[str]
+    where: dict[str, str]
+    quick_where: dict[str, str]
     runs: dict[str, list[str]]
     claims: list[Claim]
     charts: list[str]
@@ -88,7 +92,8 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
     count = options.seeds or (1 if options.quick else reproduction.seeds)
     seeds = f"seed={','.join(map(str, range(count)))}"
     common = [*reproduction.settings, *(reproduction.quick if options.quick else []), *options.settings]
-    launches = {name: ["--multirun", *run, *common, seeds] for name, run in reproduction.runs.items()}
+    where = reproduction.where | (reproduction.quick_where if options.quick else {}) | {"data": own_data(common)}
+    launches = {name: ["--multirun", *written(run, where), *common, seeds] for name, run in reproduction.runs.items()}
     for arguments in launches.values():  # before any of them begins
         overrides.for_hydra(arguments)
     made: dict[str, list[tuple[Row, Path]]] = {}
@@ -146,11 +151,10 @@ def read(name: str, path: Path) -> Reproduction:
         if key not in KEYS:
             raise BadSetting(f"{path}: {key} is not known: {nearest(key, KEYS)}")
     try:
-        where = {str(key): str(value) for key, value in (node.get("where") or {}).items()}
-        runs = {
-            str(run): [Template(word).substitute(where) for word in shlex.split(str(typed))]
-            for run, typed in node["runs"].items()
-        }
+        where, quick_where = (texts(node.get(key)) for key in ("where", "quick_where"))
+        runs = {run: shlex.split(typed) for run, typed in texts(node["runs"]).items()}
+        for typed in runs.values():
+            written(typed, where | {"data": ""})
         claims = [claim_of(claim, list(runs)) for claim in node["claims"]]
         return Reproduction(
             name,
@@ -160,12 +164,31 @@ def read(name: str, path: Path) -> Reproduction:
             words(node.get("settings")),
             int(node.get("seeds", 3)),
             words(node.get("quick")),
+            where,
+            quick_where,
             runs,
             claims,
             [str(chart) for chart in node.get("charts") or ()],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadSetting(f"{path} is no reproduction ({error})") from error
+
+
+def texts(node: Any) -> dict[str, str]:
+    """Return a mapping of texts."""
+    return {str(key): str(value) for key, value in (node or {}).items()}
+
+
+def written(typed: Sequence[str], where: Mapping[str, str]) -> list[str]:
+    """Return settings with texts in the place of their names. Raises `KeyError` for a name that stands for none."""
+    return [Template(word).substitute(where) for word in typed]
+
+
+def own_data(settings: Sequence[str]) -> str:
+    """Return the data set of runs under `settings` as one writes it inside a transfer set."""
+    chosen = dict(setting.partition("=")[::2] for setting in settings)
+    root = f",root:{chosen['data.root']}" if "data.root" in chosen else ""
+    return chosen.get("data", "mnist") + root
 
 
 def words(typed: Any) -> list[str]:

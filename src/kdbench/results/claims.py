@@ -142,6 +142,6 @@ def of_a_comparison(claim: Claim, one: Sequence[float], other: Sequence[float]) 
     verdict = found.verdict
     if found.shown:
         verdict += ", as claimed" if found.direction == claim.reach else ": not as claimed"
-    elif claim.reach == "alike":
+    elif claim.reach == "alike" and found.p is not None:
         verdict += ", as claimed"
     return Judged(claim, str(found), found.count, verdict)
