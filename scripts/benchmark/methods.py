@@ -1,4 +1,4 @@
-"""Methods that run more than one network on each batch: an epoch, against the same passes and nothing else."""
+"""Methods that run more than one network on each batch: an epoch, against the same arithmetic and nothing else."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from kdbench.compress.distill.similarity import Similarity
 from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.data.splits import Split
 from kdbench.training import features
+from kdbench.training.batches import Batch
 from kdbench.training.criteria import LABELS, Criterion
 from kdbench.training.features import Output
 from kdbench.training.fit import fit
@@ -71,12 +72,48 @@ def taught(track: Track, name: str, method: NetworkStep) -> Race:
     """Race a method that runs its teacher on each batch."""
     student, teacher = track.network(STUDENT), track.network(TEACHER)
 
+    own = [Teacher(track.network(TEACHER), track.machine)]
+    alone = loss_alone(track, method, own[0])
+
     def least(passes: Passes, _: int) -> None:
         passes.both_ways(student)
         passes.forward(teacher)
+        alone()
 
-    own = [Teacher(track.network(TEACHER), track.machine)]
     return raced(track, f"{name} {STUDENT}", STUDENT, method, own, least, [student], [teacher])
+
+
+def loss_alone(track: Track, method: NetworkStep, teacher: Teacher) -> Callable[[], None]:
+    """Return what computes a method's loss and its gradient from features that are there already."""
+    found: list[Criterion] = []
+
+    def kept(_: nn.Module, criterion: Criterion = LABELS, **__: Any) -> None:
+        found.append(criterion)
+
+    splits, start = track.splits, track.network(STUDENT)
+    method(start, Task(Examples(splits.train, splits.val, splits.class_names), [teacher], kept, 0, start))
+    criterion = found[0]
+    index = torch.arange(track.networks[STUDENT].recipe.batch_size)
+    batch = Batch(splits.train.images[index].float() / 255, splits.train.labels[index], index)
+    with torch.no_grad():
+        own = features.run(start.eval(), batch.images, criterion.layers)
+    leaves = [tensor.requires_grad_() for tensor in (own.logits, *own.features.values())]
+    known: dict[tuple[str, ...], Output] = {}
+
+    def answered(batch: Batch, names: Sequence[str] = ()) -> Output:
+        if tuple(names) not in known:
+            known[tuple(names)] = teacher(batch, names)
+        return known[tuple(names)]
+
+    criterion.teacher = answered  # type: ignore[attr-defined]
+    criterion(own, batch)
+
+    def compute() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        criterion(own, batch).backward()
+
+    return compute
 
 
 def mutual(track: Track) -> Race:
@@ -159,7 +196,7 @@ def raced(
         return time.perf_counter() - began
 
     result = race(name, ours, theirs, track.rounds)
-    return replace(result, note="ordinary: the passes of its networks alone")
+    return replace(result, note="ordinary: its own arithmetic alone")
 
 
 def repeated(split: Split, count: int) -> Split:

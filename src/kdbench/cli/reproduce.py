@@ -30,9 +30,9 @@ KEYS = ("source", "takes", "settings", "seeds", "quick", "quick_where", "where",
 class Reproduction:
     """A paper's experiment: `runs` are settings of `kdbench run` by name, on which the `claims` are judged.
 
-    `where` are texts that stand as $NAME in the runs; $data is the data set of the runs, as a transfer set. `takes` is
-    how long it takes, in words, with the machine. `settings` go with every run; `quick` and `quick_where` do, where it
-    is only to be seen how it goes. `charts` are those of `kdbench plot` that show a claim which is a curve.
+    `where` are texts that stand as $NAME in the runs; $data is the data set of the runs, as a transfer set. `takes`
+    is how long it takes, in words, with the machine. `settings` go with every run; so do `quick` and `quick_where`,
+    if it is only to be seen how it goes. `charts` are those of `kdbench plot` that show a claim which is a curve.
     """
 
     name: str

@@ -100,7 +100,7 @@ def start(learners: Sequence[Learner], train: Split, recipe: Recipe, runtime: Ru
     groups = [{"params": parameters}]
     peaks = [recipe.lr]
     if first.criterion.modules is not None:
-        own = [*first.criterion.modules.to(runtime.device).parameters()]
+        own = [*first.criterion.modules.to(runtime.device, memory_format=torch.channels_last).parameters()]
         if own:
             groups.append({"params": own})
             peaks.append(recipe.lr * first.criterion.modules_lr_scale)
