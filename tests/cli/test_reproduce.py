@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.cli import overrides, reproduce
+from kdbench.cli import overrides, reproduction
 from kdbench.cli.main import main
 from kdbench.errors import BadSetting
 from kdbench.settings.choices import config_dir, options
@@ -41,10 +41,10 @@ def tiny(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_ships_can_be_run(name):
     """Every setting has a name that there is, and every claim is about a run and a column."""
-    found = reproduce.read(name, SHIPPED[name])
+    found = reproduction.read(name, SHIPPED[name])
     for where in (found.where, found.where | found.quick_where):
         for run in found.runs.values():
-            run = reproduce.written(run, where | {"data": "mnist"})
+            run = reproduction.written(run, where | {"data": "mnist"})
             overrides.for_hydra(["--multirun", *run, *found.settings, *found.quick])
     assert found.claims
 
@@ -59,6 +59,8 @@ def test_it_runs_everything_and_prints_claim_paper_ours_and_verdict(tiny, capsys
     assert lines[3:5] == ["- pruning costs", "  paper: lower"]
     assert "accuracy, pruned less plain, 2 seeds" in " ".join(lines[5:])
     assert "--quick" in err
+    table = Path("outputs/reproduced/tiny/claims.md").read_text()
+    assert "| it reads digits (at least 0.2) | all of them | 0." in table
     assert len(list(Path("outputs/runs/mnist_5k").iterdir())) == 4
     assert main(["reproduce", "tiny", "--quick", "--seeds", "2", "threads=1"]) == 0
     assert capsys.readouterr().out.count("was done already") == 4
@@ -97,7 +99,7 @@ def test_bad_input_is_one_line_and_nothing_is_run(arguments, message, tmp_path, 
 def test_a_file_that_describes_none_is_one_line(change, message, tmp_path):
     (tmp_path / "x.yaml").write_text(TINY.lstrip().replace(*change, 1))
     with pytest.raises(BadSetting, match=message):
-        reproduce.read("x", tmp_path / "x.yaml")
+        reproduction.read("x", tmp_path / "x.yaml")
 
 
 def test_texts_stand_where_their_names_do(tmp_path):
@@ -105,14 +107,14 @@ def test_texts_stand_where_their_names_do(tmp_path):
         "compress=prune compress", "$how compress"
     )
     (tmp_path / "x.yaml").write_text(changed.lstrip())
-    found = reproduce.read("x", tmp_path / "x.yaml")
-    assert reproduce.written(found.runs["pruned"], found.where)[0] == "compress=prune"
+    found = reproduction.read("x", tmp_path / "x.yaml")
+    assert reproduction.written(found.runs["pruned"], found.where)[0] == "compress=prune"
     (tmp_path / "x.yaml").write_text(changed.replace("$how", "$who").lstrip())
     with pytest.raises(BadSetting, match=r"is no reproduction.*who"):
-        reproduce.read("x", tmp_path / "x.yaml")
+        reproduction.read("x", tmp_path / "x.yaml")
 
 
 def test_the_data_of_the_runs_are_a_transfer_set_as_they_are_typed():
-    assert reproduce.own_data([]) == "mnist"
-    assert reproduce.own_data(["data.root=/there", "model=x"]) == "mnist,root:/there"
-    assert reproduce.own_data(["data=mnist", "data=mnist_5k"]) == "mnist_5k"
+    assert reproduction.own_data([]) == "mnist"
+    assert reproduction.own_data(["data.root=/there", "model=x"]) == "mnist,root:/there"
+    assert reproduction.own_data(["data=mnist", "data=mnist_5k"]) == "mnist_5k"

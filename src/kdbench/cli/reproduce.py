@@ -6,47 +6,25 @@ import argparse
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers
+from kdbench.cli.reproduction import Reproduction, own_data, read, written
 from kdbench.errors import BadSetting, nearest
+from kdbench.results.lines import shown
+from kdbench.storage import durable
 
 if TYPE_CHECKING:
-    from kdbench.results.claims import Claim, Judged
+    from kdbench.results.claims import Judged
     from kdbench.results.row import Row
 
 ABOUT = "run what a paper did, and put its claims beside what comes of it here"
 GROUP = "reproduce"
+TABLE = "claims.md"
 QUICK = "the same on embedded digits and for a moment: it shows how it goes, and its figures mean nothing"
-KEYS = ("source", "takes", "settings", "seeds", "quick", "quick_where", "where", "runs", "claims", "charts")
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """A paper's experiment: `runs` are settings of `kdbench run` by name, on which the `claims` are judged.
-
-    `where` are texts that stand as $NAME in the runs; $data is the data set of the runs, as a transfer set. `takes`
-    is how long it takes, in words, with the machine. `settings` go with every run; so do `quick` and `quick_where`,
-    if it is only to be seen how it goes. `charts` are those of `kdbench plot` that show a claim which is a curve.
-    """
-
-    name: str
-    about: str
-    source: str
-    takes: str
-    settings: list[str]
-    seeds: int
-    quick: list[str]
-    where: dict[str, str]
-    quick_where: dict[str, str]
-    runs: dict[str, list[str]]
-    claims: list[Claim]
-    charts: list[str]
 
 
 def add(subparsers: Subparsers) -> None:
@@ -103,11 +81,15 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
         made[name] = hydra_app.invocation.made
     rows = {name: [row for row, _ in own] for name, own in made.items()}
     together = [one for own in made.values() for one in own]
-    if together and reproduction.charts:
+    found = [judged(claim, rows) for claim in reproduction.claims]
+    if together:
         folder = together[0][1].parents[2] / "reproduced" / reproduction.name
-        draw_all([row for row, _ in together], folder, folder, None, only=reproduction.charts)
+        durable.write(durable.folder(folder) / TABLE, markdown(reproduction, found).encode())
+        print(shown(folder / TABLE))
+        if reproduction.charts:
+            draw_all([row for row, _ in together], folder, folder, None, only=reproduction.charts)
     print(f"\n{reproduction.about} ({reproduction.source})")
-    print("\n".join(verdicts([judged(claim, rows) for claim in reproduction.claims], terminal.width() or 100)))
+    print("\n".join(verdicts(found, terminal.width() or 100)))
     if options.quick:
         print(f"--quick: {QUICK}", file=sys.stderr)
     return status
@@ -131,6 +113,17 @@ def verdicts(found: Sequence[Judged], width: int) -> list[str]:
     return lines
 
 
+def markdown(reproduction: Reproduction, found: Sequence[Judged]) -> str:
+    """Return the claims as a table in Markdown, under the source."""
+    lines = [f"{reproduction.about} {reproduction.source}.", "", "| claim | paper | here | seeds | verdict |"]
+    lines.append("| --- | --- | --- | ---: | --- |")
+    for one in found:
+        bound = "" if one.claim.is_comparison else f" ({one.claim.reach})"
+        here = f"{one.ours or '-'} {one.claim.what}"
+        lines.append(f"| {one.claim.says}{bound} | {one.claim.paper} | {here} | {one.seeds} | {one.verdict} |")
+    return "\n".join(lines) + "\n"
+
+
 def listed(reproductions: Sequence[Reproduction], width: int) -> list[str]:
     """Return the lines of --list."""
     lines = []
@@ -138,58 +131,3 @@ def listed(reproductions: Sequence[Reproduction], width: int) -> list[str]:
         lines.append(f"{one.name}  ({one.takes})")
         lines += textwrap.wrap(f"{one.about} {one.source}", width, initial_indent="  ", subsequent_indent="  ")
     return lines
-
-
-def read(name: str, path: Path) -> Reproduction:
-    """Return what a YAML file describes. Raises `BadSetting` if it is no reproduction."""
-    from kdbench.results.claims import claim_of
-    from kdbench.settings import choices
-
-    node = choices.read(path)
-    for key in node:
-        if key not in KEYS:
-            raise BadSetting(f"{path}: {key} is not known: {nearest(key, KEYS)}")
-    try:
-        where, quick_where = (texts(node.get(key)) for key in ("where", "quick_where"))
-        runs = {run: shlex.split(typed) for run, typed in texts(node["runs"]).items()}
-        for typed in runs.values():
-            written(typed, where | {"data": ""})
-        claims = [claim_of(claim, list(runs)) for claim in node["claims"]]
-        return Reproduction(
-            name,
-            choices.about(path),
-            str(node["source"]),
-            str(node["takes"]),
-            words(node.get("settings")),
-            int(node.get("seeds", 3)),
-            words(node.get("quick")),
-            where,
-            quick_where,
-            runs,
-            claims,
-            [str(chart) for chart in node.get("charts") or ()],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadSetting(f"{path} is no reproduction ({error})") from error
-
-
-def texts(node: Any) -> dict[str, str]:
-    """Return a mapping of texts."""
-    return {str(key): str(value) for key, value in (node or {}).items()}
-
-
-def written(typed: Sequence[str], where: Mapping[str, str]) -> list[str]:
-    """Return settings with texts in the place of their names. Raises `KeyError` for a name that stands for none."""
-    return [Template(word).substitute(where) for word in typed]
-
-
-def own_data(settings: Sequence[str]) -> str:
-    """Return the data set of runs under `settings` as one writes it inside a transfer set."""
-    chosen = dict(setting.partition("=")[::2] for setting in settings)
-    root = f",root:{chosen['data.root']}" if "data.root" in chosen else ""
-    return chosen.get("data", "mnist") + root
-
-
-def words(typed: Any) -> list[str]:
-    """Return settings as a list, from a line of them."""
-    return shlex.split(str(typed)) if typed else []
