@@ -15,9 +15,10 @@ from torch import nn
 from kdbench.artifact.classifier import Classifier, classifier
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
-from kdbench.compress.order import method_of, split_steps
+from kdbench.compress.order import is_compared, method_of, split_steps
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load, load_for
+from kdbench.data.overlap import require_apart
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
@@ -33,7 +34,7 @@ from kdbench.results.run_folder import RunFolder
 from kdbench.settings import identity
 from kdbench.settings.config import Config, digest
 from kdbench.settings.earlier_run import file_steps_before, left_by
-from kdbench.settings.network import ONNX_FILE
+from kdbench.settings.network import ONNX_FILE, DataSpec
 from kdbench.storage import processes
 from kdbench.storage.checksums import checksum
 from kdbench.storage.store import Store
@@ -127,7 +128,7 @@ def run(
         doing("training")
         if config.together:
             train_ahead(maker, network)
-        networks = maker.compared(network)
+        networks = maker.compared(network, is_compared(config.network))
         examples = Examples(splits.train, splits.val, splits.class_names)
         doing("exporting")
         artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)
@@ -143,10 +144,19 @@ def run(
 
 
 def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[int]) -> Config:
-    """Return `config` with what `auto` came to, and what the data are."""
+    """Return `config` with what `auto` came to, and what the data are.
+
+    Raises `BadSetting` for a transfer set that holds images which are kept for validation or the test.
+    """
+
+    def found(transfer: DataSpec) -> DataSpec:
+        used, learnt = load(transfer, source=splits.without_test)
+        require_apart(transfer.name, learnt.train, splits)
+        return used
+
     config = replace(
         config,
-        network=config.network.with_transfers(lambda transfer: load(transfer, source=splits.without_test)[0]),
+        network=config.network.with_transfers(found),
         device=machine.device,
         precision=machine.precision,
         instructions=machine.instructions,
@@ -164,8 +174,7 @@ def figures_of(
     try:
         under = [getattr(method_of(step), "trains_under", None) for step in config.network.steps]
         eps = config.robust_eps or next(filter(None, reversed(under)), None)
-        compared = any(getattr(method_of(step), "compared", True) for step in config.network.steps)
-        return measure(splits, machine, networks, artifacts, compared, eps)
+        return measure(splits, machine, networks, artifacts, is_compared(config.network), eps)
     except Collapsed as error:
         name = f"{config.network.name} {config.compress} seed {config.network.seed}"
         raise Collapsed(f"{name}: {error} ({config.settings or 'nothing'})") from error

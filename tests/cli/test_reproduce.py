@@ -1,13 +1,18 @@
 """What papers say, beside what comes of it here: the command."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from kdbench.cli import overrides, reproduction
+from kdbench.cli import overrides, reproduce, reproduction
 from kdbench.cli.main import main
 from kdbench.errors import BadSetting
 from kdbench.settings.choices import config_dir, options
+from kdbench.settings.config import Config
+from kdbench.settings.typed import config_of
 
 SHIPPED = options("reproduce", [config_dir()])
 TINY = """
@@ -59,7 +64,7 @@ def test_it_runs_everything_and_prints_claim_paper_ours_and_verdict(tiny, capsys
     assert lines[3:5] == ["- pruning costs", "  paper: lower"]
     assert "accuracy, pruned less plain, 2 seeds" in " ".join(lines[5:])
     assert "--quick" in err
-    table = Path("outputs/reproduced/tiny/claims.md").read_text()
+    table = Path("outputs/reproduced/tiny-quick/claims.md").read_text()
     assert "| it reads digits (at least 0.2) | all of them | 0." in table
     assert len(list(Path("outputs/runs/mnist_5k").iterdir())) == 4
     assert main(["reproduce", "tiny", "--quick", "--seeds", "2", "threads=1"]) == 0
@@ -79,6 +84,10 @@ def test_what_there_is_and_how_long_it_takes(capsys):
         (["hinton201"], "there is nothing to reproduce called hinton201: did you mean 'hinton2015'?"),
         (["hinton2015", "--seeds", "0"], "--seeds 0 is none: type --seeds 3"),
         (["hinton2015", "sed=3"], "sed is not a setting: did you mean 'seed'?"),
+        (
+            ["hinton2015", "seed=3"],
+            "seed=3: what is run under what seeds is the paper's: type --seeds N, or kdbench run -m",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_run(arguments, message, tmp_path, monkeypatch, capsys):
@@ -118,3 +127,29 @@ def test_the_data_of_the_runs_are_a_transfer_set_as_they_are_typed():
     assert reproduction.own_data([]) == "mnist"
     assert reproduction.own_data(["data.root=/there", "model=x"]) == "mnist,root:/there"
     assert reproduction.own_data(["data=mnist", "data=mnist_5k"]) == "mnist_5k"
+
+
+def configured(name: str) -> dict[str, Config]:
+    """Return what the runs of a reproduction that ships come to."""
+    found = reproduction.read(name, SHIPPED[name])
+    options = SimpleNamespace(settings=[], quick=False, seeds=1, config_dir=None)
+    configs = {}
+    for run, arguments in reproduce.launches_of(found, options).items():
+        parsed = [OverridesParser.create().parse_override(str(text)) for text in overrides.for_hydra(arguments)[:-1]]
+        configs[run] = config_of(
+            {one.key_or_group: 0 if one.key_or_group == "seed" else one.value() for one in parsed}
+        )
+    return configs
+
+
+@pytest.mark.parametrize("name", ["bucila2006", "fitnets2015", "stanton2021", "dafl2019", "hinton2015"])
+def test_no_two_runs_are_one_and_the_teacher_that_is_judged_is_the_one_that_teaches(name):
+    configs = configured(name)
+    assert len({config.hash for config in configs.values()}) == len(configs)
+    for judged in {"teacher", "ensemble"} & configs.keys():
+        own = replace(configs[judged].network, compress="", name="")
+        taught = [one for run, one in configs.items() if one.teachers and run != judged]
+        assert taught
+        for config in taught:
+            (teacher,) = config.teachers
+            assert replace(teacher, compress="", name="", seed_is_fixed=False) == own

@@ -9,6 +9,7 @@ import torch
 
 from kdbench.data import joined, own, pseudo, some_classes
 from kdbench.data.load import find, limited
+from kdbench.data.overlap import require_apart
 from kdbench.data.splits import Split
 from kdbench.errors import BadSetting, DataUnavailable
 from kdbench.settings.network import DataSpec, plain
@@ -63,8 +64,10 @@ def test_passes_differ_and_the_same_seed_gives_the_same_images(source):
     one, again = (pseudo.munge(None, HERE, 75, 0.5, 1.0, 3, few_images) for _ in range(2))
     assert one.fingerprint == again.fingerprint
     assert len(one.train) == 75
-    assert torch.equal(one.train.labels, few_images.train.labels[torch.arange(75) % 30])
-    assert not torch.equal(one.train.images[:30], one.train.images[30:60])
+    assert torch.equal(one.train.labels, few_images.train.labels[(torch.arange(75) * 90 // 75) % 30])  # of 3 passes
+    whole = pseudo.munge(None, HERE, 90, 0.5, 1.0, 3, few_images).train.images
+    assert not torch.equal(whole[:30], whole[30:60])
+    assert torch.equal(one.train.images, whole[torch.arange(75) * 90 // 75])
     assert pseudo.munge(None, HERE, 75, 0.5, 1.0, 4, few_images).fingerprint != one.fingerprint
 
 
@@ -88,7 +91,7 @@ def test_parts_are_joined_in_their_order(source):
     noise = DataSpec("noise", {"_target_": "kdbench.data.pseudo.noise", "images": 7, "seed": 0}, None, HERE)
     both = joined.load(None, HERE, [plain(first), plain(noise)], source)
     assert len(both.train) == 12
-    assert torch.equal(both.train.images[:5], source.train.images[:5])
+    assert torch.equal(both.train.images[:5], source.train.evenly(5).images)
     assert torch.equal(both.train.images[5:], pseudo.noise(None, HERE, 7, 0, source).train.images)
 
 
@@ -120,3 +123,18 @@ def test_a_transfer_set_that_cannot_be_had_says_how_its_folder_is_typed(source, 
     spec = DataSpec("cifar10", {"_target_": "kdbench.data.cifar10.load"}, None, HERE)
     with pytest.raises(DataUnavailable, match=r"\(compress\.transfer=\{data:cifar10,root:FOLDER\}\)$"):
         find(spec, None, source)
+
+
+def test_some_of_a_split_are_from_all_over_it(source):
+    sorted_by_class = source.train[source.train.labels.argsort(stable=True)]
+    assert set(sorted_by_class.evenly(40).labels.tolist()) == set(range(10))
+    assert len(source.train.evenly(7)) == 7
+    assert source.train.evenly(300) is source.train
+
+
+def test_images_that_a_run_is_judged_by_are_not_learnt_from(few):
+    require_apart("mine", few.train, few)
+    with pytest.raises(BadSetting, match=r"compress\.transfer=mine holds \d+ of the images that this run is"):
+        require_apart(
+            "mine", Split(torch.cat([few.train.images, few.test.images[:30]]), torch.zeros(330).long()), few
+        )

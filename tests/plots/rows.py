@@ -97,8 +97,10 @@ def series(seeds: int = 1) -> list[Row]:
     for kind, slope in (("munge", 0.25), ("noise", 0.03), ("resampled", 0.1)):
         for images in (1_000, 10_000, 100_000, 400_000):
             words = f"temperature=2 alpha=0 transfer={{'data':'{kind}','images':{images}}}"
-            add("mlp_simple", "distill", "cnn_deep", words, 0.2 * images**-slope, transfer_images=images)
+            # Who has more images sees each less often, so it is another recipe, and counts as another network.
+            own = {"recipe": f"train.epochs={4_000_000 // images} train.lr=0.006", "network_hash": f"net-{images}"}
+            add("mlp_simple", "distill", "cnn_deep", words, 0.2 * images**-slope, transfer_images=images, **own)
     for generation in (1, 2, 3):
-        words = f"generations={generation} temperature=1"
-        add("cnn_simple", "born_again", "cnn_simple", words, 0.009 - 0.0005 * generation, transfer_images=55_000)
+        words, own = f"generations={generation} temperature=1", {"code_hash": "c0de0001", "transfer_images": 55_000}
+        add("cnn_simple", "born_again", "cnn_simple", words, 0.009 - 0.0005 * generation, **own)
     return rows

@@ -24,7 +24,7 @@ def rows(*errors):
         ((80, 90, 76), "short by 2, within noise"),
         ((100, 101, 102), "short by 21"),
         ((81,), "short by 1"),
-        ((), "not run"),
+        ((), "failed: it has no rows"),
     ],
 )
 def test_a_figure_is_held_against_its_bound(errors, verdict):
@@ -39,7 +39,7 @@ def test_a_figure_is_held_against_its_bound(errors, verdict):
         ((90, 91, 95), "higher (p ="),
         ((79, 84, 80), "no difference shown (p ="),
         ((60,), "one seed: nothing can be said"),
-        ((), "not run"),
+        ((), "failed: it has no rows"),
     ],
 )
 def test_a_comparison_is_of_the_same_seeds(errors, verdict):
@@ -57,6 +57,8 @@ def test_a_comparison_is_of_the_same_seeds(errors, verdict):
         ({"reach": "at most many"}, "is no bound"),
         ({"than": "alone"}, "it reaches lower, higher, alike"),
         ({"more": 3}, "a claim is not one"),
+        ({"than": "alone", "reach": "alike"}, "is so `within` a number"),
+        ({"than": "alone", "reach": "lower", "within": 3}, "is so `within` a number"),
     ],
 )
 def test_a_claim_that_is_none_is_one_line(change, message):
@@ -64,11 +66,13 @@ def test_a_claim_that_is_none_is_one_line(change, message):
         claim_of(FIGURE | change, RUNS)
 
 
-def test_a_share_of_the_way_is_by_seed():
+def test_a_share_of_the_way_is_of_the_means():
     claim = claim_of({**FIGURE, "than": "alone", "of": "goal", "reach": "at least 0.9"}, [*RUNS, "goal"])
     found = judged(claim, {"student": rows(55, 60), "alone": rows(100, 100), "goal": rows(50, 50)})
     assert found.ours.startswith("0.85 (")  # of 45/50 and 40/50
     assert found.verdict.startswith("short by 0.05")
+    found = judged(claim, {"student": rows(80, 80, 80), "alone": rows(100, 100, 100), "goal": rows(60, 99, 101)})
+    assert found.verdict == "no way from alone to goal is shown, of which it could be a share"
 
 
 def test_a_share_of_the_way_needs_both_ends():
@@ -76,15 +80,29 @@ def test_a_share_of_the_way_needs_both_ends():
         claim_of({**FIGURE, "of": "alone", "reach": "at least 0.9"}, RUNS)
 
 
-def test_no_difference_can_be_what_is_claimed():
-    claim = claim_of({**COMPARISON, "reach": "alike"}, RUNS)
-    alone = rows(80, 81, 82)
-    assert judged(claim, {"student": rows(79, 84, 80), "alone": alone}).verdict.endswith("), as claimed")
-    assert judged(claim, {"student": rows(60, 61, 65), "alone": alone}).verdict.endswith(": not as claimed")
+@pytest.mark.parametrize(
+    ("errors", "within", "verdict"),
+    [
+        ((80, 81, 83), 5, "alike within 5, as claimed"),
+        ((79, 84, 80), 5, "not decided: neither a difference nor likeness within 5"),  # likeness needs evidence, too
+        ((60, 61, 65), 5, "lower (p ="),
+        ((90,), 5, "one seed: nothing can be said"),
+    ],
+)
+def test_likeness_is_shown_by_an_interval_within_the_margin(errors, within, verdict):
+    claim = claim_of({**COMPARISON, "reach": "alike", "within": within}, RUNS)
+    found = judged(claim, {"student": rows(*errors), "alone": rows(80, 81, 82)})
+    assert found.verdict.startswith(verdict)
+
+
+def test_rows_of_other_data_are_not_judged():
+    found = judged(claim_of(FIGURE, RUNS), {"student": rows(3)}, "fashion_mnist")
+    assert found.verdict == "not comparable: it is about fashion_mnist, and rows are of mnist"
+    assert judged(claim_of(FIGURE, RUNS), {"student": rows(3)}, "mnist").verdict == "reached"
 
 
 def test_errors_on_one_class_are_counted():
     claim = claim_of({**FIGURE, "column": "errors_by_class.3", "reach": "at most 5"}, RUNS)
     made = [replace(row, errors_by_class="0=9 3=4 13=8") for row in rows(1, 2)]
     assert judged(claim, {"student": made}).ours == "4 (4 to 4)"
-    assert judged(replace(claim, column="errors_by_class.7"), {"student": made}).verdict == "not run"
+    assert judged(replace(claim, column="errors_by_class.7"), {"student": made}).verdict == "failed: it has no rows"

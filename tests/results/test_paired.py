@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from kdbench.results.paired import difference, figure
+from kdbench.results.paired import detectable, difference, figure, share
 
 
 def test_a_mean_and_its_interval_by_hand():
@@ -30,9 +31,11 @@ def test_a_paired_difference_by_hand():
     assert not found.shown
 
 
-def test_what_differs_alike_every_time_is_shown_and_what_does_not_differ_is_not():
-    assert difference([2, 3], [1, 2]).shown
-    assert not difference([1, 2], [1, 2]).shown
+def test_what_differs_alike_every_time_cannot_be_tested():
+    for one in ([2, 3, 4], [1, 2, 3]):
+        found = difference(one, [1, 2, 3])
+        assert (found.p, found.seen, found.shown) == (None, None, False)
+        assert found.verdict == "the same difference in all 3 seeds, which cannot be tested"
 
 
 def test_of_no_difference_one_in_twenty_is_called_one():
@@ -41,9 +44,31 @@ def test_of_no_difference_one_in_twenty_is_called_one():
     assert 0.035 < np.mean(found) < 0.065
 
 
-def test_what_would_have_been_seen_is_seen_four_times_in_five():
+@pytest.mark.parametrize("count", [2, 3, 5, 12])
+def test_what_would_have_been_seen_is_seen_four_times_in_five(count):
+    """With the spread known, by drawing."""
     random = np.random.default_rng(0)
-    count, spread = 12, 3.0
-    typical = np.mean([difference(random.normal(0, spread, count), np.zeros(count)).seen for _ in range(200)])
-    found = [difference(random.normal(typical, spread, count), np.zeros(count)).shown for _ in range(2000)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+    apart = detectable(count) / math.sqrt(count)
+    drawn = random.normal(apart, 1, (20_000, count))
+    t = drawn.mean(1) / drawn.std(1, ddof=1) * math.sqrt(count)
+    assert np.mean(abs(t) > stats.t.ppf(0.975, count - 1)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_share_is_that_of_the_means():
+    found = share([-20, -20, -20], [-40, -1, 1])
+    assert found is None  # no whole is shown
+    found = share([-45, -40], [-50, -50])
+    assert found.mean == 0.85
+    assert found.low < 0.85 < found.high
+    assert share([-45], [-50]).mean == 0.9
+
+
+def test_the_interval_of_a_share_holds_it_nineteen_times_in_twenty():
+    random = np.random.default_rng(1)
+    held = 0
+    for _ in range(1000):
+        wholes = random.normal(10, 1, 5)
+        parts = random.normal(8, 2, 5)
+        found = share(parts, wholes)
+        held += found.low <= 0.8 <= found.high
+    assert 0.93 < held / 1000 < 0.97

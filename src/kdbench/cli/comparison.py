@@ -16,7 +16,7 @@ from kdbench import experiment
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.ship import ship
 from kdbench.cli.messages import one_line
-from kdbench.compress.order import split_steps
+from kdbench.compress.order import is_compared, split_steps
 from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load as load_data
 from kdbench.data.splits import Splits
@@ -123,7 +123,7 @@ def measured(
     try:
         network, file_steps = split_steps(config.network)
         maker = Maker(splits, machine, store, together=config.together)
-        networks = maker.compared(network)
+        networks = maker.compared(network, is_compared(config.network))
         examples = Examples(splits.train, splits.val, splits.class_names)
         task = Task(examples, (), no_fit, network.seed, maker.initial(network).network)
         artifacts = ship(networks, file_steps, task, store)

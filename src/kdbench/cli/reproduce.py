@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
-from kdbench.cli.arguments import Subparsers
+from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
 from kdbench.cli.reproduction import Reproduction, own_data, read, written
 from kdbench.errors import BadSetting, nearest
 from kdbench.results.lines import shown
@@ -40,6 +40,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--list", action="store_true", help="what there is, and how long each takes")
     parser.add_argument("--seeds", type=int, metavar="N", help="so many seeds, in the place of its own number")
     parser.add_argument("--quick", action="store_true", help=QUICK)
+    add_own_folder(parser)
     parser.set_defaults(main=main)
 
 
@@ -48,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.settings.choices import config_dir
     from kdbench.settings.choices import options as choices
 
-    known = choices(GROUP, [config_dir()])
+    known = choices(GROUP, [*own_folders(options), config_dir()])
     if options.list or options.name is None:
         print("\n".join(listed([read(name, path) for name, path in known.items()], terminal.width() or 100)))
         return 0
@@ -66,11 +67,7 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
     from kdbench.cli.plot import draw_all
     from kdbench.results.claims import judged
 
-    count = options.seeds or (1 if options.quick else reproduction.seeds)
-    seeds = f"seed={','.join(map(str, range(count)))}"
-    common = [*reproduction.settings, *(reproduction.quick if options.quick else []), *options.settings]
-    where = reproduction.where | (reproduction.quick_where if options.quick else {}) | {"data": own_data(common)}
-    launches = {name: ["--multirun", *written(run, where), *common, seeds] for name, run in reproduction.runs.items()}
+    launches = launches_of(reproduction, options)
     for arguments in launches.values():  # before any of them begins
         overrides.for_hydra(arguments)
     made: dict[str, list[tuple[Row, Path]]] = {}
@@ -81,18 +78,42 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
         made[name] = hydra_app.invocation.made
     rows = {name: [row for row, _ in own] for name, own in made.items()}
     together = [one for own in made.values() for one in own]
-    found = [judged(claim, rows) for claim in reproduction.claims]
+    about = None if options.quick else reproduction.data
+    found = [judged(claim, rows, about) for claim in reproduction.claims]
     if together:
-        folder = together[0][1].parents[2] / "reproduced" / reproduction.name
-        durable.write(durable.folder(folder) / TABLE, markdown(reproduction, found).encode())
+        name = f"{reproduction.name}-quick" if options.quick else reproduction.name
+        folder = durable.folder(together[0][1].parents[2] / "reproduced" / name)
+        durable.write(folder / TABLE, markdown(reproduction, found).encode())
         print(shown(folder / TABLE))
         if reproduction.charts:
             draw_all([row for row, _ in together], folder, folder, None, only=reproduction.charts)
-    print(f"\n{reproduction.about} ({reproduction.source})")
-    print("\n".join(verdicts(found, terminal.width() or 100)))
+    width = terminal.width() or 100
+    print("\n" + textwrap.fill(f"{reproduction.about} ({reproduction.source})", width))
+    print("\n".join(verdicts(found, width)))
     if options.quick:
         print(f"--quick: {QUICK}", file=sys.stderr)
     return status
+
+
+def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return what is handed to Hydra for each run. Raises `BadSetting` for several values of what is typed."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    for text in map(str, overrides.for_hydra(options.settings)):
+        if text.startswith("seed=") or OverridesParser.create().parse_override(text).is_sweep_override():
+            raise BadSetting(
+                f"{text}: what is run under what seeds is the paper's: type --seeds N, or kdbench run -m"
+            )
+    count = options.seeds or (1 if options.quick else reproduction.seeds)
+    seeds = f"seed={','.join(map(str, range(count)))}"
+    last = [*(reproduction.quick if options.quick else []), *options.settings]
+    data = own_data([*reproduction.settings, *last])
+    where = reproduction.where | (reproduction.quick_where if options.quick else {}) | {"data": data}
+    own = ["--config-dir", str(options.config_dir)] if options.config_dir else []
+    return {
+        name: [*own, "--multirun", *reproduction.settings, *written(run, where), *last, seeds]
+        for name, run in reproduction.runs.items()
+    }
 
 
 def verdicts(found: Sequence[Judged], width: int) -> list[str]:

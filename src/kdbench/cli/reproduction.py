@@ -14,7 +14,7 @@ from kdbench.errors import BadSetting, nearest
 if TYPE_CHECKING:
     from kdbench.results.claims import Claim
 
-KEYS = ("source", "takes", "settings", "seeds", "quick", "quick_where", "where", "runs", "claims", "charts")
+KEYS = ("source", "takes", "data", "settings", "seeds", "quick", "quick_where", "where", "runs", "claims", "charts")
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,16 @@ class Reproduction:
     """A paper's experiment: `runs` are settings of `kdbench run` by name, on which the `claims` are judged.
 
     `where` are texts that stand as $NAME in the runs; $data is the data set of the runs, as a transfer set. `takes`
-    is how long it takes, in words, with the machine. `settings` go with every run; so do `quick` and `quick_where`,
-    if it is only to be seen how it goes. `charts` are those of `kdbench plot` that show a claim which is a curve.
+    is how long it takes, in words, with the machine. `settings` go before those of each run; `quick` after them, and
+    `quick_where` with these, if it is only to be seen how it goes. `charts` are those of `kdbench plot` that show a
+    claim which is a curve.
     """
 
     name: str
     about: str
     source: str
     takes: str
+    data: str  # that the claims are about
     settings: list[str]
     seeds: int
     quick: list[str]
@@ -60,6 +62,7 @@ def read(name: str, path: Path) -> Reproduction:
             choices.about(path),
             str(node["source"]),
             str(node["takes"]),
+            str(node.get("data", "mnist")),
             words(node.get("settings")),
             int(node.get("seeds", 3)),
             words(node.get("quick")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,6 +21,7 @@ class Ensemble(NetworkStep):
     """Put the network and its teachers, which are of its architecture, side by side. Nothing is trained."""
 
     changes_shapes: ClassVar[bool] = True
+    reads_images: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return them as one network. Raises `BadSetting` without teachers, and for those of other architectures."""
@@ -27,14 +29,22 @@ class Ensemble(NetworkStep):
         if len(members) < 2:
             raise BadSetting("compress=ensemble joins the network and its teachers: type compress.teacher=NAME")
         shapes = [{name: tensor.shape for name, tensor in member.state_dict().items()} for member in members]
-        if any(others != shapes[0] for others in shapes):
+        if any(others != shapes[0] for others in shapes) or len({repr(member) for member in members}) > 1:
             raise BadSetting("compress=ensemble joins networks of one architecture: type a model of that as teacher")
+        if any(alike(one, other) for one, other in itertools.combinations(members, 2)):
+            raise BadSetting("compress=ensemble joins networks that differ, and two of these are one: train them")
         return joined([copy.deepcopy(member).cpu() for member in members])
 
     def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
         """Return as many copies of the network as the stored weights have."""
         numbers = {name.split(".")[2] for name in shapes if name.startswith("1.members.")}
         return joined([copy.deepcopy(model) for _ in numbers])
+
+
+def alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same weights."""
+    own, others = one.state_dict(), other.state_dict()
+    return all(torch.equal(tensor.cpu(), others[name].cpu()) for name, tensor in own.items())
 
 
 class MeanOf(nn.Module):

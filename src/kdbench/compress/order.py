@@ -27,6 +27,11 @@ def split_steps(network: NetworkSpec) -> tuple[NetworkSpec, list[FileStep]]:
     return network.with_steps(count), files
 
 
+def is_compared(network: NetworkSpec) -> bool:
+    """Whether what its steps make is compared with another: its teachers, or itself before steps that compress it."""
+    return bool(network.teachers) or any(getattr(method_of(step), "compared", True) for step in network.steps)
+
+
 def require_sensible_steps(network: NetworkSpec, name: str) -> None:
     """Raise `BadSetting` if steps of the network or of a teacher cannot be done, or not in their order."""
     methods = [method_of(step) for step in network.steps]

@@ -130,6 +130,8 @@ class NetworkStep(ABC):
 
     # True: as the first step it starts from the network's initial weights, so its baseline need not be trained.
     from_scratch: ClassVar[bool] = False
+    # False: it learns nothing from the images of the data, or trains nothing.
+    reads_images: ClassVar[bool] = True
     # False: it is another way to train, of which nobody asks how far it is from the network trained plainly.
     compared: ClassVar[bool] = True
     # True: layers come out with other shapes, so that what held of single weights can not go on.

@@ -59,8 +59,9 @@ def munge(
     for begin in range(0, count, PASSES_AT_ONCE * len(own)):
         passes = min(PASSES_AT_ONCE, -(-(count - begin) // len(own)))
         parts.append(torch.from_numpy(munged(own.numpy(), neighbours.numpy(), passes, swap, spread, random)))
-    made = torch.cat(parts).flatten(0, 1)[:count]
-    return with_images(source, made.view(count, *source.shape), torch.arange(count) % len(own))
+    made = torch.cat(parts).flatten(0, 1)
+    chosen = torch.arange(count) * len(made) // count  # of all images, whatever their order
+    return with_images(source, made[chosen].view(count, *source.shape), chosen % len(own))
 
 
 def munged(

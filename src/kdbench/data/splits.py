@@ -37,6 +37,10 @@ class Split:
     def __getitem__(self, index: slice | Tensor) -> Split:
         return Split(self.images[index], self.labels[index])
 
+    def evenly(self, count: int) -> Split:
+        """Return so many of the images, from all over the split: many data sets are in the order of their classes."""
+        return self if count >= len(self) else self[torch.arange(count) * len(self) // count]
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""

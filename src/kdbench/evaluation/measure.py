@@ -79,7 +79,7 @@ def measure(
 def of_transfer(machine: Runtime, networks: Compared, artifacts: Artifacts) -> dict[str, Any]:
     """Return the columns of what it learned from under its teachers: how much that was, and how alike they are there.
 
-    The latter on the first `TRANSFER_IMAGES` of a transfer set that was named.
+    The latter on `TRANSFER_IMAGES` from all over a transfer set that was named.
     """
     columns = ("transfer_agreement", "transfer_kl", "transfer_nll", "transfer_ece")
     found: dict[str, Any] = dict.fromkeys(columns)
@@ -88,7 +88,7 @@ def of_transfer(machine: Runtime, networks: Compared, artifacts: Artifacts) -> d
         return {"transfer_images": None, **found}
     train = learnt.splits.train
     if learnt.name is not None:
-        seen, name = train[:TRANSFER_IMAGES], f"{learnt.splits.fingerprint} transfer"
+        seen, name = train.evenly(TRANSFER_IMAGES), f"{learnt.splits.fingerprint} transfer"
         files = (artifacts.shipped, *artifacts.teachers)
         own, *others = (predictions.of(file, seen, name, machine.threads) for file in files)
         other = fidelity.ensemble(others, networks.teacher_weights)

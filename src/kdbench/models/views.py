@@ -41,8 +41,12 @@ def upper_half(images: Tensor) -> Tensor:
 
 
 def one_bit(images: Tensor) -> Tensor:
-    """Return black where a pixel is below the middle, and else white."""
-    return (images > 0.5).to(images.dtype)
+    """Return black where a pixel is below the middle, and else white.
+
+    Its gradient is that of leaving pixels as they are (straight through, Bengio et al. 2013): attacks need one.
+    """
+    bits = (images > 0.5).to(images.dtype)
+    return images + (bits - images).detach() if images.requires_grad else bits
 
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -68,6 +72,10 @@ class ImageView(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return what is seen."""
         return VIEWS[self.name](images)
+
+    def extra_repr(self) -> str:
+        """Return what tells it from others."""
+        return self.name
 
 
 def view(name: str, shape: tuple[int, int, int]) -> ImageView | None:

@@ -136,8 +136,8 @@ class Maker:
         before = replace(spec, steps=spec.steps[:-1])
         initial = self.initial(spec)
         start = initial if method.from_scratch and not before.steps else self.unchecked(before)
-        teachers = [self.make(teacher) for teacher in last.teachers]
         transfer = transfer_for(last, self.splits, method.needs_labels)
+        teachers = [self.make(teacher) for teacher in last.teachers]
         what = {
             "step": identity.of_node(last.method),
             "start": start.key,
@@ -174,27 +174,27 @@ class Maker:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
         return self.step(spec) if spec.steps else self.trained(spec)
 
-    def compared(self, spec: NetworkSpec) -> Compared:
-        """Return the network that `spec` describes, and those it is compared with."""
+    def compared(self, spec: NetworkSpec, to_itself: bool = True) -> Compared:
+        """Return the network that `spec` describes, and those it is compared with.
+
+        `to_itself`: with itself before any step, if it has no teachers.
+        """
         teachers = tuple(map(self.make, spec.teachers))
         shipped = self.make(spec)
         taught = [method_of(step) for step in spec.steps if step.teachers]
         weights = taught[-1].teacher_weights if taught and isinstance(taught[-1], NetworkStep) else None
-        baseline = self.baseline(spec) if spec.steps else shipped
+        baseline = self.baseline(spec, to_itself and not teachers) if spec.steps else shipped
         return Compared(shipped, baseline, teachers, weights, learnt_from(spec, self.splits))
 
-    def baseline(self, spec: NetworkSpec) -> Trained:
+    def baseline(self, spec: NetworkSpec, compared: bool) -> Trained:
         """Return the network before any step.
 
-        Where a method starts from scratch, and what it makes is compared with a teacher or with nothing, only sizes
-        matter, and it need not be trained.
+        Where the first starts from scratch it need not be trained, unless its answers are `compared`: else only sizes
+        matter.
         """
         plain = spec.uncompressed
-        if spec.steps:
-            method = method_of(spec.steps[0])
-            taught = spec.steps[0].teachers or not getattr(method, "compared", True)
-            if taught and getattr(method, "from_scratch", False):
-                return self.in_use(self.initial(plain))
+        if not compared and spec.steps and getattr(method_of(spec.steps[0]), "from_scratch", False):
+            return self.in_use(self.initial(plain))
         return self.make(plain)
 
     def in_use(self, initial: Trained) -> Trained:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from kdbench.compress.order import method_of
 from kdbench.data.load import load
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import BadSetting
@@ -34,15 +35,17 @@ def transfer_for(step: StepSpec, own: Splits, needs_labels: bool) -> Splits:
         return splits
     if needs_labels:
         why = "has classes of its own" if splits.labelled else "has images without labels"
-        raise BadSetting(f"compress.transfer={name} {why}: learn from the teacher alone, with compress.alpha=0")
+        raise BadSetting(
+            f"compress.transfer={name} {why}, and labels are learnt from: type compress.alpha=0, or choose distill"
+        )
     unlabelled = Split(splits.train.images, torch.zeros_like(splits.train.labels))
     return replace(splits, train=unlabelled, class_names=own.class_names, labelled=False)
 
 
 def learnt_from(network: NetworkSpec, own: Splits) -> Transfer | None:
-    """Return what the last step under a teacher learns from; None if there is no such step."""
+    """Return what the last step under a teacher learns from; None if there is no such step, or it reads no images."""
     taught = [step for step in network.steps if step.teachers]
-    if not taught:
+    if not taught or not getattr(method_of(taught[-1]), "reads_images", True):
         return None
     named = taught[-1].transfer
     return Transfer(named.name if named else None, transfer_for(taught[-1], own, needs_labels=False))

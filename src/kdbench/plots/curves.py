@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from kdbench.plots import accuracy_axis, style
 from kdbench.plots.labels import Label, place
-from kdbench.results.summary import summarise
+from kdbench.results.summary import VERSIONS, summarise
 
 MOST = len(style.OTHERS) + len(style.LOOKS)  # curves, of which each has a look of its own
 LOOKS = [*style.LOOKS.values(), *style.OTHERS]
@@ -32,9 +32,9 @@ def without_knob(settings: pd.Series, name: str) -> pd.Series:
 def curves(lines: pd.DataFrame, least: int) -> list[pd.DataFrame]:
     """Return the lines that differ in their `x` alone, sorted by it, where there are at least `least`.
 
-    What else they are is their network, method, teacher, and `rest`.
+    What else they are is their `network`, method, teacher, code, and `rest`.
     """
-    keys = ["network_hash", "compress", "teacher", "teacher_settings", "rest"]
+    keys = ["network", "compress", "teacher", "teacher_settings", "rest", "code_hash", *VERSIONS]
     found = [group.sort_values("x") for _, group in lines.groupby(keys, sort=False)]
     return [group for group in found if group["x"].nunique() == len(group) >= least]
 
@@ -44,15 +44,18 @@ def chart(
 ) -> Figure | None:
     """Return a chart of the accuracy over what `prepare` puts into `x` of each line; None without any curve.
 
-    `prepare` also puts into `rest` what of the settings tells curves apart, and leaves out the lines of none. A
+    `prepare` also puts into `rest` what of the settings tells curves apart, into `network` what of the network, if
+    that is not all of it, and leaves out the lines of none. A
     dashed line is the same network without a teacher.
     """
     means = summarise(runs)
-    found = curves(prepare(means), least)[:MOST]
-    if not found:
+    every = curves(prepare(means.assign(network=means["network_hash"])), least)
+    if not every:
         return None
+    found = every[:MOST]
     together = pd.concat(found)
-    figure = style.figure(title, together, 9, 5.6)
+    note = f"the first {MOST} of {len(every)} curves" if len(every) > MOST else ""
+    figure = style.figure(title, together, 9, 5.6, note)
     axes = figure.add_subplot()
     style.tidy(axes)
     if log:

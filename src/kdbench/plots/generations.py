@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import curves
+from kdbench.results.summary import VERSIONS
 
 METHODS = ("baseline", "born_again")
 LEAST = 3  # generations, 0 among them
@@ -21,9 +22,9 @@ def prepared(means: pd.DataFrame) -> pd.DataFrame:
     """Return the generations, each curve with the network's own baseline as its first."""
     x, rest = curves.knob(means["settings"], "generations"), curves.without_knob(means["settings"], "generations")
     later = means.assign(x=x, rest=rest).dropna(subset="x").assign(teacher="", teacher_settings="")
-    curve = ["network_hash", "compress", "rest"]
-    bare = means[means["compress"] == "baseline"].drop(columns=["compress", "teacher", "teacher_settings"])
-    first = (
-        later[[*curve, "teacher", "teacher_settings"]].drop_duplicates().merge(bare.assign(x=0), on="network_hash")
-    )
+    # The code of the generations, and not that of the baseline, is theirs.
+    curve = ["network_hash", "compress", "rest", "code_hash", *VERSIONS, "teacher", "teacher_settings"]
+    bare = means[means["compress"] == "baseline"]
+    bare = bare.drop(columns=["compress", "code_hash", "teacher", "teacher_settings"])
+    first = later[curve].drop_duplicates().merge(bare.assign(x=0), on=["network_hash", *VERSIONS])
     return pd.concat([first, later], ignore_index=True).assign(baseline_accuracy=float("nan"))

@@ -10,6 +10,7 @@ from kdbench.plots import curves
 METHODS = ("distill",)
 LEAST = 2  # sizes
 COUNT = r"'images':\d+,?"
+EPOCHS = r"train\.epochs=\d+ ?"
 
 
 def draw(runs: pd.DataFrame) -> Figure | None:
@@ -19,8 +20,13 @@ def draw(runs: pd.DataFrame) -> Figure | None:
 
 
 def prepared(means: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines with a transfer set of their own."""
+    """Return the lines with a transfer set of their own.
+
+    Networks may differ in their epochs: who has more images to learn from sees each less often.
+    """
     named = means["settings"].str.contains("transfer=")
     rest = means["settings"].str.replace(COUNT, "", regex=True).str.replace(",}", "}", regex=False)
     rest = rest.str.replace(r"[{}'\"]", "", regex=True).str.replace("transfer=data:", "", regex=False)
-    return means.assign(x=means["transfer_images"].where(named), rest=rest).dropna(subset="x")
+    recipe = means["recipe"].str.replace(EPOCHS, "", regex=True)
+    network = means["model"] + " " + means["architecture"] + " " + recipe
+    return means.assign(x=means["transfer_images"].where(named), rest=rest, network=network).dropna(subset="x")

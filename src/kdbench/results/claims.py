@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdbench.errors import BadSetting
-from kdbench.results.paired import difference, figure
+from kdbench.results.paired import Figure, difference, figure, share
 from kdbench.results.row import NUMBERS, Row
 
 Rows = Mapping[str, Sequence[Row]]
@@ -19,6 +19,7 @@ BOUNDS = {"at most": operator.le, "at least": operator.ge}
 
 OF_A_CLASS = "errors_by_class."  # a column of counts, one of which is meant: errors_by_class.3
 DIRECTIONS = ("lower", "higher", "alike")
+FAILED = "failed: it has no rows"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Claim:
     """One claim of a paper: what a `run`'s `column` is, or, with `than`, how it is beside another's.
 
     With `of` beside `than`, it is which share of the way from the one to the other it goes.
-    `reach`: the bound that we set out to reach, such as `at most 70`; of a comparison `lower`, `higher` or `alike`.
+    `reach`: the bound that we set out to reach, such as `at most 70`; of a comparison `lower`, `higher` or `alike`,
+    the last `within` so much.
     """
 
     says: str
@@ -36,6 +38,7 @@ class Claim:
     reach: str
     than: str | None = None
     of: str | None = None
+    within: str | None = None
 
     @property
     def is_comparison(self) -> bool:
@@ -77,6 +80,8 @@ def claim_of(node: Any, runs: Sequence[str]) -> Claim:
         bound_of(claim)
     elif claim.reach not in DIRECTIONS:
         raise BadSetting(f"claim '{claim.says}': it reaches {', '.join(DIRECTIONS)}, and not {claim.reach}")
+    elif (claim.reach == "alike") != (claim.within is not None):
+        raise BadSetting(f"claim '{claim.says}': what reaches alike, and nothing else, is so `within` a number")
     return claim
 
 
@@ -91,18 +96,28 @@ def bound_of(claim: Claim) -> tuple[str, float]:
     raise BadSetting(f"claim '{claim.says}': {claim.reach} is no bound such as 'at most 70'")
 
 
-def judged(claim: Claim, rows: Rows) -> Judged:
-    """Return what was found of a claim."""
+def judged(claim: Claim, rows: Rows, dataset: str | None = None) -> Judged:
+    """Return what was found of a claim, which is about `dataset`; None: about any."""
+    used = {row.dataset for run in filter(None, (claim.run, claim.than, claim.of)) for row in rows.get(run, ())}
+    if dataset is not None and used - {dataset}:
+        return Judged(claim, "", 0, f"not comparable: it is about {dataset}, and rows are of {', '.join(used)}")
     own = by_seed(claim.column, rows.get(claim.run, ()))
     if claim.than is None:
         return of_a_figure(claim, [*own.values()])
     other = by_seed(claim.column, rows.get(claim.than, ()))
-    seeds = sorted(own.keys() & other.keys())
     if claim.of is None:
+        seeds = sorted(own.keys() & other.keys())
         return of_a_comparison(claim, [own[seed] for seed in seeds], [other[seed] for seed in seeds])
     goal = by_seed(claim.column, rows.get(claim.of, ()))
-    ways = {seed: goal[seed] - other[seed] for seed in seeds if goal.get(seed, other[seed]) != other[seed]}
-    return of_a_figure(claim, [(own[seed] - other[seed]) / way for seed, way in ways.items()])
+    seeds = sorted(own.keys() & other.keys() & goal.keys())
+    if not seeds:
+        return Judged(claim, "", 0, FAILED)
+    found = share([own[seed] - other[seed] for seed in seeds], [goal[seed] - other[seed] for seed in seeds])
+    if found is None:
+        return Judged(
+            claim, "", len(seeds), f"no way from {claim.than} to {claim.of} is shown, of which it could be a share"
+        )
+    return held_against(claim, found)
 
 
 def by_seed(column: str, rows: Sequence[Row]) -> dict[int, float]:
@@ -120,10 +135,12 @@ def value_of(row: Row, column: str) -> float | None:
 
 
 def of_a_figure(claim: Claim, values: Sequence[float]) -> Judged:
-    """Return whether the mean is within its bound; beyond it, by how much, and whether that is noise."""
-    if not values:
-        return Judged(claim, "", 0, "not run")
-    found = figure(values)
+    """Return whether the mean is within its bound."""
+    return held_against(claim, figure(values)) if values else Judged(claim, "", 0, FAILED)
+
+
+def held_against(claim: Claim, found: Figure) -> Judged:
+    """Return whether a figure is within its bound; beyond it, by how much, and whether that is noise."""
     words, bound = bound_of(claim)
     if BOUNDS[words](found.mean, bound):
         verdict = "reached"
@@ -135,13 +152,25 @@ def of_a_figure(claim: Claim, values: Sequence[float]) -> Judged:
 
 
 def of_a_comparison(claim: Claim, one: Sequence[float], other: Sequence[float]) -> Judged:
-    """Return whether the difference is shown, in the direction of the claim."""
+    """Return whether the difference is shown, in the direction of the claim, or that there is none worth the name.
+
+    The latter where the 95% interval lies within the claim's margin (two one-sided tests, Schuirmann 1987, at 2.5%).
+    """
     if not one:
-        return Judged(claim, "", 0, "not run")
+        return Judged(claim, "", 0, FAILED)
     found = difference(one, other)
-    verdict = found.verdict
-    if found.shown:
-        verdict += ", as claimed" if found.direction == claim.reach else ": not as claimed"
-    elif claim.reach == "alike" and found.p is not None:
-        verdict += ", as claimed"
+    if claim.within is None:
+        verdict = found.verdict
+        if found.shown:
+            verdict += ", as claimed" if found.direction == claim.reach else ": not as claimed"
+        return Judged(claim, str(found), found.count, verdict)
+    margin = float(claim.within)
+    if found.p is None:
+        verdict = found.verdict
+    elif -margin <= found.low and found.high <= margin:
+        verdict = f"alike within {margin:g}, as claimed"
+    elif found.shown:
+        verdict = f"{found.verdict}: not as claimed"
+    else:
+        verdict = f"not decided: neither a difference nor likeness within {margin:g} is shown"
     return Judged(claim, str(found), found.count, verdict)

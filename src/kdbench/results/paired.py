@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Difference(Figure):
     """A paired difference; `p` by the two-sided paired t-test.
 
     `seen` is the smallest difference that would have been found with a probability of 80%: of what is smaller,
-    nothing can be said. Both are None of less than two pairs.
+    nothing can be said. Both are None of less than two pairs, and where all differ alike, which cannot be tested.
     """
 
     p: float | None
@@ -50,7 +51,8 @@ class Difference(Figure):
     def verdict(self) -> str:
         """Return in words whether there is a difference, and what that is worth."""
         if self.p is None:
-            return "one seed: nothing can be said"
+            alike = f"the same difference in all {self.count} seeds, which cannot be tested"
+            return "one seed: nothing can be said" if self.count == 1 else alike
         if self.shown:
             return f"{self.direction} (p = {self.p:.2g})"
         return f"no difference shown (p = {self.p:.2g}; {self.seen:.2g} would have been seen)"
@@ -73,9 +75,7 @@ def figure(values: Sequence[float]) -> Figure:
 def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
     """Return that of `one` less `other`, value by value.
 
-    Paired t-test (Student 1908), `scipy.stats.ttest_rel`; the smallest difference that would have been seen is
-    `s / sqrt(n) * (t[0.975] + t[0.8])`, with n - 1 degrees of freedom (Bland 2000, An Introduction to Medical
-    Statistics, section 18.3, with t for the normal quantiles).
+    Paired t-test (Student 1908), `scipy.stats.ttest_rel`, two-sided.
     """
     from scipy import stats
 
@@ -84,8 +84,43 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
     if found.count < 2:
         return Difference(found.mean, found.low, found.high, found.count, None, None)
     spread = float(np.std(apart, ddof=1))
-    if not spread:  # all differ alike: the test divides by it
-        return Difference(found.mean, found.low, found.high, found.count, 1.0 if not found.mean else 0.0, 0.0)
+    if not spread:  # the test divides by it
+        return Difference(found.mean, found.low, found.high, found.count, None, None)
     p = float(stats.ttest_rel(one, other).pvalue)
-    quantiles = stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], found.count - 1).sum()
-    return Difference(found.mean, found.low, found.high, found.count, p, spread / math.sqrt(found.count) * quantiles)
+    seen = spread / math.sqrt(found.count) * detectable(found.count)
+    return Difference(found.mean, found.low, found.high, found.count, p, seen)
+
+
+@functools.cache
+def detectable(count: int) -> float:
+    """Return the difference, in standard errors, that a test of `count` pairs finds with a probability of `POWER`.
+
+    By the noncentral t distribution (Cohen 1988, Statistical Power Analysis, section 2.2).
+    """
+    from scipy import optimize, stats
+
+    critical = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+
+    def missing(apart: float) -> float:
+        return float(stats.nct.sf(critical, count - 1, apart)) - POWER  # the other side never comes to matter
+
+    return float(optimize.brentq(missing, 0.1, 2 * critical + 3))
+
+
+def share(parts: Sequence[float], wholes: Sequence[float]) -> Figure | None:
+    """Return the ratio of the means of `parts` and `wholes`, pair by pair, with its 95% interval by Fieller (1954).
+
+    None where the mean of the wholes is not clear of 0, so that there is nothing to be shared.
+    """
+    from scipy import stats
+
+    count, part, whole = len(wholes), float(np.mean(parts)), float(np.mean(wholes))
+    if count < 2:
+        return Figure(part / whole, part / whole, part / whole, count) if count and whole else None
+    covariance = np.cov(parts, wholes, ddof=1) / count * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) ** 2
+    a = whole**2 - covariance[1, 1]
+    if a <= 0:
+        return None
+    b, c = part * whole - covariance[0, 1], part**2 - covariance[0, 0]
+    root = math.sqrt(max(b**2 - a * c, 0.0))
+    return Figure(part / whole, (b - root) / a, (b + root) / a, count)

@@ -44,11 +44,11 @@ def resolve(
     require_known("", composed, [field.name for field in fields(Schema)])
     outputs = outputs_of(composed)
     data = group(composed, "data")
-    fallback = data.pop("fallback", None)
+    fallback, images = data.pop("fallback", None), data.get("train_images")
     composer = Composer(folders, outputs, not_null(group(composed, "teacher_train")))
     return Config(
         data=data_from(names["data"], data, outputs),
-        fallback=_fallback(str(fallback), overrides, folders, outputs) if fallback else None,
+        fallback=_fallback(str(fallback), overrides, folders, outputs, images) if fallback else None,
         network=composer.network(composed, names["model"], names["compress"]),
         settings=knobs_in_words(group(composed, "compress")),
         device=composed.device,
@@ -139,6 +139,11 @@ class Composer:
                 teachers += equals.teachers(one, student, method)
             else:
                 teachers.append(self._teacher(own_teacher if one == AUTO else one, student))
+        twice = next((one for number, one in enumerate(teachers) if one in teachers[:number]), None)
+        if twice is not None:
+            raise BadSetting(
+                f"compress.teacher names one {twice.name} twice: type a seed for each, {{model:..,seed:1}}"
+            )
         return tuple(teachers)
 
     def _teacher(self, described: Any, student: NetworkSpec) -> NetworkSpec:
@@ -162,8 +167,8 @@ class Composer:
         teacher = self.network(composed, model, compress)
         if seed is not None:
             return replace(teacher, seed_is_fixed=True)
-        if replace(teacher, name=student.name, compress=student.compress) == student:
-            # An equal of the student with the same seed would be the student's own baseline, which is `self`.
+        if (teacher.model, teacher.weights) == (student.model, student.weights):
+            # Under the same seed both would begin alike, and under the same recipe it would be `self`.
             teacher = equals.equal_of(teacher)
         return teacher
 
@@ -179,13 +184,16 @@ def outputs_of(composed: DictConfig) -> Path:
     return Path.cwd() / Path(composed.outputs).expanduser()
 
 
-def _fallback(name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path) -> DataSpec:
+def _fallback(
+    name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path, train_images: int | None
+) -> DataSpec:
+    """Return the data set that is used if another cannot be had, with as many training images as were typed."""
     require_choice("data.fallback", name, "data", folders, ("null",))
     other_groups = ("data", "model", "compress")
     kept = [text for text in overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in other_groups]
     node = group(hydra.compose("config", [*kept, f"data={name}"]), "data")
     node.pop("fallback", None)
-    return data_from(name, node, outputs)
+    return data_from(name, node | {"train_images": train_images}, outputs)
 
 
 def _weights(value: Any) -> Path | None:

@@ -100,7 +100,8 @@ class Config:
         return self._hash_of(self.teachers[0]) if len(self.teachers) == 1 else None
 
     def _hash_of(self, network: NetworkSpec) -> str:
-        deciding = replace(self, network=network.uncompressed, settings="")._but_seed_and_machine()
+        bare = replace(self, network=network.uncompressed, settings="", robust_eps=None)
+        deciding = bare._but_seed_and_machine()
         return digest([deciding, self.code.get(network.model["_target_"])])[:8]
 
     def _deciding(self) -> dict[str, Any]:

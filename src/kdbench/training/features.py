@@ -85,7 +85,7 @@ def shapes(network: nn.Module, image_shape: Sequence[int]) -> dict[str, tuple[in
     named = [(name, module) for name, module in model_of(network).named_modules() if name]
     hooks = [module.register_forward_hook(keep(name)) for name, module in named]
     modes = [(module, module.training) for module in network.modules()]
-    device = next(network.parameters()).device
+    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))  # a file has none
     try:
         network.eval()(torch.zeros(1, *image_shape, device=device))
     finally:

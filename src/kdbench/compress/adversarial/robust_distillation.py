@@ -45,11 +45,6 @@ class RobustDistillation(NetworkStep):
         """What the training images are changed by."""
         return Attack(self.eps, self.attack_step, self.attack_steps)
 
-    @property
-    def needs_labels(self) -> bool:
-        """Whether labels weigh anything."""
-        return self.alpha > 0
-
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student."""
         student = copy.deepcopy(model)
@@ -60,8 +55,8 @@ class RobustDistillation(NetworkStep):
 class AttackedTargets(Criterion):
     """`alpha * CE(S(x), labels) + (1 - alpha) * T² * KL(T(x) || S(x + d))`, the mean over the batch.
 
-    Equation 4 of the paper, whose weights are the other way round. `d` is what makes `KL(T(x) || S(x + d))` grow, at
-    temperature T for both.
+    Equation 4 of the paper, whose weights are the other way round. `d` is what makes `CE(S(x + d), labels)` grow, as
+    in its authors' code.
     """
 
     def __init__(self, method: RobustDistillation, teacher: Teacher, run: Run) -> None:
@@ -78,7 +73,9 @@ class AttackedTargets(Criterion):
         self.soft = F.log_softmax(self.teacher(batch).logits / self.method.temperature, dim=1)
         training = network.training
         network.eval()
-        changed = self.method.attack(lambda changed: self.apart(self.run(network, changed).logits), batch.images)
+        changed = self.method.attack(
+            lambda changed: cross_entropy(self.run(network, changed).logits, batch.labels), batch.images
+        )
         network.train(training)
         return replace(batch, images=changed, view=None)
 

@@ -35,6 +35,8 @@ class AdjustBias(NetworkStep):
         missing = [str(name) for name in self.classes if str(name) not in names]
         if missing:
             raise BadSetting(f"compress.classes={missing[0]} is no class: choose from {', '.join(names)}")
+        if {str(name) for name in self.classes} == set(names):
+            raise BadSetting("compress.classes names all classes, of which moving all changes nothing: name some")
         moved = torch.zeros(len(names))
         moved[[names.index(str(name)) for name in self.classes]] = 1
         bias = last_bias(network, len(names))

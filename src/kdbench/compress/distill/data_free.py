@@ -45,6 +45,7 @@ class DataFree(NetworkStep):
     generator_lr_scale: float  # share of train.lr
 
     from_scratch: ClassVar[bool] = True
+    reads_images: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         checks.real("compress.temperature", self.temperature, "(0, inf)")
@@ -64,11 +65,12 @@ class DataFree(NetworkStep):
         """Return the student. Raises `BadSetting` for a teacher that no gradient comes back from."""
         student, shape = copy.deepcopy(model), task.data.shape
         teacher = task.teacher.network
-        if not task.run(teacher, torch.zeros(2, *shape, requires_grad=True)).logits.requires_grad:
+        device = next((tensor.device for tensor in teacher.parameters()), torch.device("cpu"))
+        if not task.run(teacher, torch.zeros(2, *shape, requires_grad=True, device=device)).logits.requires_grad:
             raise BadSetting(
                 "compress.teacher is a file, which tells the generator nothing: name a network of kdbench ls"
             )
-        images = Generator(shape, len(task.data.class_names), self, *normalisation(teacher))
+        images = Generator(shape, len(task.data.class_names), self, *normalisation(model))
         # Places for images that are made when their turn comes.
         blank = torch.zeros(1, *shape, dtype=torch.uint8).expand(self.images, *shape)
         places = Split(blank, torch.zeros(self.images, dtype=torch.int64))
@@ -77,10 +79,14 @@ class DataFree(NetworkStep):
 
 
 def normalisation(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of the pixels that a network was trained on: they are a part of it."""
-    if isinstance(network, Network):
-        return network[0].mean, network[0].deviation
-    return torch.tensor(0.5), torch.tensor(0.25)
+    """Return mean and deviation of the pixels that a network is made for, over all channels: they are a part of it.
+
+    Of one that leaves pixels as they are, those of pixels that are spread evenly.
+    """
+    first = network[0] if isinstance(network, Network) else None
+    if first is None or not first.mean.any():
+        return torch.tensor(0.5), torch.tensor(12**-0.5)
+    return first.mean.mean(), first.deviation.mean()
 
 
 class Generator(nn.Module):
@@ -119,6 +125,7 @@ class Generator(nn.Module):
     @torch.no_grad()
     def remember(self, images: Tensor, logits: Tensor) -> None:
         """Put images, and what the teacher says of them, in the place of the oldest."""
+        images, logits = images[-len(self.images) :], logits[-len(self.images) :]
         places = (int(self.next) + torch.arange(len(images), device=images.device)) % len(self.images)
         self.images[places] = images.to(self.images.dtype)
         self.logits[places] = logits

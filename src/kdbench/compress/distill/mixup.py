@@ -36,6 +36,11 @@ class Mixup(NetworkStep):
         checks.real("compress.alpha", self.alpha, "[0, 1]")
         checks.real("compress.mix", self.mix, "(0, inf)")
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether labels weigh anything."""
+        return self.alpha > 0
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student."""
         student = copy.deepcopy(model)
@@ -70,4 +75,5 @@ class MixedTargets(Criterion):
         soft = F.log_softmax(self.teacher(batch).logits / temperature, dim=1)
         own = F.log_softmax(output.logits / temperature, dim=1)
         kl = F.kl_div(own, soft, reduction="batchmean", log_target=True)
-        return alpha * cross_entropy(output.logits, batch.labels) + (1 - alpha) * temperature**2 * kl
+        loss = (1 - alpha) * temperature**2 * kl
+        return loss + alpha * cross_entropy(output.logits, batch.labels) if alpha else loss

@@ -18,7 +18,8 @@ from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.features import Output
 
-PEER_SEEDS = 2_000_000  # above those that anybody types
+PEER_SEEDS = 2_000_000  # how far those of peers are from each other, and from the network's own
+LARGEST_SEED = 2_147_483_647
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Mutual(NetworkStep):
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the first network. Raises `BadSetting` if all start alike: they would stay alike."""
         first = copy.deepcopy(model)
-        peers = [task.another(PEER_SEEDS + task.seed % PEER_SEEDS + n * PEER_SEEDS) for n in range(self.networks - 1)]
+        seeds = [(task.seed + number * PEER_SEEDS) % (LARGEST_SEED + 1) for number in range(1, self.networks)]
+        peers = [task.another(seed) for seed in seeds]
         own, other = first.state_dict(), peers[0].state_dict()
         if all(torch.equal(tensor, other[name]) for name, tensor in own.items()):
             raise BadSetting("networks that start from the same weights cannot teach each other: leave weights= out")

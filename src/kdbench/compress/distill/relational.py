@@ -49,7 +49,7 @@ def distances(features: Tensor) -> Tensor:
     _, squared = squares(features)
     apart = squared > 0
     found = torch.where(apart, squared, 1).sqrt() * apart  # of 0 the root has no gradient
-    return found / found[apart].mean().clamp_min(1e-12)
+    return found / (found.sum() / apart.sum().clamp_min(1)).clamp_min(1e-12)
 
 
 def angles(features: Tensor) -> Tensor:
