@@ -71,6 +71,10 @@ def test_list_says_what_there_is(capsys):
         (["distillation", "compress=prune"], "compress is what the search itself chooses: leave compress= out"),
         (["distillation", "seed=3"], "seed is what the search itself chooses: leave seed= out"),
         (["distillation", "modl=mlp_simple"], "modl"),
+        (["distillation", "objective=ece"], "objective is what the search itself chooses"),
+        (["distillation", "model=glob(mlp*)"], "is several values: a search is about one network"),
+        (["distillation", "threads=1,2"], "threads=1,2 is several values: a search is about one network"),
+        (["distillation", "data=fashion_mnist", "data.root=nowhere"], "nowhere"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from tests.training.methods import built, same
 
 from kdbench.compress.ensemble import Ensemble
 from kdbench.errors import BadSetting
+from kdbench.models.views import ImageView
 from kdbench.training.teacher import Teacher
 
 
@@ -28,3 +29,13 @@ def test_networks_of_other_architectures_and_one_alone_are_refused(few, machine)
         Ensemble()(built("cnn", few), task_of(few, teachers=[Teacher(built("resnet", few), machine)]))
     with pytest.raises(BadSetting, match=r"type compress\.teacher=NAME"):
         Ensemble()(built("cnn", few), task_of(few))
+
+
+def test_a_network_is_not_joined_with_itself_nor_with_one_that_sees_something_else(few, machine):
+    network = built("cnn", few)
+    with pytest.raises(BadSetting, match="two of these are one"):
+        Ensemble()(network, task_of(few, teachers=[Teacher(copy.deepcopy(network), machine)]))
+    other = built("cnn", few, 1)
+    other.view = ImageView("edges", few.shape)
+    with pytest.raises(BadSetting, match="networks of one architecture"):
+        Ensemble()(network, task_of(few, teachers=[Teacher(other, machine)]))

@@ -67,3 +67,19 @@ def test_the_same_network_has_the_same_figure_whatever_was_drawn_before(few, mon
 def test_a_file_without_gradients_is_one_line():
     with pytest.raises(BadSetting, match="robust_eps needs gradients"):
         robust_accuracy(Network(Normalise((0.0,), (1.0,)), OnnxFile((1, 8, 8), 2)), run, halves(0.4), 0.1)
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_large_logits_hide_nothing(scale):
+    """Of the cross-entropy the gradient would vanish."""
+    scaled = Network(Normalise((0.0,), (1.0,)), nn.Sequential(BrightLeft(), Times(scale)))
+    assert robust_accuracy(scaled, run, halves(0.4), 0.25) == 0.0
+
+
+class Times(nn.Module):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def forward(self, given):
+        return given * self.number

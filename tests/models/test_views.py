@@ -60,3 +60,11 @@ def test_statistics_are_those_of_what_is_seen():
     seen = views.upper_half(images.double() / 255).numpy()
     assert np.allclose(means, seen.mean((0, 2, 3)))
     assert np.allclose(deviations, seen.std((0, 2, 3)))
+
+
+def test_one_bit_can_be_attacked_since_its_gradient_is_that_of_the_pixels():
+    images = torch.rand(2, 1, 8, 8, requires_grad=True)
+    seen = views.one_bit(images)
+    assert torch.allclose(seen, views.one_bit(images.detach()))
+    seen.sum().backward()
+    assert torch.equal(images.grad, torch.ones_like(images))

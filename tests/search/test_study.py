@@ -3,7 +3,7 @@ import threading
 import optuna
 import pytest
 
-from kdbench.errors import BadSetting, CannotWrite
+from kdbench.errors import BadSetting, CannotWrite, DamagedFile, DataUnavailable
 from kdbench.search.plan import Plan, TooLarge
 from kdbench.search.space import Knob, Space
 from kdbench.search.study import Search
@@ -45,7 +45,7 @@ def test_the_best_is_the_best_of_all_that_ended(tmp_path):
     one = search(tmp_path)
     tried = list(one.run(12, as_it_is, peak))
     assert [trial.number for trial in tried] == list(range(12))
-    assert one.best == [max(tried, key=lambda trial: trial.found["val_accuracy"])]
+    assert one.best(12) == [max(tried, key=lambda trial: trial.found["val_accuracy"])]
     assert list(search(tmp_path).run(12, as_it_is, peak)) == []  # all are done
     assert len(list(search(tmp_path).run(14, as_it_is, peak))) == 2
 
@@ -61,7 +61,7 @@ def test_tpe_finds_more_than_chance(tmp_path):
 def test_of_two_objectives_the_best_are_the_front(tmp_path):
     one = search(tmp_path, "nsga2", objectives={"val_accuracy": "maximise", "size_bytes": "minimise"})
     tried = list(one.run(20, as_it_is, peak))
-    front = one.best
+    front = one.best(20, 20)
     accuracies = [trial.found["val_accuracy"] for trial in front]
     sizes = [trial.found["size_bytes"] for trial in front]
     assert accuracies == sorted(accuracies, reverse=True)
@@ -79,7 +79,7 @@ def test_what_fails_is_told_and_counts(tmp_path):
         raise BadSetting("this cannot be")
 
     (tried,) = search(tmp_path).run(1, as_it_is, measure)
-    assert (tried.why, tried.found, search(tmp_path).best) == ("this cannot be", {}, [])
+    assert (tried.why, tried.found, search(tmp_path).best(1)) == ("this cannot be", {}, [])
     assert list(tried.settings) == ["compress.alpha"]
 
 
@@ -171,3 +171,74 @@ def test_the_journal_can_be_opened_by_optuna(tmp_path):
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
     (name,) = optuna.get_all_study_names(optuna.storages.JournalStorage(backend))
     assert name == search(tmp_path).study.study_name
+
+
+def test_the_best_are_of_the_budget_and_as_many_as_are_wanted(tmp_path):
+    one = search(tmp_path)
+    tried = list(one.run(9, as_it_is, peak))
+    for budget in (4, 9):
+        ordered = sorted(tried[:budget], key=lambda trial: -trial.found["val_accuracy"])
+        assert one.best(budget, 3) == ordered[:3]
+
+
+def test_of_a_front_both_ends_are_taken(tmp_path):
+    one = search(tmp_path, "nsga2", objectives={"val_accuracy": "maximise", "size_bytes": "minimise"})
+    list(one.run(20, as_it_is, peak))
+    whole = one.best(20, 100)
+    assert [one.best(20, 2)[0], one.best(20, 2)[-1]] == [whole[0], whole[-1]]
+
+
+def test_what_may_pass_ends_the_search_and_counts_for_nothing(tmp_path):
+    def measure(settings, report):
+        raise DataUnavailable("the network is down")
+
+    with pytest.raises(DataUnavailable):
+        list(search(tmp_path).run(2, as_it_is, measure))
+    assert len(list(search(tmp_path).run(2, as_it_is, peak))) == 2
+
+
+def test_a_defect_is_not_tried_again(tmp_path):
+    asked = []
+
+    def measure(settings, report):
+        asked.append(settings)
+        if len(asked) == 1:
+            raise RuntimeError("what nobody thought of")
+        return peak(settings, report)
+
+    with pytest.raises(RuntimeError):
+        list(search(tmp_path).run(2, as_it_is, measure))
+    list(search(tmp_path).run(2, as_it_is, measure))
+    assert len(asked) == 2
+    assert asked[0] != asked[1]
+    assert "what nobody thought of" in search(tmp_path).ended[0].why
+
+
+def test_a_trial_that_was_killed_at_its_very_end_is_not_done_again(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    one = search(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(one.study, "tell", killed)
+        with pytest.raises(Killed):
+            list(one.run(2, as_it_is, peak))
+    again = search(tmp_path)
+    assert len(list(again.run(2, as_it_is, peak))) == 1
+    assert len(again.ended) == 2
+    assert all(trial.found for trial in again.ended)
+
+
+def test_an_unfinished_line_of_the_journal_is_dropped(tmp_path):
+    list(search(tmp_path).run(3, as_it_is, peak))
+    journal = tmp_path / "journal.log"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    one = search(tmp_path)
+    list(one.run(3, as_it_is, peak))
+    assert len(one.ended) == 3
+    journal.write_bytes(b"nonsense\n" + journal.read_bytes())
+    with pytest.raises(DamagedFile, match="move it away"):
+        search(tmp_path)

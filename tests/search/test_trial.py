@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from kdbench.data import load as loading
+from kdbench.data.splits import Split
 from kdbench.errors import BadSetting
 from kdbench.search import trial
 from kdbench.search.plan import TooLarge
@@ -28,19 +30,32 @@ def watched(settings, columns=("val_accuracy",), limits=None):
 
 
 def test_validation_alone_is_read(tiny, monkeypatch):
-    """The test images are of another shape: whoever touched them would fail."""
-    real = loading.load
+    read = []
 
-    def without_test(*arguments, **options):
-        data, splits = real(*arguments, **options)
-        monkeypatch.setattr(type(splits), "test", property(lambda _: pytest.fail("test is read")), raising=False)
-        return data, splits
+    class Unreadable(Split):
+        """A test split: whoever looks at its images is found out."""
 
+        def __getattribute__(self, name):
+            if name == "images":
+                read.append(name)
+            return super().__getattribute__(name)
+
+    real = trial.load_for
+
+    def with_unreadable_test(*arguments):
+        data, splits = real(*arguments)
+        replaced = replace(splits, test=Unreadable(splits.test.images, splits.test.labels))
+        replaced.__dict__["fingerprint"] = splits.fingerprint  # over all images, those of the test among them
+        read.clear()
+        return data, replaced
+
+    monkeypatch.setattr(trial, "load_for", with_unreadable_test)
     found, epochs = watched(tiny, ["val_accuracy", "size_bytes", "macs", "parameters"])
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert found["val_accuracy"] == pytest.approx(epochs[-1].val_accuracy, abs=0.004)  # by the file, in float32
     assert found["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
     assert found["macs"] == 784 * 16 + 16 * 10
+    assert read == []
 
 
 def test_the_file_is_measured_and_not_the_network(tiny):

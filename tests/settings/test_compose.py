@@ -223,3 +223,11 @@ def test_the_yaml_files_are_found_in_the_repository_and_in_an_installed_package(
     assert config_dir() == package / "conf"
     pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert '"conf" = "kdbench/conf"' in pyproject
+
+
+def test_what_is_used_instead_of_data_has_as_many_training_images():
+    assert composed("data=mnist", "data.train_images=200").fallback.train_images == 200
+
+
+def test_being_attacked_makes_no_other_network():
+    assert composed("robust_eps=0.1").network_hash == composed().network_hash

@@ -71,3 +71,14 @@ def test_what_cannot_be_is_one_line(typed, message):
     with pytest.raises(BadSetting, match=message) as caught:
         composed(*typed)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("apart", ["train.epochs=3", "teacher_train.epochs=20", "view=edges", "seed=5"])
+def test_a_teacher_of_the_students_architecture_has_other_initial_weights_whatever_its_recipe(apart):
+    network = composed("model=cnn_simple", "compress=distill", "compress.teacher=cnn_simple", apart).network
+    assert network.teachers[0].seed == network.seed + 1_000_000
+
+
+def test_one_network_is_not_two_teachers():
+    with pytest.raises(BadSetting, match="names one cnn_deep twice"):
+        composed("model=mlp_simple", "compress=distill", "compress.teacher=[cnn_deep,cnn_deep]")

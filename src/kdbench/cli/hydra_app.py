@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
@@ -72,7 +73,6 @@ def task(composed: DictConfig) -> float | None:
     elsewhere = not own.launcher._target_.endswith(LOCAL_LAUNCHER)
     alone = own.mode == RunMode.RUN
     column = composed.objective
-    handed_on = elsewhere or column is not None  # what comes of it, and what goes wrong
     if alone or not swept_in_order(own):
         invocation.plan(typed)
     ledger = None
@@ -83,11 +83,18 @@ def task(composed: DictConfig) -> float | None:
             raise BadSetting(f"objective={column} is no column of numbers: {nearest(column, NUMBERS)}")
     except Exception as error:
         invocation.fail(error, typed, ledger)
-        if handed_on:
+        if elsewhere:
             raise
+        return None if column is None else math.nan
+    wait = alone or elsewhere or column is not None
+    row = invocation.perform(PlannedRun(typed, config), wait=wait, raises=elsewhere)
+    if column is None:
         return None
-    row = invocation.perform(PlannedRun(typed, config), wait=alone or handed_on, raises=handed_on)
-    return None if column is None or row is None else objective_of(row, column)
+    try:
+        return math.nan if row is None else objective_of(row, column)  # NaN: sweepers take it for a failure
+    except BadSetting as error:
+        invocation.fail(error, typed, ledger)
+        return math.nan
 
 
 def objective_of(row: Row, column: str) -> float:

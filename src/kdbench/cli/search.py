@@ -7,12 +7,13 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from kdbench.cli import overrides, signals, terminal
-from kdbench.cli.arguments import Subparsers
+from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
 from kdbench.cli.search_results import as_typed, in_words, table_of, tested
 from kdbench.errors import BadSetting, KdbenchError, nearest
 from kdbench.results.lines import shown
@@ -33,8 +34,8 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "search",
         help=ABOUT,
-        description=f"{ABOUT.capitalize()}, beside the best of as many random trials and settings made by hand. "
-        "Settings of `kdbench run` can be typed after it, such as model=cnn_simple. Typed again, it goes on; in "
+        description=f"{ABOUT[0].upper()}{ABOUT[1:]}, beside the best of as many random trials and settings made by "
+        "hand. Settings of `kdbench run` can be typed after it, such as model=cnn_simple. Typed again, it goes on; in "
         "several terminals, the trials are shared out.",
         usage="kdbench search NAME [--trials N] [--seeds N] [SETTING=VALUE ...]\n       kdbench search --list",
     )
@@ -43,6 +44,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--trials", type=int, metavar="N", help="so many, in the place of its own number")
     parser.add_argument("--seeds", type=int, metavar="N", help="so many fresh seeds for the best; 0: none is tested")
     parser.add_argument("--no-control", action="store_true", help="no random trials beside it")
+    add_own_folder(parser)
     parser.set_defaults(main=main)
 
 
@@ -52,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.settings.choices import config_dir
     from kdbench.settings.choices import options as choices
 
-    known = choices(GROUP, [config_dir()])
+    known = choices(GROUP, [*own_folders(options), config_dir()])
     if options.list or options.name is None:
         for name, path in known.items():
             print(f"{name}  ({read(name, path).trials} trials)")
@@ -79,25 +81,33 @@ def search(plan: Plan, options: argparse.Namespace) -> int:
         import optuna  # noqa: F401
     except ImportError as error:
         raise KdbenchError(NOT_THERE) from error
+    from kdbench.compress.order import split_steps
+    from kdbench.data.load import load_for
     from kdbench.search import charts
     from kdbench.search.study import Search
     from kdbench.settings.typed import config_of
 
-    folder = config_of(common).outputs / GROUP
+    for settings in (common, common | plan.against):  # what would be wrong in every trial
+        config = config_of(settings, options.config_dir)
+        load_for(split_steps(config.network)[0], config.data, config.fallback)
+    folder = config.outputs / GROUP
     samplers = [plan.sampler, *([CONTROL] if plan.sampler != CONTROL and not options.no_control else [])]
     found: dict[str, list[Tried]] = {}
     for sampler in samplers:
         one = Search(plan, sampler, folder, options.settings)
         with terminal.warnings_shown():
-            show_trials(plan, one, common)
-        found[sampler] = one.best[: plan.retrain]
+            show_trials(plan, one, common, options.config_dir)
+        found[sampler] = one.best(plan.trials, plan.retrain)
         place = folder / one.name
-        durable.write(durable.folder(place) / f"trials_{sampler}.csv", table_of(one.ended, plan).encode())
+        table = durable.folder(place) / f"trials_{sampler}.csv"
+        durable.write(table, table_of(one.ended, plan).encode())
+        print(shown(table))
         if sampler == plan.sampler:
             for path in charts.drawn(one.study, plan, place):
                 print(shown(path))
     if not any(found.values()):
-        raise KdbenchError("no trial came to an end: the lines above say why")
+        reasons = dict.fromkeys(tried.why for tried in one.ended)
+        raise KdbenchError(f"no trial came to an end: {'; '.join(reasons)}")
     return tested(plan, found, common, options)
 
 
@@ -108,27 +118,29 @@ def typed(plan: Plan, settings: Sequence[str]) -> dict[str, Any]:
     names = [setting.partition("=")[0].lstrip("+") for setting in settings]
     beside = {name: value for name, value in plan.settings.items() if name not in names}
     chosen = {}
-    for text in overrides.for_hydra([*as_typed(beside), *settings])[len(beside) :]:
+    for text in overrides.for_hydra(["--multirun", *as_typed(beside), *settings])[len(beside) : -1]:
         one = OverridesParser.create().parse_override(str(text))
         name = one.key_or_group
-        if name == "seed" or any(knob.name == name for knob in plan.space.knobs):
+        if name in ("seed", "objective") or any(knob.name == name for knob in plan.space.knobs):
             raise BadSetting(f"{name} is what the search itself chooses: leave {name}= out")
+        if one.is_sweep_override():
+            raise BadSetting(f"{text} is several values: a search is about one network, type one")
         chosen[name] = one.value()
     return chosen
 
 
-def show_trials(plan: Plan, search: Search, common: Mapping[str, Any]) -> None:
+def show_trials(plan: Plan, search: Search, common: Mapping[str, Any], own: Path | None) -> None:
     """Do the trials of a search, under a bar, with a line for each."""
     from kdbench.search.trial import measured, settled
     from kdbench.settings.typed import config_of
 
     def settle(drawn: Mapping[str, Any]) -> dict[str, Any]:
-        flat = settled({**common, **drawn})
+        flat = settled({**common, **drawn}, own)
         return {name: flat[name] for name in drawn}
 
     def measure(settings: Mapping[str, Any], report: Report) -> Mapping[str, float]:
         signals.check()
-        config = config_of({**common, **settings})
+        config = config_of({**common, **settings}, own)
         return measured(config, plan.columns, plan.limits, lambda epoch: report(epoch.epoch, epoch.val_accuracy))
 
     done = search.ended

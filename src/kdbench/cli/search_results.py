@@ -38,7 +38,8 @@ def tested(
     rows: dict[str, list[Row]] = {}
     status = 0
     for name, settings in wanted.items():
-        arguments = ["--multirun", *as_typed({**common, **settings}), f"seed={seeds}"]
+        own = ["--config-dir", str(options.config_dir)] if options.config_dir else []
+        arguments = [*own, "--multirun", *as_typed({**common, **settings}), f"seed={seeds}"]
         status |= hydra_app.launch(arguments, options.command_line, table=False)
         rows[name] = [row for row, _ in hydra_app.invocation.made]
     print("\n" + "\n".join(comparison(plan, rows)))

@@ -27,23 +27,28 @@ def drawn(study: optuna.Study, plan: Plan, folder: Path) -> list[Path]:
         return []
     names = list(plan.objectives)
     ways: dict[str, Callable[[], object]] = {}
-    for place, name in enumerate(names):
+    several = len(names) > 1
+    for place, (name, how) in enumerate(plan.objectives.items()):
+        sign = -1 if how == "maximise" else 1
 
         def value(trial: optuna.trial.FrozenTrial, place: int = place) -> float:
             return float(trial.values[place])
 
+        def cost(trial: optuna.trial.FrozenTrial, place: int = place, sign: int = sign) -> float:
+            return sign * float(trial.values[place])  # of targets, the evaluator takes the low ones for the good ones
+
         ways[f"history_{name}"] = lambda value=value, name=name: optunas.plot_optimization_history(
-            study, target=value if len(names) > 1 else None, target_name=name
+            study, target=value if several else None, target_name=name
         )
-        ways[f"importance_{name}"] = lambda value=value, name=name: optunas.plot_param_importances(
-            study, optuna.importance.PedAnovaImportanceEvaluator(), target=value, target_name=name
+        ways[f"importance_{name}"] = lambda cost=cost, name=name: optunas.plot_param_importances(
+            study, optuna.importance.PedAnovaImportanceEvaluator(), target=cost, target_name=name
         )
     if len(names) in (2, 3):
         ways["front"] = lambda: optunas.plot_pareto_front(study, target_names=names)
     files = []
     for name, draw in ways.items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore")  # of what is experimental in Optuna, and of targets
             try:
                 axes = draw()
             except ValueError:  # too few trials have a knob for its importance

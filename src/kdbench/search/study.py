@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from kdbench.errors import CannotWrite, KdbenchError
+from kdbench.errors import BadSetting, Collapsed, DamagedFile, KdbenchError, NotFinite
 from kdbench.search.plan import DIRECTIONS, Plan, TooLarge
 from kdbench.search.space import Place
 from kdbench.settings.config import digest
@@ -55,8 +56,8 @@ class Search:
         self.name = f"{plan.name}-{what[:8]}"
         self.locks = folder / "locks" / f"{self.name}-{sampler}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         with locks.held(self.locks / "next", "searching", quiet=True):
+            storage = opened(folder / JOURNAL)
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=f"{self.name}-{sampler}",
@@ -79,13 +80,25 @@ class Search:
         """The trials that processes are at, or were when they were killed."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    @property
-    def best(self) -> list[Tried]:
-        """The best trial; of several objectives those that no other beats in all. Ordered by the first objective."""
-        first, how = next(iter(self.plan.objectives.items()))
-        found = [tried_of(one) for one in self.study.best_trials] if any(one.found for one in self.ended) else []
-        ordered = sorted(found, key=lambda one: one.found[first], reverse=how == "maximise")
-        return ordered if len(self.plan.objectives) > 1 else ordered[:1]
+    def best(self, budget: int, count: int = 1) -> list[Tried]:
+        """Return the `count` best of the first `budget` trials, the best first.
+
+        Of several objectives, some of those that no other trial beats in all, from one end of that front to the
+        other, by the first objective.
+        """
+        found = [one for one in self.ended[:budget] if one.found]
+        signs = {name: -1 if how == "maximise" else 1 for name, how in self.plan.objectives.items()}
+        costs = [[sign * one.found[name] for name, sign in signs.items()] for one in found]
+        kept = [
+            one
+            for one, own in zip(found, costs, strict=True)
+            if len(signs) == 1 or not any(other != own and all(map(operator.le, other, own)) for other in costs)
+        ]
+        first, sign = next(iter(signs.items()))
+        kept.sort(key=lambda one: sign * one.found[first])
+        if len(signs) == 1 or count >= len(kept):
+            return kept[:count]
+        return [kept[place * (len(kept) - 1) // max(count - 1, 1)] for place in range(count)]
 
     def run(self, budget: int, settle: Callable[[Settings], Settings], measure: Measure) -> Iterator[Tried]:
         """Yield the trials that this process makes, until `budget` have ended here and elsewhere.
@@ -114,14 +127,22 @@ class Search:
         return self.locks / f"trial-{number}"
 
     def revive(self) -> None:
-        """Have the settings of trials tried again whose process was killed."""
+        """Have the settings of trials tried again whose process was killed, unless it had come to its end."""
         for trial in self.running:
             if locks.taken(self.lock(trial.number)):
                 continue
-            log.info("trial %d was cut off, and is begun again", trial.number)
+            kept = tried_of(trial)
+            if WHY in trial.user_attrs and kept.found:
+                self.study.tell(trial.number, self.values(kept.found))
+                continue
             self.study.tell(trial.number, state=TrialState.FAIL)
-            if trial.params:
+            if WHY not in trial.user_attrs and trial.params:
+                log.info("trial %d was cut off, and is begun again", trial.number)
                 self.study.enqueue_trial(trial.params)
+
+    def values(self, found: Mapping[str, float]) -> list[float]:
+        """Return the objectives of what was measured."""
+        return [found[name] for name in self.plan.objectives]
 
     def one(self, trial: optuna.Trial, settle: Callable[[Settings], Settings], measure: Measure) -> Tried:
         """Do a trial, and write down how it ended."""
@@ -142,15 +163,41 @@ class Search:
             found = measure(settings, report)
         except (optuna.TrialPruned, TooLarge) as stop:
             why, state = str(stop), TrialState.PRUNED
-        except CannotWrite:
-            raise  # nothing further can be kept
-        except KdbenchError as error:
+        except (BadSetting, NotFinite, Collapsed) as error:
             why, state = str(error), TrialState.FAIL
-        for name, value in (("settings", dict(settings)), ("found", dict(found)), (WHY, why)):
+        except KdbenchError:  # what may pass, or be mended: the trial counts for nothing
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        except Exception as error:  # a defect, which the next try would only find again
+            self.write(trial, Tried(trial.number, settings, {}, f"{type(error).__name__}: {error}"))
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        tried = Tried(trial.number, settings, found, why)
+        self.write(trial, tried)
+        self.study.tell(trial, self.values(found) if state == TrialState.COMPLETE else None, state)
+        return tried
+
+    @staticmethod
+    def write(trial: optuna.Trial, tried: Tried) -> None:
+        """Write down how a trial ended."""
+        for name, value in (("settings", dict(tried.settings)), ("found", dict(tried.found)), (WHY, tried.why)):
             trial.set_user_attr(name, value)
-        values = [found[name] for name in self.plan.objectives] if state == TrialState.COMPLETE else None
-        self.study.tell(trial, values, state)
-        return Tried(trial.number, settings, found, why)
+
+
+def opened(journal: Path) -> optuna.storages.JournalStorage:
+    """Return what a journal holds, without a last line that a full disk or a power cut left unfinished.
+
+    Raises `DamagedFile`.
+    """
+    if journal.exists():
+        content = durable.read(journal)
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            durable.write(journal, whole)
+    try:
+        return optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
+    except (ValueError, KeyError, AssertionError) as error:
+        raise DamagedFile(f"{journal} is damaged: move it away, and the search begins anew", journal) from error
 
 
 def tried_of(trial: FrozenTrial) -> Tried:

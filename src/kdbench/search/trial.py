@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kdbench import experiment
@@ -32,13 +33,13 @@ from kdbench.training.progress import Epoch
 from kdbench.training.runtime import Runtime
 
 
-def settled(drawn: Mapping[str, Any]) -> Flat:
+def settled(drawn: Mapping[str, Any], own: Path | None = None) -> Flat:
     """Return the settings with layers by their names, as they can be typed. Raises `BadSetting`."""
     flat = {name: value for name, value in drawn.items() if not isinstance(value, Place)}
     places = {name: value for name, value in drawn.items() if isinstance(value, Place)}
     if not places:
         return flat
-    config = config_of(flat)
+    config = config_of(flat, own)
     student, _ = split_steps(config.network)
     data, splits = load_for(student, config.data, config.fallback)
     machine = runtime.resolve(config.device, config.precision, config.threads)
@@ -70,12 +71,12 @@ def measured(
     machine = runtime.resolve(config.device, config.precision, config.threads)
     machine.prepare()
     data, splits = load_for(network, config.data, config.fallback)
-    splits = splits.without_test
     config = experiment.resolved(replace(config, data=data), splits, machine, ())
     network = config.network.with_steps(len(network.steps))
     with processes.at_work(config.outputs / "locks" / "processes") as count:
         store = Store(config.outputs / "store")
         maker = Maker(splits, machine, store, config.checkpoint_seconds, processes=count)
+        splits = splits.without_test  # which the maker never sees either, but knows its networks by
         if limits and not file_steps and all(from_scratch(network)):
             untrained = maker.in_use(maker.initial(network.uncompressed))
             require_within(limits, of_files(Compared(untrained, untrained), (), splits, machine, store, [*limits]))

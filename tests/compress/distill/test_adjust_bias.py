@@ -42,3 +42,8 @@ def test_without_a_number_validation_decides(few):
 def test_a_class_that_there_is_not_is_named(few):
     with pytest.raises(BadSetting, match=r"compress\.classes=x is no class: choose from 0, 1"):
         AdjustBias(["x"])(used("cnn", few), task_of(few))
+
+
+def test_all_classes_cannot_be_moved_against_none(few):
+    with pytest.raises(BadSetting, match="names all classes"):
+        AdjustBias(list(range(10)))(used("cnn", few), task_of(few))

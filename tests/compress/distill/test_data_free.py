@@ -5,10 +5,11 @@ import torch
 from tests.compress.tasks import a_batch, fitting, in_full, task_of, used
 from tests.training.methods import built
 
-from kdbench.compress.distill.data_free import Against, DataFree, Generated, Generator
+from kdbench.compress.distill.data_free import Against, DataFree, Generated, Generator, normalisation
 from kdbench.compress.distill.soft_targets import distillation
 from kdbench.compress.step import Examples
 from kdbench.errors import BadSetting
+from kdbench.models.network import Network, Normalise
 from kdbench.training.teacher import Teacher
 
 KNOBS = DataFree(4.0, 256, 3, 64, 8, 4, 1.0, 5.0, 1.0, 0.5)
@@ -108,3 +109,17 @@ def test_the_generator_climbs_what_the_student_descends(few, machine):
     climbing = gradients(of_the_criterion)
     assert torch.allclose(climbing, -gradients(of_the_student), atol=1e-5)
     assert climbing.abs().sum() > 0
+
+
+def test_of_more_images_than_are_kept_the_last_are():
+    maker = maker_of((1, 8, 8), replace(KNOBS, kept=3))
+    levels = torch.arange(8) / 8
+    maker.remember(levels.view(8, 1, 1, 1).expand(8, 1, 8, 8), levels[:, None].expand(8, 10))
+    assert sorted(maker.images[:, 0, 0, 0].tolist()) == levels[-3:].tolist()
+    assert torch.equal(maker.images[:, 0, 0, 0].float(), maker.logits[:, 0])
+
+
+@pytest.mark.parametrize(("means", "expected"), [((0.1,), 0.1), ((0.4, 0.5, 0.6), 0.5), ((0.0,), 0.5)])
+def test_pixels_are_those_that_the_network_is_made_for(means, expected):
+    network = Network(Normalise(means, [0.2] * len(means)), torch.nn.Identity())
+    assert float(normalisation(network)[0]) == pytest.approx(expected)

@@ -33,3 +33,8 @@ def test_the_loss_against_mixed_labels_is_the_mix_of_the_losses(few):
     logits = torch.randn(12, 10)
     expected = -(mixed.labels * logits.log_softmax(1)).sum(1).mean()
     assert torch.allclose(criterion(Output(logits), mixed), expected)
+
+
+def test_without_weight_of_the_labels_it_needs_none():
+    assert not Mixup(2.0, 0.0, 1.0).needs_labels
+    assert Mixup(2.0, 0.1, 1.0).needs_labels

@@ -57,3 +57,17 @@ def test_networks_that_start_alike_are_refused(few, recipe, machine):
     task = replace(task_of(few, fitting(few, recipe, machine)), another=lambda seed: copy.deepcopy(start))
     with pytest.raises(BadSetting, match="start from the same weights"):
         Mutual(2, 1.0)(start, task)
+
+
+@pytest.mark.parametrize("seed", [0, 2_000_000, 4_000_000, 2_147_483_647])
+def test_peers_have_seeds_of_their_own(seed, few):
+    asked = []
+
+    def another(number):
+        asked.append(number)
+        return built("mlp", few, number % 1000 + 1)
+
+    task = replace(task_of(few, lambda *_, **__: None), seed=seed, another=another)
+    Mutual(3, 1.0)(built("mlp", few), task)
+    assert len({seed, *asked}) == 3
+    assert all(0 <= number <= 2_147_483_647 for number in asked)
