@@ -35,8 +35,8 @@ def add(subparsers: Subparsers) -> None:
         "search",
         help=ABOUT,
         description=f"{ABOUT[0].upper()}{ABOUT[1:]}, beside the best of as many random trials and settings made by "
-        "hand. Settings of `kdbench run` can be typed after it, such as model=cnn_simple. Typed again, it goes on; in "
-        "several terminals, the trials are shared out.",
+        "hand. Settings of `kdbench run` can be typed after it, such as model=cnn_simple. Typed again, it goes on; "
+        "in several terminals, the trials are shared out.",
         usage="kdbench search NAME [--trials N] [--seeds N] [SETTING=VALUE ...]\n       kdbench search --list",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="one of --list")

@@ -41,14 +41,26 @@ def test_images_have_the_shape_of_the_data_and_its_mean_and_deviation(shape):
     assert made.std((0, 2, 3)).tolist() == pytest.approx([0.3] * shape[0], abs=1e-3)
 
 
-def test_the_oldest_images_are_forgotten_first_and_each_keeps_its_logits():
+def test_all_images_that_were_ever_made_are_kept_alike_often_and_each_with_its_logits():
+    torch.manual_seed(0)
+    kept = torch.zeros(40)
+    for _ in range(300):
+        maker = maker_of((1, 1, 1), replace(KNOBS, kept=10))
+        for batch in torch.arange(40.0).split(8):
+            maker.remember(batch.view(8, 1, 1, 1), batch[:, None].expand(8, 10))
+        assert torch.equal(maker.images[:, 0, 0, 0].float(), maker.logits[:, 0])
+        assert len(set(maker.logits[:, 0].tolist())) == 10
+        kept[maker.logits[:, 0].long()] += 1
+    assert kept.min() > 45  # 75 are expected
+    assert kept.max() < 110
+
+
+def test_before_they_are_full_places_hold_what_there_is():
     maker = maker_of((1, 8, 8), replace(KNOBS, kept=6))
-    for level in (0.2, 0.4, 0.6, 0.8):
-        maker.remember(torch.full((2, 1, 8, 8), level), torch.full((2, 10), level))
-    assert sorted(maker.images[:, 0, 0, 0].tolist()) == pytest.approx([0.4, 0.4, 0.6, 0.6, 0.8, 0.8], abs=1e-3)
+    maker.remember(torch.full((2, 1, 8, 8), 0.5), torch.full((2, 10), 3.0))
     images, logits = maker.remembered(50)
-    assert images.min() == pytest.approx(0.4, abs=1e-3)
-    assert torch.allclose(images[:, 0, 0, 0], logits[:, 0], atol=1e-3)
+    assert images.min() == 0.5
+    assert logits.min() == 3.0
 
 
 def test_the_generator_has_its_turn_and_learns_from_no_other_batch(few, machine):
@@ -109,14 +121,6 @@ def test_the_generator_climbs_what_the_student_descends(few, machine):
     climbing = gradients(of_the_criterion)
     assert torch.allclose(climbing, -gradients(of_the_student), atol=1e-5)
     assert climbing.abs().sum() > 0
-
-
-def test_of_more_images_than_are_kept_the_last_are():
-    maker = maker_of((1, 8, 8), replace(KNOBS, kept=3))
-    levels = torch.arange(8) / 8
-    maker.remember(levels.view(8, 1, 1, 1).expand(8, 1, 8, 8), levels[:, None].expand(8, 10))
-    assert sorted(maker.images[:, 0, 0, 0].tolist()) == levels[-3:].tolist()
-    assert torch.equal(maker.images[:, 0, 0, 0].float(), maker.logits[:, 0])
 
 
 @pytest.mark.parametrize(("means", "expected"), [((0.1,), 0.1), ((0.4, 0.5, 0.6), 0.5), ((0.0,), 0.5)])

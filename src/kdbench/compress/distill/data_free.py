@@ -92,16 +92,15 @@ def normalisation(network: nn.Module) -> tuple[Tensor, Tensor]:
 class Generator(nn.Module):
     """The generator, and what it has made: images, and the teacher's logits for them.
 
-    `mean` and `deviation` are those of its images' pixels, in every batch. `filled` places hold something; `next` is
-    the one whose turn it is to be overwritten; `batches` counts those that were asked for.
+    `mean` and `deviation` are those of its images' pixels, in every batch. `made` counts the images that there ever
+    were, `batches` those that were asked for.
     """
 
     mean: Tensor
     deviation: Tensor
     images: Tensor
     logits: Tensor
-    filled: Tensor
-    next: Tensor
+    made: Tensor
     batches: Tensor
 
     def __init__(
@@ -114,7 +113,7 @@ class Generator(nn.Module):
         self.register_buffer("deviation", deviation.clone())
         self.register_buffer("images", torch.zeros(knobs.kept, *shape, dtype=torch.float16))
         self.register_buffer("logits", torch.zeros(knobs.kept, classes))
-        for name in ("filled", "next", "batches"):
+        for name in ("made", "batches"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def forward(self, count: int) -> Tensor:
@@ -124,17 +123,24 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def remember(self, images: Tensor, logits: Tensor) -> None:
-        """Put images, and what the teacher says of them, in the place of the oldest."""
-        images, logits = images[-len(self.images) :], logits[-len(self.images) :]
-        places = (int(self.next) + torch.arange(len(images), device=images.device)) % len(self.images)
-        self.images[places] = images.to(self.images.dtype)
-        self.logits[places] = logits
-        self.next.fill_((int(self.next) + len(images)) % len(self.images))
-        self.filled.fill_(min(int(self.filled) + len(images), len(self.images)))
+        """Keep images, and what the teacher says of them, so that all that were ever made are kept alike often.
+
+        The generator moves on to other images, and what it made before must not be forgotten: reservoir sampling
+        (Vitter 1985, algorithm R).
+        """
+        numbers = int(self.made) + torch.arange(len(images), device=images.device)
+        drawn = (torch.rand(len(images), device=images.device) * (numbers + 1)).long()
+        places = torch.where(numbers < len(self.images), numbers, drawn)
+        for image, place in enumerate(places.tolist()):  # one after the other: two may be given one place
+            if place < len(self.images):
+                self.images[place] = images[image].to(self.images.dtype)
+                self.logits[place] = logits[image]
+        self.made += len(images)
 
     def remembered(self, count: int) -> tuple[Tensor, Tensor]:
         """Return so many of the images that are kept, and the teacher's logits for them."""
-        chosen = torch.randint(int(self.filled), (count,), device=self.images.device)
+        filled = min(int(self.made), len(self.images))
+        chosen = torch.randint(filled, (count,), device=self.images.device)
         return self.images[chosen].float(), self.logits[chosen]
 
 
