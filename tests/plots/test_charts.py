@@ -326,7 +326,14 @@ def test_the_command_draws_every_chart_as_png_and_svg_and_can_be_repeated(output
     assert sorted((outputs / "plots").iterdir()) == files
 
 
-def test_data_sets_get_charts_of_their_own(outputs):
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Charts are laid out, and their files hold nothing: where it is only asked which there are."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"nothing"))
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda self: None)
+
+
+def test_data_sets_get_charts_of_their_own(outputs, unpainted):
     folder = outputs / "runs" / "other"
     folder.mkdir()
     write(make_row(dataset="fashion_mnist", data_fingerprint="f1"), folder)
@@ -334,7 +341,7 @@ def test_data_sets_get_charts_of_their_own(outputs):
     assert sorted(path.name for path in (outputs / "charts").iterdir()) == ["fashion_mnist", "mnist"]
 
 
-def test_charts_of_earlier_rows_do_not_stay(outputs, capsys):
+def test_charts_of_earlier_rows_do_not_stay(outputs, unpainted):
     assert main(["plot", str(outputs)]) == 0
     folder = outputs / "runs" / "other"
     folder.mkdir()
