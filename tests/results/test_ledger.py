@@ -283,3 +283,15 @@ def test_a_row_that_is_damaged_is_missing(ledger, tmp_path, capsys):
 
 def test_what_is_printed_cannot_steer_a_terminal():
     assert printable("a\x1b[2Jb") == "a?[2Jb"
+
+
+def test_what_a_command_launched_in_parts_is_one_command(tmp_path):
+    ledger = Ledger(tmp_path)
+    for name in ("teacher", "student"):
+        ledger.write_command(["reproduce", "hinton2015"], [[f"model={name}", "seed=0"], [f"model={name}", "seed=1"]])
+    ledger.write_command(["sweep"], [["model=a"]])
+    ledger.write_command(["sweep"], [["model=b"]])
+    commands, _ = ledger.commands()
+    assert [len(command.runs) for command in commands] == [4, 1, 1]
+    ledger.forget(commands[0].name)
+    assert [command.arguments for command in ledger.commands()[0]] == [["sweep"], ["sweep"]]

@@ -12,7 +12,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from kdbench.settings.config import digest
 from kdbench.storage import durable, locks
 
 ROOT = "data.root"
+IN_PARTS = ("compress", "reproduce", "search")  # commands that launch several multiruns, one after the other
 TypedRun = Sequence[str]
 """The settings of one run, as typed: `model=cnn_deep compress=prune seed=1`."""
 
@@ -38,6 +39,12 @@ class Command:
     when: float  # it was typed last, in seconds since 1970
     where: str  # the folder in which it was
     outputs: str  # the folder that it wrote to
+    others: tuple[str, ...] = ()  # records of the same command, which launched its runs in several parts
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The names of all its records."""
+        return (self.name, *self.others)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,21 @@ class LastTry:
     folder: str | None = None
     error: str | None = None
     final: bool = False  # whether another try would fail alike
+
+
+def joined(commands: Sequence[Command]) -> list[Command]:
+    """Return the commands, those that launch their runs in several parts as one each, where its first part stood."""
+    found: dict[tuple[str, ...], Command] = {}
+    for command in commands:
+        several = bool(command.arguments) and command.arguments[0] in IN_PARTS
+        key = (*command.arguments, command.where, command.outputs) if several else (command.name,)
+        if key not in found:
+            found[key] = command
+            continue
+        first = found[key]
+        runs = [*first.runs, *(run for run in command.runs if run not in first.runs)]
+        found[key] = replace(first, runs=runs, others=(*first.others, command.name))
+    return list(found.values())
 
 
 class Ledger:
@@ -79,14 +101,16 @@ class Ledger:
             except (KeyError, TypeError, ValueError, OverflowError, KdbenchError) as error:
                 forget = shlex.join(["kdbench", "status", str(self.outputs), "--forget", path.stem])
                 unreadable.append(f"{path}: not the record of a command ({error}); to remove it: {forget}")
-        return sorted(found, key=lambda command: command.when), sorted(unreadable)
+        return joined(sorted(found, key=lambda command: command.when)), sorted(unreadable)
 
     def forget(self, name: str) -> None:
         """Remove the record of this name, readable or not. Raises `BadSetting` if there is none."""
+        commands = {one.name: one.records for one in self.commands()[0]}
         if name not in {path.stem for path in (self.folder / "commands").glob("*.json")}:
             raise BadSetting(f"no command is called {name}: kdbench status {self.outputs} names those that failed")
-        with durable.writing(self._command(name)):
-            self._command(name).unlink(missing_ok=True)
+        for record in commands.get(name, (name,)):
+            with durable.writing(self._command(record)):
+                self._command(record).unlink(missing_ok=True)
 
     def started(self, run: TypedRun, folder: Path) -> None:
         """Remember the folder of a run, and that nothing is known against it."""
