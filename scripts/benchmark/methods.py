@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from benchmark.race import Race, race
 from benchmark.training import Track, timed
 from kdbench.compress.distill.contrastive import Contrastive
-from kdbench.compress.distill.data_free import DataFree, generator_layers
+from kdbench.compress.distill.data_free import DataFree
 from kdbench.compress.distill.hints import Hint
+from kdbench.compress.distill.image_generator import generator_layers
 from kdbench.compress.distill.mutual import Mutual
 from kdbench.compress.distill.relational import Relational
 from kdbench.compress.distill.similarity import Similarity

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kdbench.compress.step import NetworkStep, Task
 from kdbench.errors import BadSetting
-from kdbench.models.network import Network, Normalise
+from kdbench.models.network import Network, Normalise, same_weights
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Ensemble(NetworkStep):
         shapes = [{name: tensor.shape for name, tensor in member.state_dict().items()} for member in members]
         if any(others != shapes[0] for others in shapes) or len({repr(member) for member in members}) > 1:
             raise BadSetting("compress=ensemble joins networks of one architecture: type a model of that as teacher")
-        if any(alike(one, other) for one, other in itertools.combinations(members, 2)):
+        if any(same_weights(one, other) for one, other in itertools.combinations(members, 2)):
             raise BadSetting("compress=ensemble joins networks that differ, and two of these are one: train them")
         return joined([copy.deepcopy(member).cpu() for member in members])
 
@@ -39,12 +39,6 @@ class Ensemble(NetworkStep):
         """Return as many copies of the network as the stored weights have."""
         numbers = {name.split(".")[2] for name in shapes if name.startswith("1.members.")}
         return joined([copy.deepcopy(model) for _ in numbers])
-
-
-def alike(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two networks have the same weights."""
-    own, others = one.state_dict(), other.state_dict()
-    return all(torch.equal(tensor.cpu(), others[name].cpu()) for name, tensor in own.items())
 
 
 class MeanOf(nn.Module):

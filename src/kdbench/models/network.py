@@ -188,6 +188,12 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(given)
 
 
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks of one architecture hold the same numbers, on whatever devices."""
+    others = other.state_dict()
+    return all(torch.equal(tensor.cpu(), others[name].cpu()) for name, tensor in one.state_dict().items())
+
+
 def parameters(network: nn.Module) -> int:
     """Count trainable parameters: weights, biases and the scale and shift of batch norm.
 

@@ -74,7 +74,7 @@ class ImageView(nn.Module):
         return VIEWS[self.name](images)
 
     def extra_repr(self) -> str:
-        """Return what tells it from others."""
+        """Return what distinguishes it from others."""
         return self.name
 
 

@@ -63,7 +63,7 @@ class Maker:
         self.together = together
         self.processes = processes
         self.lane: Lane | None = None
-        # A network, and who is told of every epoch of its last training.
+        # A network, and what is called with every epoch of its last training.
         self.watched: tuple[NetworkSpec, Callable[[Epoch], None]] | None = None
         self.made: dict[str, Trained] = {}  # a teacher is wanted by its student and by what is measured
 
@@ -226,9 +226,9 @@ class Maker:
                 Checkpoint.remove(self.store.checkpoint_folder(key))
             checkpoint = Checkpoint(self.store.checkpoint_folder(key), self.checkpoint_seconds)
             train_set, val = self.splits.train, self.splits.val
-            told = self.watched[1] if self.watched and self.watched[0] == spec else lambda _: None
+            watch = self.watched[1] if self.watched and self.watched[0] == spec else lambda _: None
             run = self.runtime_now()
-            return Fitting(title, spec.recipe, spec.seed, train_set, val, run, checkpoint, self.lane, told)
+            return Fitting(title, spec.recipe, spec.seed, train_set, val, run, checkpoint, self.lane, watch)
 
         # In a lane, waiting would make all wait: its own run trains such a network, alone.
         wait = self.lane is None

@@ -44,7 +44,7 @@ def chart(
 ) -> Figure | None:
     """Return a chart of the accuracy over what `prepare` puts into `x` of each line; None without any curve.
 
-    `prepare` also puts into `rest` what of the settings tells curves apart, into `network` what of the network, if
+    `prepare` also puts into `rest` what of the settings distinguishes curves, into `network` what of the network, if
     that is not all of it, and leaves out the lines of none. A
     dashed line is the same network without a teacher.
     """

@@ -32,7 +32,7 @@ class Fitting:
     """The `fit` of one training (see `compress.step.Fit`): by a recipe, from a checkpoint, alone or in a lane.
 
     `examples` are the images to train on, `val` those that are watched. `constraints` of earlier steps hold in every
-    fit. `watch` is told of every epoch. `history` and `cost` fill up as it goes.
+    fit. `watch` is called with every epoch. `history` and `cost` fill up as it goes.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class Learner:
     title: str = "training"
     checkpoint: Checkpoint | None = None
     views_known: bool = True  # whether the images are those that answers of teachers are kept for
-    watch: Callable[[Epoch], None] = lambda _: None  # is told of each epoch, and may end the training by raising
+    watch: Callable[[Epoch], None] = lambda _: None  # is called with each epoch, and may end the training by raising
 
     @property
     def step(self) -> int:

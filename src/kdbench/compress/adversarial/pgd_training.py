@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Run, Task
+from kdbench.compress.adversarial.under_attack import UnderAttack, attacked
+from kdbench.compress.step import Run, Task
 from kdbench.training.attack import Attack
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
@@ -16,7 +17,7 @@ from kdbench.training.features import Output
 
 
 @dataclass(frozen=True)
-class PGDTraining(NetworkStep):
+class PGDTraining(UnderAttack):
     """Train the network from scratch on attacked images (equation 2.1 of the paper, its inner part by PGD).
 
     It is attacked as it is in use: in eval mode, so that its batch norm learns nothing from images on the way.
@@ -30,16 +31,6 @@ class PGDTraining(NetworkStep):
 
     def __post_init__(self) -> None:
         self.attack.check("compress.")
-
-    @property
-    def trains_under(self) -> float:
-        """By how much they move a pixel."""
-        return self.eps
-
-    @property
-    def attack(self) -> Attack:
-        """What the training images are changed by."""
-        return Attack(self.eps, self.attack_step, self.attack_steps)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the network."""
@@ -62,12 +53,3 @@ class AttackedLabels(Criterion):
     def __call__(self, output: Output, batch: Batch) -> Tensor:
         """Return the mean over the batch."""
         return cross_entropy(output.logits, batch.labels)
-
-
-def attacked(attack: Attack, run: Run, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return images on which the cross-entropy of `network` against `labels` is larger; it stays in its mode."""
-    training = network.training
-    network.eval()
-    changed = attack(lambda changed: cross_entropy(run(network, changed).logits, labels), images)
-    network.train(training)
-    return changed

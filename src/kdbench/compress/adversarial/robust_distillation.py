@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Run, Task
+from kdbench.compress.adversarial.under_attack import UnderAttack, attacked
+from kdbench.compress.step import Run, Task
 from kdbench.settings import checks
-from kdbench.training.attack import Attack
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.features import Output
@@ -19,7 +19,7 @@ from kdbench.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class RobustDistillation(NetworkStep):
+class RobustDistillation(UnderAttack):
     """Train the network from scratch to answer attacked images as its teacher answers them before the attack."""
 
     temperature: float  # > 0
@@ -34,16 +34,6 @@ class RobustDistillation(NetworkStep):
         checks.real("compress.temperature", self.temperature, "(0, inf)")
         checks.real("compress.alpha", self.alpha, "[0, 1]")
         self.attack.check("compress.")
-
-    @property
-    def trains_under(self) -> float:
-        """By how much they move a pixel."""
-        return self.eps
-
-    @property
-    def attack(self) -> Attack:
-        """What the training images are changed by."""
-        return Attack(self.eps, self.attack_step, self.attack_steps)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student."""
@@ -71,12 +61,7 @@ class AttackedTargets(Criterion):
         """Return the batch with attacked images."""
         self.network, self.clean = network, batch.images
         self.soft = F.log_softmax(self.teacher(batch).logits / self.method.temperature, dim=1)
-        training = network.training
-        network.eval()
-        changed = self.method.attack(
-            lambda changed: cross_entropy(self.run(network, changed).logits, batch.labels), batch.images
-        )
-        network.train(training)
+        changed = attacked(self.method.attack, self.run, network, batch.images, batch.labels)
         return replace(batch, images=changed, view=None)
 
     def apart(self, logits: Tensor) -> Tensor:

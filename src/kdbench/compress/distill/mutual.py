@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kdbench.compress.step import NetworkStep, Run, Task
 from kdbench.errors import BadSetting
+from kdbench.models.network import same_weights
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
@@ -43,8 +44,7 @@ class Mutual(NetworkStep):
         first = copy.deepcopy(model)
         seeds = [(task.seed + number * PEER_SEEDS) % (LARGEST_SEED + 1) for number in range(1, self.networks)]
         peers = [task.another(seed) for seed in seeds]
-        own, other = first.state_dict(), peers[0].state_dict()
-        if all(torch.equal(tensor, other[name]) for name, tensor in own.items()):
+        if same_weights(first, peers[0]):
             raise BadSetting("networks that start from the same weights cannot teach each other: leave weights= out")
         task.fit(first, Peers(peers, self.weight, task.run))
         return first
