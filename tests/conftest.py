@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
+import hashlib
 import importlib
+import os
+import pickle
 import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
@@ -65,13 +71,35 @@ def timing_of_tests(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def exports_of_tests():
+def exports_of_tests(tmp_path_factory):
     """Torch's exporter lists all operators anew for every file, which takes as long as the rest of a small export."""
     with pytest.MonkeyPatch.context() as patch:
         with contextlib.suppress(ImportError, AttributeError):  # it is not public: without it, tests take longer
             registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
             patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
+        patch.setattr(torch.onnx, "export", once_each(torch.onnx.export, tmp_path_factory.getbasetemp().parent))
         yield
+
+
+def once_each(export: Any, folder: Path) -> Any:
+    """Export what is equal to the last attribute once, for all processes: most runs here train the same networks."""
+
+    def made(network: torch.nn.Module, example: Any, **knobs: Any) -> Any:
+        shapes = [(tensor.shape, tensor.dtype) for tensor in example]
+        try:
+            structure = pickle.dumps((copy.deepcopy(network).to("meta"), shapes, sorted(map(repr, knobs.items()))))
+        except Exception:  # a network with a function in it, or a class of the test itself
+            return export(network, example, **knobs)
+        values = b"".join(tensor.contiguous().numpy().tobytes() for tensor in network.state_dict().values())
+        file = folder / f"{hashlib.sha256(structure + values).hexdigest()}.onnx"
+        if not file.exists():
+            program = export(network, example, **knobs)
+            part = file.with_suffix(f".{os.getpid()}")
+            part.write_bytes(program.model_proto.SerializeToString())
+            part.replace(file)
+        return SimpleNamespace(model_proto=onnx.load(file))
+
+    return made
 
 
 @pytest.fixture(autouse=True)
