@@ -73,11 +73,13 @@ def timing_of_tests(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def exports_of_tests(tmp_path_factory):
     """Torch's exporter lists all operators anew for every file, which takes as long as the rest of a small export."""
+    own = tmp_path_factory.getbasetemp()
+    of_all_processes = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with pytest.MonkeyPatch.context() as patch:
         with contextlib.suppress(ImportError, AttributeError):  # it is not public: without it, tests take longer
             registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
             patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
-        patch.setattr(torch.onnx, "export", once_each(torch.onnx.export, tmp_path_factory.getbasetemp().parent))
+        patch.setattr(torch.onnx, "export", once_each(torch.onnx.export, of_all_processes))
         yield
 
 
