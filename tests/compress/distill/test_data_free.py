@@ -6,7 +6,7 @@ from tests.compress.tasks import a_batch, fitting, in_full, task_of, used
 from tests.training.methods import built, same
 
 from kdbench.compress.distill.data_free import Against, DataFree, Generated
-from kdbench.compress.distill.image_generator import Generator, normalisation
+from kdbench.compress.distill.image_generator import Generator, Pixels, normalisation
 from kdbench.compress.distill.soft_targets import distillation
 from kdbench.compress.step import Examples
 from kdbench.errors import BadSetting
@@ -14,7 +14,7 @@ from kdbench.models.network import Network, Normalise
 from kdbench.training.teacher import Teacher
 
 KNOBS = DataFree(4.0, 256, 3, 64, 8, 4, 1.0, 5.0, 1.0, 0.5)
-PIXELS = (torch.tensor(0.1), torch.tensor(0.3))
+PIXELS = (0.13, 0.31)
 
 
 def maker_of(shape, knobs=KNOBS, classes=10):
@@ -36,11 +36,29 @@ def test_no_training_image_is_read(few, recipe, machine):
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 14)])
-def test_images_have_the_shape_of_the_data_and_its_mean_and_deviation(shape):
-    made = maker_of(shape)(50)
-    assert made.shape == (50, *shape)
-    assert made.mean((0, 2, 3)).tolist() == pytest.approx([0.1] * shape[0], abs=1e-3)
-    assert made.std((0, 2, 3)).tolist() == pytest.approx([0.3] * shape[0], abs=1e-3)
+def test_images_have_the_shape_of_the_data_and_about_its_mean_and_deviation(shape):
+    made = maker_of(shape)(200)
+    assert made.shape == (200, *shape)
+    assert made.min() >= 0
+    assert made.max() <= 1
+    assert made.mean((0, 2, 3)).tolist() == pytest.approx([0.13] * shape[0], abs=0.06)
+    assert made.std((0, 2, 3)).tolist() == pytest.approx([0.31] * shape[0], abs=0.06)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.1307, 0.3081), (0.5, 12**-0.5), (0.47, 0.25), (0.9, 0.1)])
+def test_normal_numbers_become_pixels_of_a_mean_and_a_deviation(mean, deviation):
+    numbers = torch.randn(400_000, generator=torch.Generator().manual_seed(0))
+    pixels = Pixels(mean, deviation)(numbers)
+    assert float(pixels.mean()) == pytest.approx(mean, abs=2e-3)
+    assert float(pixels.std()) == pytest.approx(deviation, abs=2e-3)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.13, 5.0), (0.13, 0.0), (-3.0, 0.3), (40.0, 20.0)])
+def test_means_and_deviations_that_no_pixels_have_give_pixels_all_the_same(mean, deviation):
+    pixels = Pixels(mean, deviation)(torch.linspace(-4, 4, 100))
+    assert pixels.isfinite().all()
+    assert (pixels.diff() >= 0).all()
+    assert 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
 
 
 def test_all_images_that_were_ever_made_are_kept_alike_often_and_each_with_its_logits():
@@ -128,4 +146,4 @@ def test_the_generator_climbs_what_the_student_descends(few, machine):
 @pytest.mark.parametrize(("means", "expected"), [((0.1,), 0.1), ((0.4, 0.5, 0.6), 0.5), ((0.0,), 0.5)])
 def test_pixels_are_those_that_the_network_is_made_for(means, expected):
     network = Network(Normalise(means, [0.2] * len(means)), torch.nn.Identity())
-    assert float(normalisation(network)[0]) == pytest.approx(expected)
+    assert normalisation(network)[0] == pytest.approx(expected)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
+from scipy.optimize import brentq
+from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 from kdbench.models.network import Network
@@ -21,48 +24,72 @@ class Knobs(Protocol):
     def width(self) -> int: ...  # noqa: D102
 
 
-def normalisation(network: nn.Module) -> tuple[Tensor, Tensor]:
+def normalisation(network: nn.Module) -> tuple[float, float]:
     """Return mean and deviation of the pixels that a network is made for, over all channels: they are a part of it.
 
     Of one that leaves pixels as they are, those of pixels that are spread evenly.
     """
     first = network[0] if isinstance(network, Network) else None
     if first is None or not first.mean.any():
-        return torch.tensor(0.5), torch.tensor(12**-0.5)
-    return first.mean.mean(), first.deviation.mean()
+        return 0.5, 12**-0.5
+    return float(first.mean.mean()), float(first.deviation.mean())
+
+
+class Pixels(nn.Module):
+    """From standard normal numbers to pixels in [0, 1] of a given mean and deviation.
+
+    A pixel is `Phi((t + sqrt(rho) h) / sqrt(1 - rho))` with `Phi(t) = mean`, and `rho` such that
+    `Phi2(t, t; rho) - mean^2 = deviation^2`, where Phi2 is the distribution of two normal numbers of correlation rho
+    (Vasicek 2002, The distribution of loan portfolio value). No pixels in [0, 1] deviate by more than
+    `sqrt(mean (1 - mean))`: who asks for that gets nearly black and white.
+    """
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        mean = min(max(mean, 0.01), 0.99)
+        threshold = float(torch.special.ndtri(torch.tensor(mean, dtype=torch.float64)))
+
+        def too_far(rho: float) -> float:
+            both = multivariate_normal([0, 0], [[1, rho], [rho, 1]]).cdf([threshold, threshold])
+            return float(both) - mean**2 - deviation**2
+
+        least, most = 1e-3, 0.999
+        rho = most if too_far(most) < 0 else least if too_far(least) > 0 else brentq(too_far, least, most)
+        self.slope = math.sqrt(rho / (1 - rho))
+        self.start = threshold / math.sqrt(1 - rho)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return pixels, of the shape that was given."""
+        return torch.special.ndtr(self.slope * numbers + self.start)
 
 
 class Generator(nn.Module):
     """The generator, and what it has made: images, and the teacher's logits for them.
 
-    `mean` and `deviation` are those of its images' pixels, in every batch. `made` counts the images that there ever
-    were, `batches` those that were asked for.
+    Its images' pixels have about `mean` and `deviation`. `made` counts the images that there ever were, `batches`
+    those that were asked for.
     """
 
-    mean: Tensor
-    deviation: Tensor
     images: Tensor
     logits: Tensor
     made: Tensor
     batches: Tensor
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, knobs: Knobs, mean: Tensor, deviation: Tensor
+        self, shape: tuple[int, int, int], classes: int, knobs: Knobs, mean: float, deviation: float
     ) -> None:
         super().__init__()
         self.noise = knobs.noise
-        self.layers = generator_layers(shape, knobs.noise, knobs.width)
-        self.register_buffer("mean", mean.clone())
-        self.register_buffer("deviation", deviation.clone())
+        self.layers = generator_layers(shape, knobs.noise, knobs.width).append(Pixels(mean, deviation))
         self.register_buffer("images", torch.zeros(knobs.kept, *shape, dtype=torch.float16))
         self.register_buffer("logits", torch.zeros(knobs.kept, classes))
         for name in ("made", "batches"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def forward(self, count: int) -> Tensor:
-        """Return so many new images, float32 (count, channels, height, width), of real images' mean and deviation."""
-        made = self.layers(torch.randn(count, self.noise, device=self.images.device))
-        return made * self.deviation + self.mean
+        """Return so many new images, float32 (count, channels, height, width) in [0, 1]."""
+        made: Tensor = self.layers(torch.randn(count, self.noise, device=self.images.device))
+        return made
 
     @torch.no_grad()
     def remember(self, images: Tensor, logits: Tensor) -> None:
@@ -88,10 +115,10 @@ class Generator(nn.Module):
 
 
 def generator_layers(shape: tuple[int, int, int], noise: int, width: int) -> nn.Sequential:
-    """Return a network from noise (n, `noise`) to images (n, *`shape`): a quarter of the size, enlarged twice.
+    """Return a network from noise (n, `noise`) to numbers (n, *`shape`): a quarter of the size, enlarged twice.
 
-    Every pixel's mean over images and places is 0, and its deviation 1. After DAFL's, with half of its layers, and
-    far fewer channels.
+    Of each channel the mean over images and places is 0, and the deviation 1. After DAFL's, with half of its layers,
+    and far fewer channels.
     """
     channels, height, width_of_images = shape
     start = (-(-height // 4), -(-width_of_images // 4))
@@ -105,6 +132,5 @@ def generator_layers(shape: tuple[int, int, int], noise: int, width: int) -> nn.
         nn.LeakyReLU(0.2, inplace=True),
         nn.Upsample(size=(height, width_of_images)),
         nn.Conv2d(width, channels, 3, padding=1, bias=False),
-        nn.Tanh(),
         nn.BatchNorm2d(channels, affine=False),
     )
