@@ -32,7 +32,7 @@ from kdbench.training.teacher import Teacher
 
 STEPS = 100
 STUDENT, TEACHER = "cnn_medium", "cnn_deep"
-GENERATED = DataFree(4.0, 128 * STEPS, 10, 50_000, 64, 32, 1.0, 5.0, 1.0, 1.7)
+GENERATED = DataFree(4.0, 128 * STEPS, 10, 50_000, 2, 64, 32, 1.0, 5.0, 1.0, 1.7)
 TAUGHT: dict[str, NetworkStep] = {
     "hints": Hint(1),
     "similarity": Similarity(gamma=3000.0),
@@ -136,6 +136,7 @@ def data_free(track: Track) -> Race:
     def least(passes: Passes, step: int) -> None:
         if step % GENERATED.turns:
             passes.both_ways(student)
+            passes.forward(teacher)
             return
         student.zero_grad(set_to_none=True)
         maker.zero_grad(set_to_none=True)

@@ -229,6 +229,7 @@ DATA_FREE = {
         "images": 320,
         "turns": 3,
         "kept": 64,
+        "shift": 1,
         "noise": 8,
         "width": 4,
         "certainty": 1.0,

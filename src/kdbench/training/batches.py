@@ -74,10 +74,7 @@ class Batches:
         known: bool = True,
     ) -> None:
         self.labels = split.labels.to(device)
-        _, height, width = split.shape
-        padded = F.pad(split.images.to(device), (shift,) * 4)
-        # windows[i, dy, dx] is image i moved by (shift - dy, shift - dx): a view, no copy.
-        self.windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
+        self.windows = windows(split.images.to(device), shift)
         self.shift = shift
         self.flip = flip
         self.seed = seed
@@ -123,6 +120,15 @@ def plain(split: Split, size: int, device: str) -> Iterator[Batch]:
     for index in torch.arange(len(split)).split(size):
         machine.stand_still()
         yield Batch(scaled(split.images[index].to(device)), split.labels[index].to(device), index.to(device))
+
+
+def windows(images: Tensor, shift: int) -> Tensor:
+    """Return a view in which [i, dy, dx] is image i moved by (shift - dy, shift - dx); what moves in is black.
+
+    `images`: (n, channels, height, width).
+    """
+    height, width = images.shape[2:]
+    return F.pad(images, (shift,) * 4).unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
 
 
 def scaled(images: Tensor) -> Tensor:

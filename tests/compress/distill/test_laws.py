@@ -34,7 +34,7 @@ METHODS = {
     "contrastive": Contrastive(0.8, 0.07, 32, 8),
     "mixup": Mixup(2.0, 0.5, 1.0),
     "robust": RobustDistillation(2.0, 0.5, 0.1, 0.05, 2),
-    "data free": DataFree(4.0, 128, 3, 64, 8, 4, 1.0, 5.0, 1.0, 0.5),
+    "data free": DataFree(4.0, 128, 3, 64, 2, 8, 4, 1.0, 5.0, 1.0, 0.5),
     "mutual": Mutual(2, 1.0),
     "adversarial": PGDTraining(0.1, 0.05, 2),
 }
@@ -120,7 +120,7 @@ def test_a_layer_that_does_not_exist_is_refused_with_those_that_do(name, few, ma
         (Mixup, (2, 0.5, 0), r"compress\.mix=0"),
         (PGDTraining, (1.5, 0.1, 3), r"compress\.eps=1\.5"),
         (RobustDistillation, (2, 0.5, -0.1, 0.1, 3), r"compress\.eps=-0\.1"),
-        (DataFree, (4.0, 1, 3, 64, 8, 4, 1.0, 5.0, 1.0, 0.5), r"compress\.images=1"),
+        (DataFree, (4.0, 1, 3, 64, 2, 8, 4, 1.0, 5.0, 1.0, 0.5), r"compress\.images=1"),
     ],
 )
 def test_knobs_out_of_range_are_named(kind, knobs, message):

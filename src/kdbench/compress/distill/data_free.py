@@ -30,13 +30,14 @@ class DataFree(NetworkStep):
     """Train the network from scratch under its teacher, on images of a generator alone.
 
     Of every `turns` batches the generator makes one, from which student and generator both learn; the others are of
-    images that it made before, from which the student learns: a student's step costs a tenth of a generator's.
+    images that it made before, from which the student learns: its step costs a fraction of the generator's.
     """
 
     temperature: float  # of the soft targets, > 0
     images: int  # an epoch
     turns: int
     kept: int  # images that are remembered
+    shift: int  # pixels by which these are moved, at most
     noise: int  # numbers that an image is made of
     width: int  # channels of the generator
     certainty: float  # weight of the teacher's being sure (one-hot loss of DAFL), >= 0
@@ -52,6 +53,7 @@ class DataFree(NetworkStep):
         for name in ("images", "kept", "noise", "width"):
             checks.whole(f"compress.{name}", getattr(self, name), 2)
         checks.whole("compress.turns", self.turns, 1)
+        checks.whole("compress.shift", self.shift, 0)
         for name in ("certainty", "balance", "disagreement"):
             checks.real(f"compress.{name}", getattr(self, name), "[0, inf)")
         checks.real("compress.generator_lr_scale", self.generator_lr_scale, "(0, inf)")
@@ -70,7 +72,7 @@ class DataFree(NetworkStep):
             raise BadSetting(
                 "compress.teacher is a file, from which the generator gets no gradient: name a network of kdbench ls"
             )
-        images = Generator(shape, len(task.data.class_names), self, *normalisation(model))
+        images = Generator(shape, self, *normalisation(model))
         # Places for images that are made when their turn comes.
         blank = torch.zeros(1, *shape, dtype=torch.uint8).expand(self.images, *shape)
         places = Split(blank, torch.zeros(self.images, dtype=torch.int64))
@@ -109,29 +111,29 @@ class Generated(Criterion):
         self.modules_lr_scale = method.generator_lr_scale
         self.generator = generator
         self.run = run
-        self.fresh: Tensor | None = None
-        self.kept: Tensor | None = None  # the teacher's logits for the batch, where that is of kept images
+        self.fresh: Tensor | None = None  # the batch, where the generator made it just now
 
     def prepare(self, batch: Batch, network: nn.Module) -> Batch:
         """Return a batch of made images in the place of `batch`."""
         count = len(batch.index)
         if int(self.generator.batches) % self.method.turns == 0:
-            self.fresh, self.kept = self.generator(count), None
+            self.fresh = self.generator(count)
             images = Against.apply(self.fresh, self.method.disagreement)
         else:
             self.fresh = None
-            images, self.kept = self.generator.remembered(count)
+            images = self.generator.remembered(count)
         self.generator.batches += 1
         return replace(batch, images=images, view=None)
 
     def __call__(self, output: Output, batch: Batch) -> Tensor:
         """Return the student's loss, or the sum of both."""
         if self.fresh is None:
-            assert self.kept is not None
-            return self.apart(output.logits, self.kept)
+            with torch.no_grad():
+                said = self.run(self.teacher, batch.images).logits
+            return self.apart(output.logits, said)
         method = self.method
         said = self.run(self.teacher, self.fresh).logits
-        self.generator.remember(self.fresh.detach(), said.detach())
+        self.generator.remember(self.fresh.detach())
         mean = said.softmax(1).mean(0)
         sure = F.cross_entropy(said, said.argmax(1))
         own = method.certainty * sure + method.balance * (mean * mean.clamp_min(1e-12).log()).sum()

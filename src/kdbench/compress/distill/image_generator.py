@@ -11,13 +11,16 @@ from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 from kdbench.models.network import Network
+from kdbench.training.batches import windows
 
 
 class Knobs(Protocol):
-    """What decides its shapes: how many images are kept, numbers of noise, and channels."""
+    """How many images are kept, and by how many pixels they are moved; numbers of noise, and channels."""
 
     @property
     def kept(self) -> int: ...  # noqa: D102
+    @property
+    def shift(self) -> int: ...  # noqa: D102
     @property
     def noise(self) -> int: ...  # noqa: D102
     @property
@@ -64,25 +67,22 @@ class Pixels(nn.Module):
 
 
 class Generator(nn.Module):
-    """The generator, and what it has made: images, and the teacher's logits for them.
+    """The generator, and the images that it has made, of which some are kept.
 
-    Its images' pixels have about `mean` and `deviation`. `made` counts the images that there ever were, `batches`
-    those that were asked for.
+    Their pixels have about `mean` and `deviation`. `made` counts the images that there ever were, `batches` those
+    that were asked for.
     """
 
     images: Tensor
-    logits: Tensor
     made: Tensor
     batches: Tensor
 
-    def __init__(
-        self, shape: tuple[int, int, int], classes: int, knobs: Knobs, mean: float, deviation: float
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], knobs: Knobs, mean: float, deviation: float) -> None:
         super().__init__()
         self.noise = knobs.noise
+        self.shift = knobs.shift
         self.layers = generator_layers(shape, knobs.noise, knobs.width).append(Pixels(mean, deviation))
         self.register_buffer("images", torch.zeros(knobs.kept, *shape, dtype=torch.float16))
-        self.register_buffer("logits", torch.zeros(knobs.kept, classes))
         for name in ("made", "batches"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
@@ -92,8 +92,8 @@ class Generator(nn.Module):
         return made
 
     @torch.no_grad()
-    def remember(self, images: Tensor, logits: Tensor) -> None:
-        """Keep images, and what the teacher says of them, so that all that were ever made are kept alike often.
+    def remember(self, images: Tensor) -> None:
+        """Keep images, so that all that were ever made are kept alike often.
 
         The generator moves on to other images, and what it made before must not be forgotten: reservoir sampling
         (Vitter 1985, algorithm R).
@@ -104,14 +104,14 @@ class Generator(nn.Module):
         for image, place in enumerate(places.tolist()):  # one after the other: two may be given one place
             if place < len(self.images):
                 self.images[place] = images[image].to(self.images.dtype)
-                self.logits[place] = logits[image]
         self.made += len(images)
 
-    def remembered(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return so many of the images that are kept, and the teacher's logits for them."""
+    def remembered(self, count: int) -> Tensor:
+        """Return so many of the images that are kept, each moved by up to `shift` pixels in x and y."""
         filled = min(int(self.made), len(self.images))
-        chosen = torch.randint(filled, (count,), device=self.images.device)
-        return self.images[chosen].float(), self.logits[chosen]
+        chosen = self.images[torch.randint(filled, (count,), device=self.images.device)].float()
+        dy, dx = torch.randint(2 * self.shift + 1, (2, count), device=self.images.device)
+        return windows(chosen, self.shift)[torch.arange(count, device=self.images.device), dy, dx]
 
 
 def generator_layers(shape: tuple[int, int, int], noise: int, width: int) -> nn.Sequential:
