@@ -23,7 +23,7 @@ class LeNet(nn.Sequential):
         if len(widths) != 4:
             raise BadSetting(f"model.widths={list(widths)} are not four: type model.widths=[6,16,120,84]")
         first, second, third, hidden = widths
-        # Of 28 x 28: 28, 14, 10, 5, 1.
+        # Sides after the first, padded convolution with its pooling, the second with its own, and the third.
         left = [(side // 2 - 4) // 2 - 4 for side in shape[1:]]
         super().__init__(
             nn.Conv2d(shape[0], first, 5, padding=2),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kdbench.errors import BadSetting
 from kdbench.settings.network import WHOLE
 
-COARSE = 4  # pixels that are one at low resolution, in each direction: 28 x 28 becomes 7 x 7
+COARSE = 4  # pixels that are one at low resolution, in each direction
 IMAGES_AT_ONCE = 5_000
 
 

@@ -17,8 +17,8 @@ KNOBS = DataFree(4.0, 256, 3, 64, 1, 8, 4, 1.0, 5.0, 1.0, 0.5)
 PIXELS = (0.13, 0.31)
 
 
-def maker_of(shape, knobs=KNOBS):
-    return Generator(shape, knobs, *PIXELS)
+def maker_of(shape, **sizes):
+    return Generator(shape, *PIXELS, **{"noise": KNOBS.noise, "width": 4, "kept": 64, "shift": 1} | sizes)
 
 
 class NoImages:
@@ -67,7 +67,7 @@ def test_all_images_that_were_ever_made_are_kept_alike_often():
     torch.manual_seed(0)
     kept = torch.zeros(40)
     for _ in range(300):
-        maker = maker_of((1, 1, 1), replace(KNOBS, kept=10))
+        maker = maker_of((1, 1, 1), kept=10)
         for batch in torch.arange(40.0).split(8):
             maker.remember(batch.view(8, 1, 1, 1))
         numbers = maker.images.flatten().long()
@@ -78,14 +78,14 @@ def test_all_images_that_were_ever_made_are_kept_alike_often():
 
 
 def test_before_they_are_full_places_hold_what_there_is():
-    maker = maker_of((1, 8, 8), replace(KNOBS, kept=6))
+    maker = maker_of((1, 8, 8), kept=6)
     maker.remember(torch.full((2, 1, 8, 8), 0.5))
     assert maker.remembered(50)[:, :, 1:-1, 1:-1].min() == 0.5
 
 
 def test_what_is_remembered_is_moved_by_up_to_so_many_pixels():
     torch.manual_seed(0)
-    maker = maker_of((1, 9, 9), replace(KNOBS, shift=2, kept=2))
+    maker = maker_of((1, 9, 9), shift=2, kept=2)
     point = torch.zeros(1, 1, 9, 9)
     point[0, 0, 4, 4] = 1
     maker.remember(point)
@@ -129,7 +129,7 @@ def test_the_generator_climbs_what_the_student_descends(few, machine):
     """Without certainty and balance, the generator's gradient is minus that of the student's loss."""
     knobs = replace(KNOBS, certainty=0.0, balance=0.0)
     teacher, student = Teacher(used("resnet", few, 1), machine), used("cnn", few)
-    maker = maker_of(few.shape, knobs)
+    maker = maker_of(few.shape)
     state = {name: tensor.clone() for name, tensor in maker.state_dict().items()}
 
     def gradients(loss):

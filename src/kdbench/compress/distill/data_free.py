@@ -72,7 +72,8 @@ class DataFree(NetworkStep):
             raise BadSetting(
                 "compress.teacher is a file, from which the generator gets no gradient: name a network of kdbench ls"
             )
-        images = Generator(shape, self, *normalisation(model))
+        sizes = {"noise": self.noise, "width": self.width, "kept": self.kept, "shift": self.shift}
+        images = Generator(shape, *normalisation(model), **sizes)
         # Places for images that are made when their turn comes.
         blank = torch.zeros(1, *shape, dtype=torch.uint8).expand(self.images, *shape)
         places = Split(blank, torch.zeros(self.images, dtype=torch.int64))

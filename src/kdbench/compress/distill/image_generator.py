@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from scipy.optimize import brentq
@@ -12,19 +11,6 @@ from torch import Tensor, nn
 
 from kdbench.models.network import Network
 from kdbench.training.batches import windows
-
-
-class Knobs(Protocol):
-    """How many images are kept, and by how many pixels they are moved; numbers of noise, and channels."""
-
-    @property
-    def kept(self) -> int: ...  # noqa: D102
-    @property
-    def shift(self) -> int: ...  # noqa: D102
-    @property
-    def noise(self) -> int: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
 
 
 def normalisation(network: nn.Module) -> tuple[float, float]:
@@ -69,7 +55,8 @@ class Pixels(nn.Module):
 class Generator(nn.Module):
     """The generator, and the images that it has made, of which some are kept.
 
-    Their pixels have about `mean` and `deviation`. `made` counts the images that there ever were, `batches` those
+    Their pixels have about `mean` and `deviation`. `noise` numbers make one, through `width` channels; `kept` of them
+    are remembered, and moved by up to `shift` pixels. `made` counts the images that there ever were, `batches` those
     that were asked for.
     """
 
@@ -77,12 +64,22 @@ class Generator(nn.Module):
     made: Tensor
     batches: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], knobs: Knobs, mean: float, deviation: float) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        mean: float,
+        deviation: float,
+        *,
+        noise: int,
+        width: int,
+        kept: int,
+        shift: int,
+    ) -> None:
         super().__init__()
-        self.noise = knobs.noise
-        self.shift = knobs.shift
-        self.layers = generator_layers(shape, knobs.noise, knobs.width).append(Pixels(mean, deviation))
-        self.register_buffer("images", torch.zeros(knobs.kept, *shape, dtype=torch.float16))
+        self.noise = noise
+        self.shift = shift
+        self.layers = generator_layers(shape, noise, width).append(Pixels(mean, deviation))
+        self.register_buffer("images", torch.zeros(kept, *shape, dtype=torch.float16))
         for name in ("made", "batches"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
