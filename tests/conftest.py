@@ -72,7 +72,7 @@ def timing_of_tests(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def exports_of_tests(tmp_path_factory):
-    """Torch's exporter lists all operators anew for every file, which takes as long as the rest of a small export."""
+    """Exports are made once, and quicker: torch's exporter lists all operators anew for every file."""
     own = tmp_path_factory.getbasetemp()
     of_all_processes = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with pytest.MonkeyPatch.context() as patch:
@@ -90,9 +90,11 @@ def once_each(export: Any, folder: Path) -> Any:
         shapes = [(tensor.shape, tensor.dtype) for tensor in example]
         try:
             structure = pickle.dumps((copy.deepcopy(network).to("meta"), shapes, sorted(map(repr, knobs.items()))))
+            # Also the buffers that no state_dict holds.
+            tensors = [*network.parameters(), *network.buffers()]
+            values = b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
         except Exception:  # a network with a function in it, or a class of the test itself
             return export(network, example, **knobs)
-        values = b"".join(tensor.contiguous().numpy().tobytes() for tensor in network.state_dict().values())
         file = folder / f"{hashlib.sha256(structure + values).hexdigest()}.onnx"
         if not file.exists():
             program = export(network, example, **knobs)

@@ -13,7 +13,7 @@ from tests.plots.rows import study
 
 from kdbench.results.row import write
 
-KILLS = 4  # scripts/faults does more
+KILLS = 8  # scripts/faults does more
 
 
 def test_kills_lose_nothing(tmp_path):

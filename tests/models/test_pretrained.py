@@ -171,7 +171,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, writer):
     whole = path.read_bytes()
     for length in range(0, len(whole), len(whole) // 40):
         path.write_bytes(whole[:length])
-        refused(network(2), path)
+        assert refused(network(2), path)
 
 
 KINDS = {

@@ -36,15 +36,17 @@ def networks(name: str, count: int = 3) -> list[nn.Module]:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_seeds_trained_together_come_out_as_each_would_alone(name, few, recipe, machine):
-    compare(lambda: networks(name), few, replace(recipe, shift=2), machine)
+    assert_each_comes_out_as_alone(lambda: networks(name), few, replace(recipe, shift=2), machine)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_so_do_networks_for_images_of_another_shape(family, colours, recipe, machine):
-    compare(lambda: [built(family, colours, seed) for seed in range(2)], colours, replace(recipe, epochs=1), machine)
+    assert_each_comes_out_as_alone(
+        lambda: [built(family, colours, seed) for seed in range(2)], colours, replace(recipe, epochs=1), machine
+    )
 
 
-def compare(make, splits, recipe, machine):
+def assert_each_comes_out_as_alone(make, splits, recipe, machine):
     splits = replace(splits, train=splits.train[: 2 * recipe.batch_size], val=splits.val[:40])
     together, alone = ([Double(model) for model in make()] for _ in range(2))
     learners = [Learner(model, seed) for seed, model in enumerate(together)]
