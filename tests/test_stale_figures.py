@@ -67,6 +67,13 @@ def test_a_metric_that_was_edited_and_reverted_leaves_no_wrong_figure(make_confi
     assert trainings == []  # measuring anew is all that a metric needs
 
 
+def test_the_numbers_that_a_named_normalisation_stands_for_decide_weights(make_config, edited, trainings):
+    experiment.run(make_config())
+    edited("kdbench.settings.normalisation", "0.485, 0.456", "0.1, 0.456")
+    assert not experiment.run(make_config()).was_done
+    assert trainings == ["mlp_tiny baseline seed 0"]
+
+
 def test_a_loader_that_was_rewritten_is_the_same_data(make_config, edited, trainings):
     rows = [experiment.run(make_config(name, *steps)).row for name, steps in (("baseline", ()), ("prune", [PRUNE]))]
     edited("kdbench.data.mnist_5k", "everything", "all_of_them")

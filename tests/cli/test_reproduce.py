@@ -66,9 +66,20 @@ def test_it_runs_everything_and_prints_claim_paper_ours_and_verdict(tiny, capsys
     assert "--quick" in err
     table = Path("outputs/reproduced/tiny-quick/claims.md").read_text()
     assert "| it reads digits (at least 0.2) | all of them | 0." in table
+    assert "    kdbench reproduce tiny --quick --seeds 2 threads=1\n" in table
+    assert f"--quick: {reproduce.QUICK}" in table
     assert len(list(Path("outputs/runs/mnist_5k").iterdir())) == 4
     assert main(["reproduce", "tiny", "--quick", "--seeds", "2", "threads=1"]) == 0
     assert capsys.readouterr().out.count("was done already") == 4
+
+
+def test_where_all_runs_fail_no_table_of_another_time_stays(tiny, capsys):
+    table = Path("outputs/reproduced/tiny-quick/claims.md")
+    table.parent.mkdir(parents=True)
+    table.write_text("| it reads digits | reached |")
+    assert main(["reproduce", "tiny", "--quick", "threads=1", "train.lr=1e30"]) == 1
+    assert table.read_text().count("| failed: it has no rows |") == 2
+    assert "reached" not in table.read_text()
 
 
 def test_what_there_is_and_how_long_it_takes(capsys):

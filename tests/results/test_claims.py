@@ -95,6 +95,13 @@ def test_likeness_is_shown_by_an_interval_within_the_margin(errors, within, verd
     assert found.verdict.startswith(verdict)
 
 
+@pytest.mark.parametrize(("node", "others"), [(FIGURE, {}), (COMPARISON, {"alone": (80, 81, 82)})])
+def test_seeds_that_failed_are_not_left_out_of_a_verdict(node, others):
+    made = {"student": rows(60, 61), **{name: rows(*errors) for name, errors in others.items()}}
+    found = judged(claim_of(node, RUNS), made, seeds=3)
+    assert (found.seeds, found.verdict) == (2, "not decided: 1 of 3 seeds failed")
+
+
 def test_rows_of_other_data_are_not_judged():
     found = judged(claim_of(FIGURE, RUNS), {"student": rows(3)}, "fashion_mnist")
     assert found.verdict == "not comparable: it is about fashion_mnist, and rows are of mnist"

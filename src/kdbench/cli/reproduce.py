@@ -71,21 +71,23 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
     for arguments in launches.values():  # before any of them begins
         overrides.for_hydra(arguments)
     made: dict[str, list[tuple[Row, Path]]] = {}
+    outputs: set[Path] = set()
     status = 0
     for name, arguments in launches.items():
         print(f"{name}: {shlex.join(['kdbench', 'run', *arguments])}")
         status |= hydra_app.launch(arguments, options.command_line, table=False)
         made[name] = hydra_app.invocation.made
+        outputs |= hydra_app.invocation.recorded
     rows = {name: [row for row, _ in own] for name, own in made.items()}
     together = [one for own in made.values() for one in own]
     about = None if options.quick else reproduction.data
-    found = [judged(claim, rows, about) for claim in reproduction.claims]
-    if together:
+    found = [judged(claim, rows, about, seeds_of(reproduction, options)) for claim in reproduction.claims]
+    for place in outputs:  # one; also if all failed, so that no table of another time stays
         name = f"{reproduction.name}-quick" if options.quick else reproduction.name
-        folder = durable.folder(together[0][1].parents[2] / "reproduced" / name)
-        durable.write(folder / TABLE, markdown(reproduction, found).encode())
+        folder = durable.folder(place / "reproduced" / name)
+        durable.write(folder / TABLE, markdown(reproduction, found, options).encode())
         print(shown(folder / TABLE))
-        if reproduction.charts:
+        if together and reproduction.charts:
             draw_all([row for row, _ in together], folder, folder, None, only=reproduction.charts)
     width = terminal.width() or 100
     print("\n" + textwrap.fill(f"{reproduction.about} ({reproduction.source})", width))
@@ -104,8 +106,7 @@ def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict
             raise BadSetting(
                 f"{text}: what is run under what seeds is the paper's: type --seeds N, or kdbench run -m"
             )
-    count = options.seeds or (1 if options.quick else reproduction.seeds)
-    seeds = f"seed={','.join(map(str, range(count)))}"
+    seeds = f"seed={','.join(map(str, range(seeds_of(reproduction, options))))}"
     last = [*(reproduction.quick if options.quick else []), *options.settings]
     data = own_data([*reproduction.settings, *last])
     where = reproduction.where | (reproduction.quick_where if options.quick else {}) | {"data": data}
@@ -114,6 +115,11 @@ def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict
         name: [*own, "--multirun", *reproduction.settings, *written(run, where), *last, seeds]
         for name, run in reproduction.runs.items()
     }
+
+
+def seeds_of(reproduction: Reproduction, options: argparse.Namespace) -> int:
+    """Return under how many seeds everything is run."""
+    return options.seeds or (1 if options.quick else reproduction.seeds)
 
 
 def verdicts(found: Sequence[Judged], width: int) -> list[str]:
@@ -134,10 +140,13 @@ def verdicts(found: Sequence[Judged], width: int) -> list[str]:
     return lines
 
 
-def markdown(reproduction: Reproduction, found: Sequence[Judged]) -> str:
-    """Return the claims as a table in Markdown, under the source."""
-    lines = [f"{reproduction.about} {reproduction.source}.", "", "| claim | paper | here | seeds | verdict |"]
-    lines.append("| --- | --- | --- | ---: | --- |")
+def markdown(reproduction: Reproduction, found: Sequence[Judged], options: argparse.Namespace) -> str:
+    """Return the claims as a table in Markdown, under the source and the command, whose settings change them."""
+    lines = [f"{reproduction.about} {reproduction.source}.", ""]
+    lines += [f"    {shlex.join(['kdbench', *options.command_line])}", ""]
+    if options.quick:
+        lines += [f"--quick: {QUICK}.", ""]
+    lines += ["| claim | paper | here | seeds | verdict |", "| --- | --- | --- | ---: | --- |"]
     for one in found:
         bound = "" if one.claim.is_comparison else f" ({one.claim.reach})"
         here = f"{one.ours or '-'} {one.claim.what}"

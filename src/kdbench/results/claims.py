@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdbench.errors import BadSetting
@@ -96,8 +96,20 @@ def bound_of(claim: Claim) -> tuple[str, float]:
     raise BadSetting(f"claim '{claim.says}': {claim.reach} is no bound such as 'at most 70'")
 
 
-def judged(claim: Claim, rows: Rows, dataset: str | None = None) -> Judged:
-    """Return what was found of a claim, which is about `dataset`; None: about any."""
+def judged(claim: Claim, rows: Rows, dataset: str | None = None, seeds: int = 0) -> Judged:
+    """Return what was found of a claim, which is about `dataset`; None: about any.
+
+    Where a run has rows of fewer than `seeds` seeds nothing is decided: those that failed are not left out of a mean.
+    """
+    found = weighed(claim, rows, dataset)
+    failed = seeds - found.seeds
+    if found.seeds and failed > 0:
+        return replace(found, verdict=f"not decided: {failed} of {seeds} seeds failed")
+    return found
+
+
+def weighed(claim: Claim, rows: Rows, dataset: str | None) -> Judged:
+    """Return what the rows that there are say of a claim."""
     used = {row.dataset for run in filter(None, (claim.run, claim.than, claim.of)) for row in rows.get(run, ())}
     if dataset is not None and used - {dataset}:
         return Judged(claim, "", 0, f"not comparable: it is about {dataset}, and rows are of {', '.join(used)}")

@@ -27,7 +27,10 @@ from kdbench.settings.earlier_run import shaped_by
 from kdbench.settings.network import NetworkSpec
 
 # What decides weights: of these parts of kdbench, the modules that are reached.
-DECIDING = ("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data")
+DECIDING = (
+    *("kdbench.networks", "kdbench.models", "kdbench.training", "kdbench.compress", "kdbench.data"),
+    "kdbench.settings.normalisation",  # holds numbers that decide weights
+)
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
 MAKER = "kdbench.networks.maker"
 OF_OTHERS = ("torchvision",)  # packages whose version decides what a model of kdbench that reaches them is
