@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+import yaml
 
 from kdbench.artifact.ship import ship
 from kdbench.compress.step import Examples, Task, no_fit
@@ -104,6 +105,26 @@ def once_each(export: Any, folder: Path) -> Any:
         return SimpleNamespace(model_proto=onnx.load(file))
 
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def yaml_of_tests():
+    """Texts of YAML are parsed once: every command reads the same files."""
+    load = yaml.load
+
+    @functools.cache
+    def parsed(content: Any, loader: str) -> bytes:
+        return pickle.dumps(load(content, loaders[loader]))
+
+    loaders: dict[str, Any] = {}
+
+    def load_once(stream: Any, Loader: Any) -> Any:  # noqa: N803 - as PyYAML calls it
+        loaders[Loader.__qualname__] = Loader  # OmegaConf makes the same class anew at every call
+        return pickle.loads(parsed(stream.read() if hasattr(stream, "read") else stream, Loader.__qualname__))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "load", load_once)
+        yield
 
 
 @pytest.fixture(autouse=True)

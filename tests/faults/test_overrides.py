@@ -1,15 +1,11 @@
 """Whatever is typed: it runs, or it is refused in one line."""
 
 import contextlib
-import copy
-import functools
 import io
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from kdbench.cli.main import main
 from kdbench.results.ledger import Ledger
@@ -57,16 +53,9 @@ override = st.builds(
 )
 
 
-@pytest.fixture
-def cached_yaml(monkeypatch):
-    """Our YAML files, read once and not hundreds of times."""
-    load = functools.cache(OmegaConf.load)
-    monkeypatch.setattr(OmegaConf, "load", lambda file: copy.deepcopy(load(getattr(file, "name", file))))
-
-
 @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(overrides=st.lists(st.one_of(override, override, st.text(max_size=12)), min_size=1, max_size=3))
-def test_no_traceback(tmp_path, monkeypatch, cached_yaml, overrides):
+def test_no_traceback(tmp_path, monkeypatch, overrides):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("kdbench.experiment.run", lambda *_: (_ for _ in ()).throw(KeyError("reached the run")))
     monkeypatch.setattr(Ledger, "write_command", lambda *_: None)

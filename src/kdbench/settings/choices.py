@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,12 +45,20 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():  # a pipe would be waited for
             raise ValueError("not a file")
-        node = yaml.safe_load(path.read_bytes())
-        if not isinstance(node, dict):
-            raise ValueError("no settings with names")
+        return copy.deepcopy(parsed(path.read_bytes()))
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise BadSetting(f"{path} is not the YAML file of a choice ({reason})") from error
+
+
+@functools.cache  # a command asks all files for each name that was typed
+def parsed(content: bytes) -> dict[str, Any]:
+    """Return the mapping that a YAML text is. Raises `ValueError` if it is none, and what PyYAML raises."""
+    import yaml
+
+    node = yaml.safe_load(content)
+    if not isinstance(node, dict):
+        raise ValueError("no settings with names")
     return {str(key): value for key, value in node.items()}
 
 
