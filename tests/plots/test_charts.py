@@ -391,6 +391,16 @@ def curve(axes, number):
     return [[float(value) for value in axes.lines[number].get_data()[part]] for part in (0, 1)]
 
 
+def test_students_of_an_experiment_are_called_as_it_calls_its_runs():
+    rows = [row for row in study(3) if row.model.startswith("mlp")]
+    called = {row.config_hash: "on few images" for row in rows if row.model == "mlp_simple" and row.teacher}
+    shown, before = (words(fidelity.draw(frame(rows, names))) for names in (called, None))
+    assert "mlp_simple \u2190" in before
+    assert "on few images" in shown
+    assert "mlp_simple \u2190" not in shown
+    assert "mlp_medium \u2190" in shown  # of the others, what they are
+
+
 def test_generations_begin_with_the_network_itself():
     rows = series(1)
     axes = generations.draw(frame(rows)).axes[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,18 @@ def main(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None, only: Sequence[str] = ()) -> None:
+def draw_all(
+    rows: Sequence[Row],
+    folder: Path,
+    other: Path,
+    source: Path | None,
+    only: Sequence[str] = (),
+    called: Mapping[str, str] | None = None,
+) -> None:
     """Draw every chart of the rows of one data set, which lie under `source`, into `folder`; say what was drawn.
 
-    And what was not, with the command that makes its rows, unless `source` is None. `only` names some of the charts.
+    And what was not, with the command that makes its rows, unless `source` is None. `only` names some of the charts;
+    `called` are names of runs, by `config_hash`.
 
     Charts of earlier rows do not stay: neither those that cannot be drawn any more, nor those in `other`, where
     they were put when there were more or fewer data sets.
@@ -70,7 +78,7 @@ def draw_all(rows: Sequence[Row], folder: Path, other: Path, source: Path | None
     from kdbench.results.summary import frame
     from kdbench.storage import durable
 
-    runs = frame(rows)
+    runs = frame(rows, called)
     durable.folder(folder)
     durable.sweep(folder, "*", older_than=durable.ABANDONED_SECONDS)
     of_methods = (distillation_impact, teacher_vs_student, fidelity, quantization_impact, pruning_impact)

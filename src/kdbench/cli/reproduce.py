@@ -88,7 +88,8 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
         durable.write(folder / TABLE, markdown(reproduction, found, options).encode())
         print(shown(folder / TABLE))
         if together and reproduction.charts:
-            draw_all([row for row, _ in together], folder, folder, None, only=reproduction.charts)
+            called = {row.config_hash: name for name, own in made.items() for row, _ in own}
+            draw_all([row for row, _ in together], folder, folder, None, reproduction.charts, called)
     width = terminal.width() or 100
     print("\n" + textwrap.fill(f"{reproduction.about} ({reproduction.source})", width))
     print("\n".join(verdicts(found, width)))

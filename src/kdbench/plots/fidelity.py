@@ -57,10 +57,11 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         figure.legend(
             *axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
         )
-    # One name for all points of a student under one teacher: at the best.
-    best = taught.sort_values("accuracy").drop_duplicates(["name", "teacher"], keep="last")
+    # One name for all points of a student under one teacher, at the best, unless each is called by a name.
+    best = taught.sort_values("accuracy").drop_duplicates(["called", "name", "teacher"], keep="last")
     labels = [
-        Label(f"{line['name']} \u2190 {line['teacher']}", across[index], up[index]) for index, line in best.iterrows()
+        Label(line["called"] or f"{line['name']} \u2190 {line['teacher']}", across[index], up[index])
+        for index, line in best.iterrows()
     ]
     place(axes, labels[:MOST_LABELS], list(zip(across, up, strict=True)))
     return figure

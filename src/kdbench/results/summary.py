@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
@@ -28,13 +28,16 @@ SPREADS = ["accuracy", "accuracy_before", "gained", "given_up", "agreement"]
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 
 
-def frame(rows: Sequence[Row]) -> pd.DataFrame:
+def frame(rows: Sequence[Row], called: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return the rows as a data frame, one column a field and one line a run; nothing is averaged.
 
-    Empty numbers are NaN, empty texts "". `machine` names what the times are those of. Of rows of one run on one
-    machine the latest counts.
+    Empty numbers are NaN, empty texts "". `machine` names what the times are those of; `called` is what the
+    experiment calls the run, by its `config_hash`, or "". Of rows of one run on one machine the latest counts.
     """
-    table = pd.DataFrame([asdict(row) | {"machine": machine(row)} for row in rows])
+    own = called or {}
+    table = pd.DataFrame(
+        [asdict(row) | {"machine": machine(row), "called": own.get(row.config_hash, "")} for row in rows]
+    )
     # A column without any value, such as the agreement of baselines, would otherwise not be one of numbers.
     table = table.astype(dict.fromkeys(NUMBERS, float))
     # A baseline has no teacher, and groupby would drop such rows.
