@@ -99,6 +99,14 @@ def test_what_there_is_and_how_long_it_takes(capsys):
             ["hinton2015", "seed=3"],
             "seed=3: what is run under what seeds is the paper's: type --seeds N, or kdbench run -m",
         ),
+        *(
+            (
+                ["mirzadeh2020", setting],
+                f"{setting.partition('=')[0]} is what mirzadeh2020 itself sets: put a copy of its YAML into "
+                "DIR/reproduce, change that, and type --config-dir DIR",
+            )
+            for setting in ("model=cnn_deep", "compress.teacher=cnn_deep")
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_run(arguments, message, tmp_path, monkeypatch, capsys):

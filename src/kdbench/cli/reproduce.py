@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
-from kdbench.cli.reproduction import Reproduction, own_data, read, written
+from kdbench.cli.reproduction import Reproduction, name_of, own_data, read, written
 from kdbench.errors import BadSetting, nearest
 from kdbench.results.lines import shown
 from kdbench.storage import durable
@@ -32,8 +32,8 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "reproduce",
         help=ABOUT,
-        description=f"{ABOUT.capitalize()}. Settings of `kdbench run` can be typed after it, such as "
-        "data.root=FOLDER. Runs that are done are not done again.",
+        description=f"{ABOUT.capitalize()}. Settings of `kdbench run` that it does not set itself can be typed after "
+        "it, such as data.root=FOLDER. Runs that are done are not done again.",
         usage="kdbench reproduce NAME [--seeds N] [--quick] [SETTING=VALUE ...]\n       kdbench reproduce --list",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="one of --list")
@@ -99,9 +99,19 @@ def reproduce(reproduction: Reproduction, options: argparse.Namespace) -> int:
 
 
 def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return what is handed to Hydra for each run. Raises `BadSetting` for several values of what is typed."""
+    """Return what is handed to Hydra for each run.
+
+    Raises `BadSetting` for several values of what is typed, and for a setting of the experiment's own: its claims
+    would be judged on something else.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    for name in map(name_of, options.settings):
+        if name in reproduction.names:
+            raise BadSetting(
+                f"{name} is what {reproduction.name} itself sets: put a copy of its YAML into DIR/{GROUP}, "
+                "change that, and type --config-dir DIR"
+            )
     for text in map(str, overrides.for_hydra(options.settings)):
         if text.startswith("seed=") or OverridesParser.create().parse_override(text).is_sweep_override():
             raise BadSetting(

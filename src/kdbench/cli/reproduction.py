@@ -41,6 +41,16 @@ class Reproduction:
     claims: list[Claim]
     charts: list[str]
 
+    @property
+    def names(self) -> set[str]:
+        """The settings by name that are the experiment's own."""
+        return {name_of(setting) for typed in (self.settings, *self.runs.values()) for setting in typed}
+
+
+def name_of(setting: str) -> str:
+    """Return what a typed setting is called, such as `train.epochs`."""
+    return setting.partition("=")[0].lstrip("+~")
+
 
 def read(name: str, path: Path) -> Reproduction:
     """Return what a YAML file describes. Raises `BadSetting` if it is no reproduction."""
