@@ -89,6 +89,11 @@ def test_what_there_is_and_how_long_it_takes(capsys):
         assert f"{name}  (" in out
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_documentation_names_it(name):
+    assert f"`{name}`" in (Path(__file__).parents[2] / "docs" / "reproductions.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
