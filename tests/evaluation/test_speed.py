@@ -88,7 +88,7 @@ def test_an_uncompressed_network_is_as_fast_as_itself_whatever_happens(clock):
     assert ratios == [1] * 6
 
 
-@pytest.mark.parametrize(("shared", "own"), [(0.005, 0.1), (0.1, 0.005)])
+@pytest.mark.parametrize(("shared", "own"), [(0.02, 0.2), (0.2, 0.02)])
 def test_the_faster_of_a_batch_on_all_threads_and_a_batch_on_each_counts(monkeypatch, shared, own):
     """Of each file, whatever it is; timed for real, since threads have no clock of their own."""
     monkeypatch.setattr(speed, "SECONDS", 0.0)
@@ -100,8 +100,8 @@ def test_the_faster_of_a_batch_on_all_threads_and_a_batch_on_each_counts(monkeyp
 
     monkeypatch.setattr(speed, "session", session)
     found = speed.measure(b"", b"", IMAGES, threads=2)
-    slower, faster = sorted(rate * speed.THROUGHPUT_BATCH for rate in (1 / shared, 2 / own))
-    assert 2 * slower < found.throughput <= faster  # ten times apart: a busy machine wakes a sleeper late
+    fastest = max(1 / shared, 2 / own) * speed.THROUGHPUT_BATCH
+    assert 0.5 * fastest < found.throughput <= fastest  # of long sleeps: a busy machine wakes a sleeper late
 
 
 def test_a_disturbed_file_is_tried_again_and_has_no_times_if_it_stays_so(clock):

@@ -60,6 +60,11 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     return [*settings, *(argument for argument in arguments if argument not in given.overrides)]
 
 
+def name_of(setting: str) -> str:
+    """Return what a typed setting is called, such as `train.epochs`."""
+    return setting.partition("=")[0].lstrip("+")
+
+
 def parsed(text: str) -> Override:
     """Return what was typed as `text`. Raises `BadSetting` if it is no setting."""
     if text.startswith("~") and "=" in text:

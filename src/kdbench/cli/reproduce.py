@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.cli import overrides, terminal
 from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
-from kdbench.cli.reproduction import Reproduction, name_of, own_data, read, written
+from kdbench.cli.reproduction import Reproduction, own_data, read, written
 from kdbench.errors import BadSetting, nearest
 from kdbench.results.lines import shown
 from kdbench.storage import durable
@@ -106,7 +106,7 @@ def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    for name in map(name_of, options.settings):
+    for name in map(overrides.name_of, options.settings):
         if name in reproduction.names:
             raise BadSetting(
                 f"{name} is what {reproduction.name} itself sets: put a copy of its YAML into DIR/{GROUP}, "

@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from kdbench.cli.overrides import name_of
 from kdbench.errors import BadSetting, nearest
 
 if TYPE_CHECKING:
@@ -45,11 +46,6 @@ class Reproduction:
     def names(self) -> set[str]:
         """The settings by name that are the experiment's own."""
         return {name_of(setting) for typed in (self.settings, *self.runs.values()) for setting in typed}
-
-
-def name_of(setting: str) -> str:
-    """Return what a typed setting is called, such as `train.epochs`."""
-    return setting.partition("=")[0].lstrip("+~")
 
 
 def read(name: str, path: Path) -> Reproduction:

@@ -115,7 +115,7 @@ def typed(plan: Plan, settings: Sequence[str]) -> dict[str, Any]:
     """Return typed settings by their names. Raises `BadSetting` for what is the search's own to choose."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    names = [setting.partition("=")[0].lstrip("+") for setting in settings]
+    names = [overrides.name_of(setting) for setting in settings]
     beside = {name: value for name, value in plan.settings.items() if name not in names}
     chosen = {}
     for text in overrides.for_hydra(["--multirun", *as_typed(beside), *settings])[len(beside) : -1]:
