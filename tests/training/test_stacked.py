@@ -34,9 +34,15 @@ def networks(name: str, count: int = 3) -> list[nn.Module]:
     return [MAKERS[name](seed) for seed in range(count)]
 
 
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
 @pytest.mark.parametrize("name", MAKERS)
-def test_seeds_trained_together_come_out_as_each_would_alone(name, few, recipe, machine):
-    assert_each_comes_out_as_alone(lambda: networks(name), few, replace(recipe, shift=2), machine)
+def test_seeds_trained_together_come_out_as_each_would_alone(name, device, few, recipe, machine):
+    assert_each_comes_out_as_alone(
+        lambda: networks(name), few, replace(recipe, shift=2), replace(machine, device=device)
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

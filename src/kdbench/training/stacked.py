@@ -53,7 +53,7 @@ class Stacked:
 
     def __call__(self, images: Sequence[Tensor]) -> list[Output]:
         """Return the logits of each; features are only to be had from one network alone."""
-        with Autocast(self.runtime.precision == "bf16"):
+        with Underneath(self.runtime.precision == "bf16"):
             logits = torch.vmap(self._one)(self.stacked, self.buffers, torch.stack(list(images)))
         return [in_float32(Output(own)) for own in logits]
 
@@ -84,24 +84,41 @@ class Alone:
             return [in_float32(run(self.model, images[0], self.layers))]
 
 
-class Autocast(TorchFunctionMode):
-    """What `torch.autocast` does, which `vmap` does not see: linear maps and convolutions in bf16, if `enabled`."""
+class Underneath(TorchFunctionMode):
+    """What `vmap` does not see or cannot do: `torch.autocast`, if `low_precision`, and batch norm on a GPU."""
 
-    def __init__(self, enabled: bool) -> None:
+    def __init__(self, low_precision: bool) -> None:
         super().__init__()
-        self.enabled = enabled
+        self.low_precision = low_precision
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if self.enabled and function is F.batch_norm:
-            # Low precision in and out, float32 within; under `vmap` torch refuses to mix the two itself.
-            images, *others = args
-            return function(images.float(), *others, **(kwargs or {})).to(images.dtype)
-        if self.enabled and function in LOW_PRECISION:
+        if function is F.batch_norm:
+            return batch_norm(*args, **(kwargs or {}))
+        if self.low_precision and function in LOW_PRECISION:
             args = [low(argument) for argument in args]
             kwargs = {name: low(argument) for name, argument in (kwargs or {}).items()}
         return function(*args, **(kwargs or {}))
+
+
+def batch_norm(
+    images: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Return what `F.batch_norm` does, which picks its kernel on a GPU by a property that `vmap` does not know.
+
+    Low precision in and out, float32 within: under `vmap` torch refuses to mix the two itself.
+    """
+    precise = images.float() if images.dtype == torch.bfloat16 else images
+    normal, _, _ = torch.native_batch_norm(precise, weight, bias, mean, variance, training, momentum, eps)
+    return normal.to(images.dtype)
 
 
 def low(argument: Any) -> Any:
