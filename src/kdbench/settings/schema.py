@@ -114,7 +114,7 @@ SETTINGS = (
         str,
         "auto",
         ("auto", "cpu", "cuda", "mps"),
-        "where networks are trained; only cpu has been measured",
+        "where networks are trained; on cuda little has been measured, on mps nothing",
         "weights",
     ),
     Setting(
