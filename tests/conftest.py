@@ -127,6 +127,14 @@ def yaml_of_tests():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def digits_of_tests():
+    """The file of the embedded digits is read once: nothing changes images in place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist_5k, "read", functools.cache(mnist_5k.read))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def steps_of_tests(monkeypatch):
     """What tests define may be named in configurations."""
