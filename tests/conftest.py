@@ -26,7 +26,7 @@ from kdbench.data.splits import Split, Splits
 from kdbench.evaluation import speed
 from kdbench.networks.maker import Maker
 from kdbench.results.row import Row
-from kdbench.settings import identity, own_folder
+from kdbench.settings import code, own_folder
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
 from kdbench.storage import machine as timing
@@ -280,9 +280,9 @@ def noise() -> Split:
 
 @pytest.fixture
 def edited(monkeypatch, tmp_path):
-    """Return a function that edits the source of a module of kdbench, as far as `identity` can see."""
-    real, copies = identity.source, {}
-    monkeypatch.setattr(identity, "source", lambda module: copies.get(module) or real(module))
+    """Return a function that edits the source of a module of kdbench, as far as `settings.code` can see."""
+    real, copies = code.source, {}
+    monkeypatch.setattr(code, "source", lambda module: copies.get(module) or real(module))
 
     def edit(module: str, old: str, new: str) -> None:
         path = copies.get(module) or real(module)

@@ -31,7 +31,7 @@ from kdbench.models.weights_file import written
 from kdbench.results import summary
 from kdbench.results.row import FILE, read
 from kdbench.results.run_folder import FILES, read_whole
-from kdbench.settings import identity
+from kdbench.settings import code, identity
 from kdbench.settings.earlier_run import WEIGHTS, file_steps, network_in, shaped_by, weights_in
 from kdbench.settings.network import StepSpec
 from kdbench.storage.checksums import SUMS, checksum, sums
@@ -231,8 +231,8 @@ def test_a_row_says_what_auto_came_to_and_is_of_the_variant_of_runs_that_asked_f
 
 def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them(make_config, monkeypatch):
     before = experiment.run(make_config())
-    monkeypatch.setattr(identity, "_seen", {})
-    monkeypatch.setattr(identity, "parsed", lambda *_: ("edited", ()))
+    monkeypatch.setattr(code, "_seen", {})
+    monkeypatch.setattr(code, "parsed", lambda *_: ("edited", ()))
     after = experiment.run(make_config())
     assert after.folder == before.folder
     assert after.row.variant_hash != before.row.variant_hash
@@ -298,8 +298,8 @@ def test_a_new_model_never_stands_beside_an_old_row(make_config, monkeypatch):
     first = experiment.run(make_config())
     replace_file = os.replace
     monkeypatch.setattr(os, "replace", lambda draft, path: 1 / 0 if path.name == FILE else replace_file(draft, path))
-    monkeypatch.setattr(identity, "_seen", {})
-    monkeypatch.setattr(identity, "parsed", lambda *_: ("edited", ()))
+    monkeypatch.setattr(code, "_seen", {})
+    monkeypatch.setattr(code, "parsed", lambda *_: ("edited", ()))
     monkeypatch.setattr("kdbench.artifact.export.bare", lambda file: file)  # another file
     with pytest.raises(ZeroDivisionError):
         experiment.run(make_config())

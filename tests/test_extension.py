@@ -9,7 +9,7 @@ import pytest
 from kdbench.cli.main import main
 from kdbench.results.collect import collect
 from kdbench.results.row import read
-from kdbench.settings import identity, own_folder
+from kdbench.settings import code, own_folder
 
 README = Path(__file__).parents[1] / "README.md"
 TINY = ["--config-dir", "mine", "train.epochs=1", "teacher_train.epochs=1", "threads=1"]
@@ -25,7 +25,7 @@ def forget_modules() -> None:
     """Let the Python files of `mine` be imported anew, by what stands in them then."""
     for path in files_in_readme():
         sys.modules.pop(Path(path).stem, None)
-    identity.forget()
+    code.forget()
 
 
 def write_files(folder: Path) -> None:

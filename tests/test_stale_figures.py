@@ -14,7 +14,7 @@ from kdbench.cli.main import main
 from kdbench.compress.distill import soft_targets
 from kdbench.compress.step import NetworkStep
 from kdbench.evaluation import accuracy
-from kdbench.settings import identity, own_folder
+from kdbench.settings import code, own_folder
 from kdbench.settings.network import StepSpec
 from kdbench.training.fitting import Fitting
 from tests.conftest import PRUNE, QUANTIZE, distill, mlp
@@ -165,7 +165,7 @@ def test_a_quantized_network_is_never_that_of_an_older_helper(make_config, tmp_p
         (folder / "blocks.py").write_text(f"from torch import nn\n\nAct = nn.{activation}\n")
         for name in set(sys.modules) - before:
             del sys.modules[name]
-        identity.forget()
+        code.forget()
 
     (folder / "net.py").write_text(
         textwrap.dedent(

@@ -12,7 +12,8 @@ import torch
 from kdbench import experiment
 from kdbench.errors import BadSetting, NotFinite
 from kdbench.python.running import as_before, forget, run
-from kdbench.settings import bars, identity, own_folder, targets
+from kdbench.settings import bars, own_folder, targets
+from kdbench.settings.code import code_of
 from kdbench.settings.own_folder import forget_modules
 from kdbench.storage.store import Store
 
@@ -40,7 +41,7 @@ def test_edited_code_of_ones_own_is_run_and_identified_anew(tmp_path, monkeypatc
 
     def seen():
         forget()
-        return targets.locate("my_edited_net.width")(), identity.code(["my_edited_net"])
+        return targets.locate("my_edited_net.width")(), code_of(["my_edited_net"])
 
     first, code = seen()
     assert (first, seen()) == (4, (4, code))
@@ -55,18 +56,18 @@ def test_edited_code_that_this_process_goes_on_with_is_refused(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "my_living_helper.py"
     file.write_text("WIDTH = 4\n")
-    before = identity.code(["my_living_helper"])
+    before = code_of(["my_living_helper"])
     importlib.import_module("my_living_helper")
     file.write_text("WIDTH = 4  # no other code\n")
     forget()
-    assert identity.code(["my_living_helper"]) == before
+    assert code_of(["my_living_helper"]) == before
     file.write_text("WIDTH = 5\n")
     forget()
     with pytest.raises(BadSetting, match=r"my_living_helper\.py was edited since this process imported it: start"):
-        identity.code(["my_living_helper"])
+        code_of(["my_living_helper"])
     del sys.modules["my_living_helper"]
     forget()
-    assert identity.code(["my_living_helper"]) != before
+    assert code_of(["my_living_helper"]) != before
 
 
 def test_a_module_of_another_folder_is_another(tmp_path, monkeypatch):

@@ -1,71 +1,6 @@
-"""What identifies code and files: an edit that may change a result is noticed, any other is not."""
+"""What identifies what a YAML names: its knobs, the files that they name, and its code."""
 
-import sys
-import textwrap
-
-import pytest
-
-from kdbench.errors import BadSetting
-from kdbench.settings import identity, own_folder
-from kdbench.settings.identity import code, files_in, of_node
-
-LOSS = "kdbench.compress.distill.soft_targets"
-MLP = "kdbench.models.mlp"
-
-
-@pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """A folder of the user's own, and a function that writes a module into it, as another process would find it."""
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    own_folder.serve(folder)
-    before = set(sys.modules)
-
-    def write(name: str, text: str) -> None:
-        path = folder / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(textwrap.dedent(text))
-        for module in set(sys.modules) - before:
-            del sys.modules[module]
-        identity.forget()
-
-    yield write
-    identity.forget()
-    for module in set(sys.modules) - before:
-        del sys.modules[module]
-
-
-def test_comments_docstrings_and_layout_change_nothing(edited):
-    before = code([identity.MAKER, LOSS])
-    edited(LOSS, "import copy\n", "import copy  # for copies\n\n\n\n")
-    edited(LOSS, '"""Return the mean over the batch."""', '"""Return what it says."""')
-    assert code([identity.MAKER, LOSS]) == before
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new"),
-    [
-        (LOSS, "temperature**2 *", ""),
-        ("kdbench.training.batches", ".div_(255)", ".div_(256)"),
-        ("kdbench.training.progress", "loss / images", "loss"),
-        ("kdbench.training.constraints", "mul_(mask)", "mul_(1)"),
-        ("kdbench.models.network", "- self.mean", "+ self.mean"),
-        ("kdbench.data.splits", "/ 255", "/ 256"),
-        ("kdbench.networks.maker", "[:64]", "[:65]"),
-        ("kdbench.compress.step", "self.train.images[:count]", "self.train.images[1:count]"),
-    ],
-)
-def test_whatever_a_step_reaches_is_part_of_it(edited, module, old, new):
-    before = code([identity.MAKER, LOSS])
-    edited(module, old, new)
-    assert code([identity.MAKER, LOSS]) != before
-
-
-def test_a_method_is_no_part_of_another_nor_of_a_baseline(edited):
-    roots = [[identity.MAKER, MLP], [identity.MAKER, "kdbench.compress.prune.global_magnitude"]]
-    before = [code(modules) for modules in roots]
-    edited(LOSS, "temperature**2 *", "")
-    assert [code(modules) for modules in roots] == before
+from kdbench.settings.identity import files_in, of_node
 
 
 def test_how_data_are_read_is_no_part_of_a_network(edited):
@@ -78,20 +13,6 @@ def test_how_data_are_read_is_no_part_of_a_network(edited):
     ):
         edited(module, old, new)
     assert of_node({"_target_": "kdbench.models.mlp.MLP", "widths": [8]}) == before
-
-
-def test_a_metric_is_part_of_what_makes_a_row(edited):
-    def measuring() -> str:
-        return code(
-            ["kdbench.evaluation.measure", "kdbench.artifact.ship"], (*identity.DECIDING, *identity.MEASURING)
-        )
-
-    before = measuring()
-    edited("kdbench.evaluation.accuracy", "bins: int = 15", "bins: int = 10")
-    wrong = measuring()
-    assert wrong != before
-    edited("kdbench.evaluation.accuracy", "bins: int = 10", "bins: int = 15")
-    assert measuring() == before
 
 
 def test_a_helper_of_the_user_s_own_is_part_of_their_model(mine):
@@ -131,12 +52,6 @@ def test_what_is_imported_for_types_only_does_not_count_and_its_other_branch_doe
         mine(name, text)
         seen.append(of_node({"_target_": "net.make"}))
     assert seen[0] == seen[1] != seen[2] != seen[3]
-
-
-def test_code_that_is_no_python_is_one_line_with_its_file(mine):
-    mine("net", "def make(:\n")
-    with pytest.raises(BadSetting, match=r"net\.py, line 1: invalid syntax"):
-        code(["net"])
 
 
 def test_of_a_decorated_target_both_files_count(mine):

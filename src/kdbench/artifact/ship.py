@@ -15,7 +15,7 @@ from kdbench.compress.step import FileStep, Task
 from kdbench.models.network import Network
 from kdbench.models.weights_file import written
 from kdbench.networks.compared import Compared
-from kdbench.settings import identity
+from kdbench.settings.code import code_of
 from kdbench.settings.config import digest
 from kdbench.storage.checksums import checksum
 from kdbench.storage.store import Store
@@ -59,7 +59,7 @@ def exported(trained: Trained, shape: Sequence[int], store: Store) -> ModelProto
         "export of": trained.key,
         "weights": checksum(written(trained.network)),  # seeds trained together share a key, not bits
         "shape": shape,
-        "code": identity.code(["kdbench.artifact.export"], ("kdbench.artifact",)),
+        "code": code_of(["kdbench.artifact.export"], ("kdbench.artifact",)),
         **{package: version(package) for package in ("onnx", "onnxscript")},
     }
 

@@ -16,7 +16,7 @@ from kdbench.cli.terminal import Above, handled_by
 from kdbench.data import load
 from kdbench.experiment import Result
 from kdbench.results.lines import line
-from kdbench.settings import bars, identity, own_folder
+from kdbench.settings import bars, code, own_folder
 from kdbench.settings.config import Config
 from kdbench.storage import store
 
@@ -27,7 +27,7 @@ def forget() -> None:
     """Let the next call find data, code and files as they are then, whatever this process has read of them."""
     load.forget()
     own_folder.forget_modules()
-    identity.forget()  # after it: code whose modules stay is not forgotten
+    code.forget()  # after it: code whose modules stay is not forgotten
     store.forget()
 
 
