@@ -31,7 +31,8 @@ def robust_accuracy(network: nn.Module, run: Session, test: Split, eps: float) -
     cross-entropy, does not vanish where logits are large. The same call gives the same figure. Raises `BadSetting`
     for a network that is a file, without gradients.
     """
-    attacked = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    attacked = copy.deepcopy(network).to("cpu", torch.float32, memory_format=torch.channels_last)
+    attacked.eval().requires_grad_(False)
     if isinstance(features.model_of(attacked), OnnxFile):
         raise BadSetting("robust_eps needs gradients, which an ONNX file does not give: give its Python class")
     attack = Attack(eps, REACH * eps / STEPS, STEPS)
