@@ -47,6 +47,22 @@ def test_auto_finds_a_teacher_that_is_trained_as_its_own_baseline_is(student, te
     assert config.teachers == (alone.network,)
 
 
+ASKING = [
+    name for name, path in choices.options("compress", [config_dir()]).items() if "teacher" in choices.read(path)
+]
+
+
+@pytest.mark.parametrize("compress", ASKING)
+def test_a_teacher_is_typed_as_a_name_as_settings_or_in_a_list(compress):
+    """Whatever stands in the YAML: Hydra merges settings into settings, and refuses them for a list."""
+    written = [
+        composed("model=cnn_deep", f"compress={compress}", f"compress.teacher={typed}").teachers
+        for typed in ("cnn_deep", "{model:cnn_deep}", "[cnn_deep]", "[{model:cnn_deep}]")
+    ]
+    assert written[0]
+    assert all(teachers == written[0] for teachers in written)
+
+
 def test_a_network_is_never_its_own_teacher():
     config = composed("model=mlp_simple", "compress=distill", "compress.teacher=mlp_simple", "seed=0")
     assert (config.network.seed, config.teachers[0].seed) == (0, 1_000_000)

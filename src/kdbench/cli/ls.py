@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def knobs_in_words(knobs: dict[str, Any]) -> str:
     """Return the knobs of a choice as one would type them, without `compress.`."""
     from kdbench.settings.schema import as_yaml
 
-    return " ".join(f"{knob}={as_yaml(value)}" for knob, value in knobs.items())
+    text = " ".join(f"{knob}={as_yaml(value)}" for knob, value in knobs.items())
+    return re.sub(r"\$\{oc\.create:(\S*)\}", r"\1", text)
 
 
 def sizes(path: Path) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf.errors import ValidationError
+from omegaconf.errors import ConfigTypeError, ValidationError
 
 from kdbench.errors import KdbenchError, nearest, printable
 from kdbench.settings import schema
@@ -41,7 +41,7 @@ def explained(error: BaseException) -> str:
     if isinstance(error, OSError):
         return durable.reason(Path(error.filename), error) if error.filename else one_line(error)
     if type(error).__module__.startswith(LIBRARIES):
-        return several_values(error) or one_line(error)
+        return several_values(error) or list_or_settings(error) or one_line(error)
     if raised_in(error).startswith(LIBRARIES):
         return f"the settings cannot be read ({one_line(error)}): see kdbench run --help"
     return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
@@ -91,3 +91,13 @@ def several_values(error: BaseException) -> str | None:
     """Say what to type instead of `seed=range(3)` in a single run."""
     typed = re.match(r"Sweep parameters '(.*)' requires --multirun", str(error))
     return f"{typed[1]} is several values: -m makes a run for each" if typed else None
+
+
+def list_or_settings(error: BaseException) -> str | None:
+    """Say what to type where a YAML has a list and `{settings}` were typed, or the other way round."""
+    typed = re.match(r"Error merging override \+*([^=]+)=(.*)", str(error))
+    if not typed or not any(isinstance(link, ConfigTypeError) for link in chain(error)):
+        return None
+    name, value = typed.groups()
+    takes = "a list, such as [A,B]" if value.startswith("{") else "settings, such as {A:1}"
+    return f"{name}={value}: its YAML has {takes}"
