@@ -63,6 +63,18 @@ def test_a_teacher_is_typed_as_a_name_as_settings_or_in_a_list(compress):
     assert all(teachers == written[0] for teachers in written)
 
 
+def test_what_is_typed_is_not_merged_with_what_stands_in_the_yaml():
+    typed = "compress.transfer={data:some_classes,keep:[7,8]}"
+    [step] = composed(
+        "model=mlp_simple", "compress=distill_adjust_bias", typed, "compress.classes=[7]"
+    ).network.steps[:1]
+    assert (step.transfer.loader["keep"], step.transfer.loader["leave_out"]) == ([7, 8], None)
+    for name, path in choices.options("compress", [config_dir()]).items():
+        for knob, value in choices.read(path).items():
+            settings = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+            assert knob == "steps" or not settings, f"{name}.yaml: {knob} as ${{oc.create:...}}"
+
+
 def test_a_network_is_never_its_own_teacher():
     config = composed("model=mlp_simple", "compress=distill", "compress.teacher=mlp_simple", "seed=0")
     assert (config.network.seed, config.teachers[0].seed) == (0, 1_000_000)
