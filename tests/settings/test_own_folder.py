@@ -147,3 +147,8 @@ def test_names_of_choices_stay_names(name, make_config):
     config = make_config()
     with pytest.raises(BadSetting, match="a name begins with"):
         replace(config, network=replace(config.network, name=name))
+
+
+def test_a_folder_in_it_of_a_setting_s_name_is_no_choice(tmp_path, capsys):
+    (tmp_path / "mine" / "outputs").mkdir(parents=True)
+    assert "holds a folder outputs, which is a setting too" in refused(capsys, "--config-dir", "mine", "outputs=here")

@@ -92,6 +92,12 @@ def checked(one: Override, chosen: dict[str, str], folders: Sequence[Path], seve
     if str(one) == "outputs=":
         raise BadSetting("outputs= names no folder: type outputs=FOLDER, or leave it out")
     if one.name in schema.BY_NAME:
+        for folder in folders:
+            if (folder / one.name).is_dir():  # Hydra would look there for a choice of that name
+                raise BadSetting(
+                    f"--config-dir {folder} holds a folder {one.name}, which is a setting too: "
+                    "keep YAML of your own in a folder apart, such as --config-dir mine"
+                )
         if schema.BY_NAME[one.name].kind is bool:
             values.check_bool(one.name, one.value)
         values.check_one(one.name, one.value, several)
