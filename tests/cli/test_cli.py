@@ -216,6 +216,10 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         (["data=image_folder", "data.skip_unreadable=2"], "data.skip_unreadable=2 is not true or false"),
         (["seed=range(3)"], "seed=range(3) is several values: -m makes a run for each"),
         (["-m", "again=true,1"], "again=true,1 is not true or false"),
+        (
+            ["compress=distill_adjust_bias", "compress.transfer.leave_out=[5]"],
+            "compress.transfer.leave_out cannot be typed alone: type compress.transfer=... as a whole",
+        ),
         (["model.widths={a:1}"], "model.widths={a:1}: its YAML has a list, such as [A,B]"),
         (["data.fallback=none"], "data.fallback=none is unknown: choose from null, cifar10"),
         (
@@ -538,7 +542,7 @@ def test_the_list_names_every_choice_with_its_size(capsys):
     out = capsys.readouterr().out
     for name in ("mlp_simple", "cnn_deep", "resnet_medium", "distill_quantize", "fashion_mnist"):
         assert name in out
-    assert "teacher=[{equals:2}]" in out
+    assert "teacher=[{equals: 2}]" in out
     [line] = [line for line in out.splitlines() if "mlp_simple" in line]
     assert "50,890" in line
     assert "50,816" in line

@@ -46,6 +46,25 @@ def test_an_image_is_read_as_long_as_the_bound_is_below_its_margin(difference, e
     assert robust_accuracy(network(), run, halves(difference), eps) == expected
 
 
+class Viewed(nn.Module):
+    """A network whose own code takes no convolution with the channels last."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear = nn.Conv2d(1, 3, 3), nn.Linear(108, 2)
+
+    def forward(self, images):
+        return self.linear(self.conv(images).view(len(images), -1))
+
+
+def test_a_network_that_stands_no_channels_last_is_attacked_as_it_is():
+    own = Network(Normalise((0.0,), (1.0,)), Viewed())
+    with torch.no_grad():
+        found = robust_accuracy(own, lambda images: own(torch.from_numpy(images)).detach().numpy(), halves(0.5), 0.01)
+    assert 0 <= found <= 1
+
+
 def test_examples_are_made_on_the_network_and_read_through_the_file():
     assert robust_accuracy(network(), lambda images: -run(images), halves(0.5), 0.01) == 0.0
 

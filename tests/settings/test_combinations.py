@@ -35,6 +35,8 @@ def test_choices_may_be_given_as_they_are_typed(typed, names):
 def test_a_list_is_one_value_where_the_settings_own_value_is_a_list():
     assert [run["model.widths"] for run in combinations(ONE | {"model.widths": [8, 9]})] == [[8, 9]]
     assert [run["model.widths"] for run in combinations(ONE | {"model.widths": [[8], [9]]})] == [[8], [9]]
+    joined = ONE | {"compress": "ensemble", "compress.teacher": ["mlp_simple", "mlp_deep"]}
+    assert [run["compress.teacher"] for run in combinations(joined)] == [["mlp_simple", "mlp_deep"]]
     pruned = {"model": "mlp_simple", "compress": "prune", "compress.sparsity": [0.5, 0.9]}
     assert [run["compress.sparsity"] for run in combinations(pruned)] == [0.5, 0.9]
 

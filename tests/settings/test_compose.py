@@ -69,6 +69,9 @@ def test_what_is_typed_is_not_merged_with_what_stands_in_the_yaml():
         "model=mlp_simple", "compress=distill_adjust_bias", typed, "compress.classes=[7]"
     ).network.steps[:1]
     assert (step.transfer.loader["keep"], step.transfer.loader["leave_out"]) == ([7, 8], None)
+
+
+def test_no_choice_has_settings_as_a_default_that_hydra_would_merge():
     for name, path in choices.options("compress", [config_dir()]).items():
         for knob, value in choices.read(path).items():
             settings = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]

@@ -119,6 +119,14 @@ def test_one_that_diverges_is_named_and_leaves_the_others_as_they_are(few, recip
     assert torch.allclose(flat(models[1]), flat(alone), atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [Alone, Stacked])
+def test_one_value_a_channel_is_nothing_to_normalise(make, machine):
+    models = [nn.Sequential(nn.BatchNorm2d(2)).train() for _ in range(2)]
+    network = make(models, machine) if make is Stacked else make(models[0], machine)
+    with pytest.raises(ValueError, match=r"more than (1|one) value"):
+        network([torch.rand(1, 2, 1, 1)] * 2)
+
+
 def test_only_likes_without_dropout_are_stackable():
     first, second = networks("mlp", 2)
     assert stackable([first, second])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,7 @@ def knobs_in_words(knobs: dict[str, Any]) -> str:
     """Return the knobs of a choice as one would type them, without `compress.`."""
     from kdbench.settings.schema import as_yaml
 
-    text = " ".join(f"{knob}={as_yaml(value)}" for knob, value in knobs.items())
-    return re.sub(r"\$\{oc\.create:(\S*)\}", r"\1", text)
+    return " ".join(f"{knob}={as_yaml(value)}" for knob, value in knobs.items())
 
 
 def sizes(path: Path) -> tuple[str, str]:

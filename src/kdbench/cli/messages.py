@@ -95,9 +95,12 @@ def several_values(error: BaseException) -> str | None:
 
 def list_or_settings(error: BaseException) -> str | None:
     """Say what to type where a YAML has a list and `{settings}` were typed, or the other way round."""
-    typed = re.match(r"Error merging override \+*([^=]+)=(.*)", str(error))
-    if not typed or not any(isinstance(link, ConfigTypeError) for link in chain(error)):
+    unlike = next((link for link in chain(error) if isinstance(link, ConfigTypeError)), None)
+    if unlike is None:
         return None
+    typed = re.match(r"Error merging override \+*([^=]+)=(.*)", str(error))
+    if not typed:
+        return f"{one_line(error)} {one_line(unlike)}"
     name, value = typed.groups()
     takes = "a list, such as [A,B]" if value.startswith("{") else "settings, such as {A:1}"
     return f"{name}={value}: its YAML has {takes}"

@@ -64,7 +64,23 @@ def parsed(content: bytes) -> dict[str, Any]:
 
 def knobs(path: Path) -> dict[str, Any]:
     """Return the settings that a choice has by its YAML file, such as `sparsity` of compress/prune.yaml."""
-    return {name: value for name, value in read(path).items() if name not in ("_target_", "defaults", "steps")}
+    found = {name: value for name, value in read(path).items() if name not in ("_target_", "defaults", "steps")}
+    return {name: created(value) if is_created(value) else value for name, value in found.items()}
+
+
+def is_created(value: Any) -> bool:
+    """Whether a value is written as `${oc.create:...}`.
+
+    Choices have lists and settings so where others may be typed in their place, with which Hydra would merge them.
+    """
+    return isinstance(value, str) and value.startswith("${oc.create:")
+
+
+def created(text: str) -> Any:
+    """Return what `${oc.create:...}` stands for."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.create({"value": text}), resolve=True)["value"]
 
 
 def about(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.settings import schema
-from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, knobs, options, read
+from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, is_created, knobs, options, read
 
 NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
 PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
@@ -52,6 +52,8 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
             f"{name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
             + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
         )
+    if "." in rest and any(is_created(read(known[one]).get(knob)) for one in now):
+        raise BadSetting(f"{name} cannot be typed alone: type {group}.{knob}=... as a whole, see kdbench ls")
     return [known[one] for one in now]
 
 

@@ -112,10 +112,12 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return what `F.batch_norm` does, which picks its kernel on a GPU by a property that `vmap` does not know.
+    """Return what `F.batch_norm` does, which on a GPU asks whether the channels lie last, as `vmap` does not know.
 
     Low precision in and out, float32 within: under `vmap` torch refuses to mix the two itself.
     """
+    if training and images.numel() == images.shape[1]:
+        raise ValueError("batch norm needs more than one value of each channel to train on")
     precise = images.float() if images.dtype == torch.bfloat16 else images
     normal, _, _ = torch.native_batch_norm(precise, weight, bias, mean, variance, training, momentum, eps)
     return normal.to(images.dtype)
