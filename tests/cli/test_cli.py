@@ -542,7 +542,7 @@ def test_the_list_names_every_choice_with_its_size(capsys):
     out = capsys.readouterr().out
     for name in ("mlp_simple", "cnn_deep", "resnet_medium", "distill_quantize", "fashion_mnist"):
         assert name in out
-    assert "teacher=[{equals: 2}]" in out
+    assert "teacher=[{equals:2}]" in out
     [line] = [line for line in out.splitlines() if "mlp_simple" in line]
     assert "50,890" in line
     assert "50,816" in line
