@@ -53,7 +53,7 @@ override = st.builds(
 )
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(overrides=st.lists(st.one_of(override, override, st.text(max_size=12)), min_size=1, max_size=3))
 def test_no_traceback(tmp_path, monkeypatch, overrides):
     monkeypatch.chdir(tmp_path)
