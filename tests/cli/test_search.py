@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdbench.cli import search, search_results
+from kdbench.cli import search, values
 from kdbench.cli.main import main
 from kdbench.errors import BadSetting
 from kdbench.results.collect import by_folder
@@ -102,7 +102,7 @@ def test_what_cannot_be_searched_is_one_line(arguments, message, tmp_path, monke
 def test_settings_are_written_as_they_can_be_typed(value, text):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    assert search_results.in_hydra(value) == text
+    assert values.in_hydra(value) == text
     assert str(OverridesParser.create().parse_override(f"a={text}").value()) == str(value)
 
 

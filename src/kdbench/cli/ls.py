@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
+from kdbench.cli.values import as_typed
 from kdbench.errors import BadSetting, nearest
 
 
@@ -34,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     models = [[name, *sizes(path), choices.about(path)] for name, path in choices.options("model", folders).items()]
     models.sort(key=lambda cells: (not cells[1], cells[0].partition("_")[0], int(cells[1].replace(",", "") or 0)))
     compressions = [
-        [name, knobs_in_words(choices.knobs(path)), choices.about(path)]
+        [name, " ".join(as_typed(choices.knobs(path))), choices.about(path)]
         for name, path in choices.options("compress", folders).items()
     ]
     data, transfers = (
@@ -50,13 +51,6 @@ def main(options: argparse.Namespace) -> int:
     ):
         print("\n".join(listed([group, *header], lines, numbers, width)) + "\n")
     return 0
-
-
-def knobs_in_words(knobs: dict[str, Any]) -> str:
-    """Return the knobs of a choice as one would type them, without `compress.`."""
-    from kdbench.settings.schema import as_yaml
-
-    return " ".join(f"{knob}={as_yaml(value)}" for knob, value in knobs.items())
 
 
 def sizes(path: Path) -> tuple[str, str]:

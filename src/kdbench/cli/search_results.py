@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from kdbench.settings.schema import as_yaml
+from kdbench.cli.values import as_typed
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
     from kdbench.search.study import Tried
 
 FRESH = 100  # the first of the fresh seeds: those of trials and of studies begin at 0
-PLAIN = re.compile(r"[\w./~-]+")  # what needs no quotes, unless it is read as something else: 1.10
 
 
 def tested(
@@ -72,22 +68,6 @@ def comparison(plan: Plan, rows: Mapping[str, Sequence[Row]]) -> list[str]:
             line += f"; {apart}: {apart.verdict}"
         lines.append(line)
     return lines
-
-
-def as_typed(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as one types them for `kdbench run`."""
-    return [f"{name}={in_hydra(value)}" for name, value in settings.items()]
-
-
-def in_hydra(value: Any) -> str:
-    """Return a value as Hydra reads it."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{in_hydra(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(in_hydra, value)) + "]"
-    if isinstance(value, str) and not (PLAIN.fullmatch(value) and str(yaml.safe_load(value)) == value):
-        return "'" + value.replace("'", "\\'") + "'"
-    return as_yaml(value)
 
 
 def in_words(column: str, value: float) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.settings.choices import knobs, options, read
+from kdbench.settings.schema import as_yaml
 
 PIECE = re.compile(r"""'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|.""", re.DOTALL)  # a quoted text, or one character
+PLAIN = re.compile(r"[\w./~-]+")  # what needs no quotes, unless it is read as something else: 1.10
 STEPS = "; one after the other is a YAML with steps, as conf/compress/distill_quantize.yaml"
 OF_AN_ENSEMBLE = "kdbench.compress.distill.soft_targets.Distill"  # the method that learns from several teachers
 
@@ -81,3 +84,21 @@ def learns_from_several(choice: Path) -> bool:
     node = read(choice)
     steps = node.get("steps") or [node]
     return all(step.get("_target_") == OF_AN_ENSEMBLE for step in steps if "teacher" in step)
+
+
+def as_typed(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as one types them for `kdbench run`."""
+    return [f"{name}={in_hydra(value)}" for name, value in settings.items()]
+
+
+def in_hydra(value: Any) -> str:
+    """Return a value as Hydra reads it."""
+    import yaml
+
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{in_hydra(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(in_hydra, value)) + "]"
+    if isinstance(value, str) and not (PLAIN.fullmatch(value) and str(yaml.safe_load(value)) == value):
+        return "'" + value.replace("'", "\\'") + "'"
+    return as_yaml(value)

@@ -162,13 +162,9 @@ def check(name: str, value: Any) -> None:
 
 
 def as_yaml(value: object) -> str:
-    """Return a default as YAML has it, and as it is typed."""
+    """Return a default as YAML has it."""
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(as_yaml, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{as_yaml(item)}' for name, item in value.items())}}}"
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 

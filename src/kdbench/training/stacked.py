@@ -53,7 +53,7 @@ class Stacked:
 
     def __call__(self, images: Sequence[Tensor]) -> list[Output]:
         """Return the logits of each; features are only to be had from one network alone."""
-        with Underneath(self.runtime.precision == "bf16"):
+        with UnderVmap(self.runtime.precision == "bf16"):
             logits = torch.vmap(self._one)(self.stacked, self.buffers, torch.stack(list(images)))
         return [in_float32(Output(own)) for own in logits]
 
@@ -84,7 +84,7 @@ class Alone:
             return [in_float32(run(self.model, images[0], self.layers))]
 
 
-class Underneath(TorchFunctionMode):
+class UnderVmap(TorchFunctionMode):
     """What `vmap` does not see or cannot do: `torch.autocast`, if `low_precision`, and batch norm on a GPU."""
 
     def __init__(self, low_precision: bool) -> None:
