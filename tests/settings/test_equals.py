@@ -55,7 +55,7 @@ def test_an_assistant_is_taught_by_the_teacher_and_teaches_the_student():
         "distill",
         3,
     )
-    assert [teacher.name for teacher in assistant.teachers] == ["resnet_deep"]
+    assert [teacher.name for teacher in assistant.teachers] == ["cnn_deep"]
 
 
 @pytest.mark.parametrize(
