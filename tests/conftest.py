@@ -72,6 +72,14 @@ def timing_of_tests(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def threads_of_tests():
+    """What takes all cores takes one: tests run side by side, and threads that wait for each other are slow then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def exports_of_tests(tmp_path_factory):
     """Exports are made once, and quicker: torch's exporter lists all operators anew for every file."""
     own = tmp_path_factory.getbasetemp()

@@ -15,7 +15,7 @@ from kdbench.artifact.export import export
 from kdbench.cli.main import main
 from kdbench.results.collect import collect
 
-SETTINGS = ["data=mnist_5k", "model=mlp_simple", "model.widths=[8]", "train.epochs=1"]
+SETTINGS = ["data=mnist_5k", "model=mlp_simple", "model.widths=[8]", "train.epochs=1", "threads=1"]
 RUN = ["run", *SETTINGS, "compress=quantize"]
 VARIANTS = "compress=baseline,quantize"
 SWEEP = ["run", "-m", *SETTINGS, VARIANTS]
