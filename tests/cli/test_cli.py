@@ -548,6 +548,36 @@ def test_the_list_names_every_choice_with_its_size(capsys):
     assert "50,816" in line
 
 
+def layers_of(capsys, *arguments) -> dict[str, list[str]]:
+    assert main(["ls", "--layers", *arguments]) == 0
+    return {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:]}
+
+
+def test_the_layers_of_a_model_are_listed_with_what_they_give_under_what_is_typed(capsys):
+    assert layers_of(capsys, "cnn_simple")["0"] == ["8x28x28", "Conv2d"]
+    assert layers_of(capsys, "cnn_simple", "model.widths=[6,7,8]")["0"] == ["6x28x28", "Conv2d"]
+    assert layers_of(capsys, "fully_connected", "model.widths=[9]")["1"] == ["9", "Linear"]
+    assert layers_of(capsys, "torchvision", "model.name=resnet18")["conv1"] == ["64x14x14", "Conv2d"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ls", "cnn_deep"], "kdbench ls takes no cnn_deep: kdbench ls --layers cnn_deep lists layers"),
+        (["ls", "--layers", "cnn"], "model=cnn is unknown: did you mean"),
+        (["ls", "--layers", "onnx"], "what it is has no layers"),
+        (["ls", "--layers", "cnn_simple", "model.width=3"], "model.width"),
+        (["ls", "--layers", "cnn_simple", "model.convs=1,2"], "is several values"),
+        (["reproduce", "--list", "hinton2015"], "type kdbench reproduce --list, or kdbench reproduce hinton2015"),
+        (["search", "--list", "student"], "type kdbench search --list, or kdbench search student"),
+    ],
+)
+def test_what_a_list_cannot_show_is_one_line(capsys, arguments, said):
+    assert main(arguments) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 def test_the_console_script_works_in_a_process_of_its_own(tmp_path):
     command = [sys.executable, "-m", "kdbench", "run", *QUICK]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)

@@ -72,8 +72,8 @@ def test_list_says_what_there_is(capsys):
         (["distillation", "seed=3"], "seed is what the search itself chooses: leave seed= out"),
         (["distillation", "modl=mlp_simple"], "modl"),
         (["distillation", "objective=ece"], "objective is what the search itself chooses"),
-        (["distillation", "model=glob(mlp*)"], "is several values: a search is about one network"),
-        (["distillation", "threads=1,2"], "threads=1,2 is several values: a search is about one network"),
+        (["distillation", "model=glob(mlp*)"], "is several values: type one"),
+        (["distillation", "threads=1,2"], "threads=1,2 is several values: type one"),
         (["distillation", "data=fashion_mnist", "data.root=nowhere"], "nowhere"),
     ],
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.cli import overrides
 from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
 from kdbench.cli.values import as_typed
-from kdbench.errors import BadSetting, nearest
+from kdbench.errors import BadSetting
 
 
 def add(subparsers: Subparsers) -> None:
@@ -17,8 +19,11 @@ def add(subparsers: Subparsers) -> None:
     about = "models, compressions and data sets"
     parser = subparsers.add_parser("ls", help=about, description=about)
     parser.add_argument(
-        "--layers", metavar="MODEL", help="the layers of a model, with the shapes they give for MNIST"
+        "--layers",
+        metavar="MODEL",
+        help="the layers of a model, with the shapes they give for MNIST; its settings can follow, as model.widths=[9,9]",
     )
+    parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help=argparse.SUPPRESS)
     add_own_folder(parser)
     parser.set_defaults(main=main)
 
@@ -30,8 +35,10 @@ def main(options: argparse.Namespace) -> int:
 
     folders = [*own_folders(options), choices.config_dir()]
     if options.layers:
-        print("\n".join(layers(options.layers, folders)))
+        print("\n".join(layers(options.layers, options.settings, options.config_dir)))
         return 0
+    if options.settings:
+        raise BadSetting(f"kdbench ls takes no {options.settings[0]}: kdbench ls --layers cnn_deep lists layers")
     models = [[name, *sizes(path), choices.about(path)] for name, path in choices.options("model", folders).items()]
     models.sort(key=lambda cells: (not cells[1], cells[0].partition("_")[0], int(cells[1].replace(",", "") or 0)))
     compressions = [
@@ -73,27 +80,25 @@ def sizes(path: Path) -> tuple[str, str]:
         return counted(model)
 
 
-def layers(name: str, folders: list[Path]) -> list[str]:
+def layers(name: str, typed: Sequence[str], own: Path | None) -> list[str]:
     """Return a line for each layer of a model that gives a tensor, in the order in which they run, under a header.
 
-    Raises `BadSetting` for a name that is no model, or stands for many.
+    `typed` are its settings. Raises `BadSetting` for a name that is no model, or without the settings that it needs.
     """
     from kdbench.data.mnist import MNIST
     from kdbench.data.mnist import SHAPE as MNIST_SHAPE
     from kdbench.models.network import assembled, in_words
-    from kdbench.settings.choices import options, read
+    from kdbench.settings.typed import config_of
     from kdbench.training.features import model_of, shapes
 
-    known = options("model", folders)
-    if name not in known:
-        raise BadSetting(f"--layers {name} is no model: {nearest(name, known)}")
-    node = read(known[name])
-    if "called" in node and node.get("name") is None:
-        raise BadSetting(f"--layers {name} stands for models of your own: choose another")
-    model = {key: value for key, value in node.items() if key not in ("teacher", "defaults", "called")}
+    flags = ["--config-dir", str(own)] if own else []
+    checked = overrides.for_hydra([f"model={name}", *typed, *flags])
+    model = config_of(overrides.by_name(checked[: 1 + len(typed)]), own).network.model
     network = assembled(model, MNIST_SHAPE, len(MNIST.class_names), ((0.0,), (1.0,)))
     kinds = {path: type(module).__name__ for path, module in model_of(network).named_modules()}
     lines = [[path, in_words(shape), kinds[path]] for path, shape in shapes(network, MNIST_SHAPE).items()]
+    if not lines:
+        raise BadSetting(f"--layers {name}: what it is has no layers that could be named")
     return listed(["layer", "gives", ""], lines, 1, None)
 
 

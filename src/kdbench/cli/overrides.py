@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
@@ -63,6 +63,22 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
 def name_of(setting: str) -> str:
     """Return what a typed setting is called, such as `train.epochs`."""
     return setting.partition("=")[0].lstrip("+")
+
+
+def by_name(settings: Sequence[str]) -> dict[str, Any]:
+    """Return settings that are checked already by their names, with values as Python has them.
+
+    Raises `BadSetting` for several values.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = {}
+    for text in map(str, settings):
+        one = OverridesParser.create().parse_override(text)
+        if one.is_sweep_override():
+            raise BadSetting(f"{text} is several values: type one")
+        found[one.key_or_group] = one.value()
+    return found
 
 
 def parsed(text: str) -> Override:

@@ -50,6 +50,8 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.settings.choices import options as choices
 
     known = choices(GROUP, [*own_folders(options), config_dir()])
+    if options.list and options.name:
+        raise BadSetting(f"type kdbench reproduce --list, or kdbench reproduce {options.name}")
     if options.list or options.name is None:
         print("\n".join(listed([read(name, path) for name, path in known.items()], terminal.width() or 100)))
         return 0

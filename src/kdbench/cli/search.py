@@ -55,6 +55,8 @@ def main(options: argparse.Namespace) -> int:
     from kdbench.settings.choices import options as choices
 
     known = choices(GROUP, [*own_folders(options), config_dir()])
+    if options.list and options.name:
+        raise BadSetting(f"type kdbench search --list, or kdbench search {options.name}")
     if options.list or options.name is None:
         for name, path in known.items():
             print(f"{name}  ({read(name, path).trials} trials)")
@@ -113,19 +115,13 @@ def search(plan: Plan, options: argparse.Namespace) -> int:
 
 def typed(plan: Plan, settings: Sequence[str]) -> dict[str, Any]:
     """Return typed settings by their names. Raises `BadSetting` for what is the search's own to choose."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     names = [overrides.name_of(setting) for setting in settings]
     beside = {name: value for name, value in plan.settings.items() if name not in names}
-    chosen = {}
-    for text in overrides.for_hydra(["--multirun", *as_typed(beside), *settings])[len(beside) : -1]:
-        one = OverridesParser.create().parse_override(str(text))
-        name = one.key_or_group
+    checked = overrides.for_hydra(["--multirun", *as_typed(beside), *settings])[len(beside) : -1]
+    chosen = overrides.by_name(checked)
+    for name in chosen:
         if name in ("seed", "objective") or any(knob.name == name for knob in plan.space.knobs):
             raise BadSetting(f"{name} is what the search itself chooses: leave {name}= out")
-        if one.is_sweep_override():
-            raise BadSetting(f"{text} is several values: a search is about one network, type one")
-        chosen[name] = one.value()
     return chosen
 
 
