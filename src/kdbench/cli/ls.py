@@ -21,7 +21,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--layers",
         metavar="MODEL",
-        help="the layers of a model, with the shapes they give for MNIST; its settings can follow, as model.widths=[9,9]",
+        help="the layers of a model, with the shapes they give for MNIST; model.widths=[9,9] and the like can follow",
     )
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help=argparse.SUPPRESS)
     add_own_folder(parser)

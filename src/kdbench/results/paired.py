@@ -11,6 +11,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 POWER = 0.8
+ROUNDING = 1e-9  # times the values: differences that vary by less are the same
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
     if found.count < 2:
         return Difference(found.mean, found.low, found.high, found.count, None, None)
     spread = float(np.std(apart, ddof=1))
-    if not spread:  # the test divides by it
+    if spread <= ROUNDING * float(np.abs([one, other]).max()):  # the test divides by it
         return Difference(found.mean, found.low, found.high, found.count, None, None)
     p = float(stats.ttest_rel(one, other).pvalue)
     seen = spread / math.sqrt(found.count) * detectable(found.count)

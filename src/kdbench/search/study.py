@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
 WARM_UP_EPOCHS, WARM_UP_TRIALS = 2, 5  # before which no trial is given up
+HOPEFUL = 75.0  # percent of the trials, by their accuracy so far: methods that begin slowly are no worse at the end
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 WHY = "why"  # written down of every trial that ended; of one whose process was killed, nothing is
 
@@ -67,7 +68,7 @@ class Search:
         # Other numbers in a process that goes on, and in one beside it.
         seed = int(digest([sampler, len(self.study.get_trials(deepcopy=False))])[:8], 16)
         self.study.sampler = sampler_of(sampler, seed)
-        self.study.pruner = optuna.pruners.MedianPruner(WARM_UP_TRIALS, WARM_UP_EPOCHS)
+        self.study.pruner = optuna.pruners.PercentilePruner(HOPEFUL, WARM_UP_TRIALS, WARM_UP_EPOCHS)
 
     @property
     def ended(self) -> list[Tried]:

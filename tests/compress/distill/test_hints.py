@@ -6,6 +6,7 @@ from tests.training.methods import built
 from kdbench.compress.distill import layers
 from kdbench.compress.distill.hints import Hint, HintLoss
 from kdbench.compress.distill.projection import Projection, alike
+from kdbench.errors import BadSetting
 from kdbench.training.features import Output
 from kdbench.training.teacher import Teacher
 
@@ -51,10 +52,35 @@ def test_features_of_one_shape_stay_as_they_are():
     assert all(torch.equal(a, b) for a, b in zip(alike(one, other), (one, other), strict=True))
 
 
-def test_stages_are_the_last_layers_of_each_shape_and_never_the_logits(few):
-    network = built("cnn", few)
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("mlp", {"2": (8,)}),
+        ("cnn", {"3": (4, 14, 14), "8": (6,)}),
+        ("resnet", {"3": (4, 28, 28), "6": (6,)}),
+    ],
+)
+def test_a_stage_ends_where_weights_give_another_shape_and_neither_images_nor_logits_are_one(family, expected, few):
+    network = built(family, few)
     found = layers.stages(network, few.shape, "student")
-    assert list(found.values()) == [(4, 28, 28), (4, 14, 14), (6, 14, 14), (6, 7, 7), (6, 1, 1), (6,)] or found
-    assert (10,) not in found.values()
-    assert layers.last(network, few.shape, None, "student")[0] == list(found)[-1]
-    assert layers.middle(network, few.shape, None, "student")[0] == list(found)[(len(found) - 1) // 2]
+    assert found == expected
+    assert layers.last(network, few.shape, None, "student") == list(found.items())[-1]
+    assert layers.middle(network, few.shape, None, "student") == list(found.items())[(len(found) - 1) // 2]
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
+def test_without_a_name_a_hint_trains_weights_of_any_student(family, few, machine):
+    seen = []
+    task = task_of(
+        few, lambda network, criterion, **_: seen.append(criterion), [Teacher(used("resnet", few), machine)]
+    )
+    Hint(1)(built(family, few), task)
+    student, batch = used(family, few), a_batch(few)
+    seen[0](in_full(student, batch.images, seen[0].layers), batch).backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in student.parameters())
+
+
+def test_a_layer_before_all_weights_is_refused_with_those_that_can_be_taught(few, machine):
+    task = task_of(few, teachers=[Teacher(used("resnet", few), machine)])
+    with pytest.raises(BadSetting, match=r"layer 0 has no weights .* before it: choose from 1, 2, 3"):
+        Hint(1, student_layer="0")(built("mlp", few), task)

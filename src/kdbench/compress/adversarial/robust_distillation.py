@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,29 +54,24 @@ class AttackedTargets(Criterion):
         self.method = method
         self.teacher = teacher
         self.run = run
-        self.network: nn.Module | None = None
-        self.clean: Tensor | None = None  # the batch before the attack
-        self.soft: Tensor | None = None  # what the teacher says of it
+        self.soft: Tensor | None = None  # what the teacher says of the batch before the attack
 
     def prepare(self, batch: Batch, network: nn.Module) -> Batch:
-        """Return the batch with attacked images."""
-        self.network, self.clean = network, batch.images
+        """Return the batch with attacked images; where labels count, those as they are stand after them.
+
+        Both run through the network at once: batch norm then normalises in training by what it normalises by in use.
+        """
         self.soft = F.log_softmax(self.teacher(batch).logits / self.method.temperature, dim=1)
         changed = attacked(self.method.attack, self.run, network, batch.images, batch.labels)
-        return replace(batch, images=changed, view=None)
-
-    def apart(self, logits: Tensor) -> Tensor:
-        """Return the divergence from the teacher's answers, the mean over the batch."""
-        assert self.soft is not None
-        own = F.log_softmax(logits / self.method.temperature, dim=1)
-        return F.kl_div(own, self.soft, reduction="batchmean", log_target=True)
+        if not self.method.alpha:
+            return replace(batch, images=changed, view=None)
+        return Batch(torch.cat([changed, batch.images]), torch.cat([batch.labels] * 2), torch.cat([batch.index] * 2))
 
     def __call__(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss."""
-        alpha, temperature = self.method.alpha, self.method.temperature
-        loss = (1 - alpha) * temperature**2 * self.apart(output.logits)
-        if not alpha:
-            return loss
-        assert self.network is not None
-        assert self.clean is not None
-        return loss + alpha * cross_entropy(self.run(self.network, self.clean).logits, batch.labels)
+        assert self.soft is not None
+        alpha, temperature, count = self.method.alpha, self.method.temperature, len(self.soft)
+        own = F.log_softmax(output.logits[:count] / temperature, dim=1)
+        apart = F.kl_div(own, self.soft, reduction="batchmean", log_target=True)
+        loss = (1 - alpha) * temperature**2 * apart
+        return loss + alpha * cross_entropy(output.logits[count:], batch.labels[count:]) if alpha else loss

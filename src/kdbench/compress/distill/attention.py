@@ -112,9 +112,10 @@ class AttentionMaps(Criterion):
 def attention_map(maps: Tensor) -> Tensor:
     """Return the sum of squares over channels, (n, height * width), each of length 1.
 
-    `maps`: (n, channels, height, width). Section 3.1 of the paper, F_sum² .
+    `maps`: (n, channels, height, width). Section 3.1 of the paper, F_sum², of activations: of maps that come before
+    a ReLU, the negative part is left out.
     """
-    return F.normalize(maps.pow(2).sum(1).flatten(1))
+    return F.normalize(F.relu(maps).pow(2).sum(1).flatten(1))
 
 
 def map_distance(student: Tensor, teacher: Tensor) -> Tensor:

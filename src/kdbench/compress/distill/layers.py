@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -13,22 +14,32 @@ Shape = tuple[int, ...]
 
 
 def stages(network: nn.Module, image_shape: Sequence[int], whose: str) -> dict[str, Shape]:
-    """Return the last layer of each run of layers that give one shape, but for the logits, in order: name to shape.
+    """Return the last layer of each stage, but for the logits, in the order in which they run: name to shape.
 
-    Raises `BadSetting`, with `whose` network it is, if it has none: one that is an ONNX file shows no layers.
+    A stage begins with a layer that has weights and gives another shape than the stage before; pooling, flattening
+    and activations belong to the stage that they follow. What runs before all weights is none: nothing could learn to
+    change it. Raises `BadSetting`, with `whose` network it is, if it has none, as an ONNX file.
     """
+    weighted = names_with_weights(network)
     found: dict[str, Shape] = {}
-    before: Shape = ()
-    shapes = features.shapes(network, image_shape)
-    for name, shape in shapes.items():
-        if shape == before:
+    for name, shape in features.shapes(network, image_shape).items():
+        if not found and name not in weighted:
+            continue
+        if found and (name not in weighted or shape == next(reversed(found.values()))):
             found.popitem()
-        found[name] = before = shape
+        found[name] = shape
     if found:
         found.popitem()  # the logits
     if not found:
         raise BadSetting(f"the {whose} shows no layers to compare: it is a file, or has none before its logits")
     return found
+
+
+def names_with_weights(network: nn.Module) -> set[str]:
+    """Return the names of the layers that have parameters, their own or those of layers inside."""
+    return {
+        name for name, module in features.model_of(network).named_modules() if any(True for _ in module.parameters())
+    }
 
 
 def middle(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> tuple[str, Shape]:
@@ -50,4 +61,8 @@ def chosen(network: nn.Module, image_shape: Sequence[int], named: object) -> tup
     shapes: Mapping[str, Shape] = features.shapes(network, image_shape)
     if name not in shapes:
         raise BadSetting(f"layer {name} gives no single tensor: choose from {', '.join(shapes)}")
+    weighted = names_with_weights(network)
+    trained = list(itertools.dropwhile(lambda name: name not in weighted, shapes))
+    if name not in trained:
+        raise BadSetting(f"layer {name} has no weights to be trained before it: choose from {', '.join(trained)}")
     return name, shapes[name]
