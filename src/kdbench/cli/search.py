@@ -96,7 +96,7 @@ def search(plan: Plan, options: argparse.Namespace) -> int:
     samplers = [plan.sampler, *([CONTROL] if plan.sampler != CONTROL and not options.no_control else [])]
     found: dict[str, list[Tried]] = {}
     for sampler in samplers:
-        one = Search(plan, sampler, folder, options.settings)
+        one = Search(plan, sampler, folder, options.settings, config.network.recipe.epochs)
         with terminal.warnings_shown():
             show_trials(plan, one, common, options.config_dir)
         found[sampler] = one.best(plan.trials, plan.retrain)

@@ -24,8 +24,9 @@ from kdbench.storage import durable, locks
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
-WARM_UP_EPOCHS, WARM_UP_TRIALS = 2, 5  # before which no trial is given up
-HOPEFUL = 75.0  # percent of the trials, by their accuracy so far: methods that begin slowly are no worse at the end
+WARM_UP_TRIALS = 5  # before which none is given up
+HOPEFUL = 75.0  # percent of the trials that ended: who is below these after a third of the epochs is given up
+ONCE = 1_000_000  # epochs between two such questions: asked after every epoch, it ended two trials of three
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 WHY = "why"  # written down of every trial that ended; of one whose process was killed, nothing is
 
@@ -46,9 +47,12 @@ class Tried:
 
 
 class Search:
-    """The trials of a plan by one sampler, in the journal that `folder` holds; `settings` are what was typed."""
+    """The trials of a plan by one sampler, in the journal that `folder` holds; `settings` are what was typed.
 
-    def __init__(self, plan: Plan, sampler: str, folder: Path, settings: Sequence[str]) -> None:
+    `epochs` are those of a training: after a third of them, at least two, a trial is given up if it is hopeless.
+    """
+
+    def __init__(self, plan: Plan, sampler: str, folder: Path, settings: Sequence[str], epochs: int) -> None:
         durable.folder(folder)
         self.plan = plan
         what = digest(
@@ -68,7 +72,7 @@ class Search:
         # Other numbers in a process that goes on, and in one beside it.
         seed = int(digest([sampler, len(self.study.get_trials(deepcopy=False))])[:8], 16)
         self.study.sampler = sampler_of(sampler, seed)
-        self.study.pruner = optuna.pruners.PercentilePruner(HOPEFUL, WARM_UP_TRIALS, WARM_UP_EPOCHS)
+        self.study.pruner = optuna.pruners.PercentilePruner(HOPEFUL, WARM_UP_TRIALS, max(2, -(-epochs // 3)), ONCE)
 
     @property
     def ended(self) -> list[Tried]:
