@@ -106,6 +106,8 @@ def test_machine_and_data_are_in_the_key_and_names_are_not(maker, few, machine, 
         replace(machine, instructions="another"),
     ):
         assert Maker(few, other, store).initial(mlp()).key != key
+    renamed = replace(few, class_names=[f"{name}!" for name in few.class_names])  # settings name classes by these
+    assert Maker(renamed, machine, store).initial(mlp()).key != key
     fewer = Splits(few.train[:-1], few.val, few.test)
     assert Maker(fewer, machine, store).initial(mlp()).key != key
     assert Maker(few, machine, store, together=(0, 1)).initial(mlp()).key != key

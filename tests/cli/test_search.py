@@ -1,9 +1,11 @@
 """Settings chosen by Optuna: the command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.conftest import make_row
 
 from kdbench.cli import search, values
 from kdbench.cli.main import main
@@ -104,6 +106,20 @@ def test_settings_are_written_as_they_can_be_typed(value, text):
 
     assert values.in_hydra(value) == text
     assert str(OverridesParser.create().parse_override(f"a={text}").value()) == str(value)
+
+
+def test_of_seeds_that_failed_nothing_is_compared():
+    from kdbench.cli.search_results import comparison
+    from kdbench.search.plan import read
+    from kdbench.settings.choices import config_dir, options
+
+    plan = read("distillation", options("search", [config_dir()])["distillation"])
+    whole = [make_row(seed=seed, errors=60 + seed % 3) for seed in range(100, 105)]
+    lines = comparison(plan, {"by hand": whole, "tpe": [replace(row, errors=row.errors - 9) for row in whole]})
+    assert "lower (p" in lines[2] or "the same difference in all 5 seeds" in lines[2]
+    lines = comparison(plan, {"by hand": whole, "tpe": whole[:3], "random": whole})
+    assert lines[2].endswith("not compared: 2 of 5 seeds failed")
+    assert "no difference" in lines[3] or "the same difference" in lines[3]
 
 
 def test_the_search_chooses_its_own(tmp_path):

@@ -419,6 +419,18 @@ def test_curves_are_of_what_differs_in_the_setting_alone():
     assert x == [1_000, 10_000, 100_000, 400_000]
 
 
+@pytest.mark.parametrize(
+    "apart", [{"precision": "fp32"}, {"weights": "w.pt:1", "origin": "given"}, {"device": "cuda"}]
+)
+def test_who_was_trained_in_another_way_has_a_curve_of_its_own(apart):
+    def mark(row):
+        return replace(row, **apart, variant_hash=f"{row.variant_hash}-2") if row.transfer_images == 10_000 else row
+
+    axes = transfer_curve.draw(frame([mark(row) for row in series(1)])).axes[0]
+    x, _ = curve(axes, 0)
+    assert x == [1_000, 100_000, 400_000]
+
+
 def test_of_two_temperatures_no_curve_is_drawn():
     rows = [row for row in series(1) if "temperature=1 " in row.settings or "temperature=8 " in row.settings]
     assert temperature.draw(frame(rows)) is None

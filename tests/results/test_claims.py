@@ -72,7 +72,11 @@ def test_a_share_of_the_way_is_of_the_means():
     assert found.ours.startswith("0.85 (")  # of 45/50 and 40/50
     assert found.verdict.startswith("short by 0.05")
     found = judged(claim, {"student": rows(80, 80, 80), "alone": rows(100, 100, 100), "goal": rows(60, 99, 101)})
-    assert found.verdict == "no way from alone to goal is shown, of which it could be a share"
+    assert found.verdict == "goal is not shown to be better than alone: there is nothing to have a share of"
+    worse = {"student": rows(200, 210, 205), "alone": rows(100, 100, 100), "goal": rows(180, 190, 188)}
+    assert judged(claim, worse).verdict == found.verdict  # it went further in the wrong direction
+    one = {"student": rows(55), "alone": rows(100), "goal": rows(50)}
+    assert judged(claim, one).verdict == "one seed: nothing can be said"
 
 
 def test_a_share_of_the_way_needs_both_ends():

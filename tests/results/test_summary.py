@@ -7,7 +7,7 @@ from tests.conftest import make_row
 from kdbench.errors import BadSetting
 from kdbench.results.collect import by_dataset, collect
 from kdbench.results.row import FILE, write
-from kdbench.results.summary import beside_baselines, frame, machines, summarise
+from kdbench.results.summary import beside_baselines, frame, machines, summarise, taught_by_no_better
 from kdbench.results.table import markdown, text
 
 HERE = {"cpu": "A", "threads": 2}
@@ -221,3 +221,26 @@ def test_a_folder_without_rows_is_an_error_that_says_what_to_run(tmp_path, conte
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(BadSetting, match="no folder"):
         collect(tmp_path / "nowhere")
+
+
+def test_a_teacher_is_held_against_the_same_network_under_the_same_seeds_alone():
+    def row(compress, seed, accuracy, teacher_accuracy=None):
+        return make_row(
+            compress=compress,
+            seed=seed,
+            accuracy=accuracy,
+            teacher="cnn_deep" if teacher_accuracy else None,
+            teacher_accuracy=teacher_accuracy,
+            variant_hash=compress,
+            config_hash=f"{compress}-{seed}",
+        )
+
+    def marked(*rows):
+        means = summarise(frame(rows))
+        return bool(taught_by_no_better(means)[means["compress"] == "distill"].item())
+
+    taught = row("distill", 0, 0.97, 0.95)
+    assert marked(taught, row("baseline", 0, 0.96))
+    assert not marked(taught, row("baseline", 0, 0.94))
+    assert not marked(taught, row("baseline", 1, 0.96))  # of another seed: nothing is known
+    assert not marked(taught, row("baseline", 0, 0.94), row("baseline", 1, 0.99))

@@ -11,7 +11,7 @@ from kdbench.errors import BadSetting, DamagedFile
 from kdbench.models.network import build
 from kdbench.models.weights_file import written
 from kdbench.settings.config import to_plain
-from kdbench.settings.earlier_run import CONFIG, WEIGHTS, network_in, weights_in
+from kdbench.settings.earlier_run import CONFIG, WEIGHTS, network_in, require_as_trained, weights_in
 from kdbench.storage.checksums import SUMS, sums
 
 NETWORK = build(mlp().model, 0, (1, 8, 8), 3, ((0.4,), (0.3,)))
@@ -39,6 +39,18 @@ def test_the_network_of_a_run_is_fixed_and_stays_as_it_is(folder):
     assert network == expected
     assert network.with_seed(8) == network
     network.check("teacher_train")
+
+
+def test_weights_of_a_run_are_shown_images_as_they_were_there_unless_they_are_trained_on(folder):
+    given = mlp(epochs=0, normalise="none", weights=folder / WEIGHTS)
+    require_as_trained(given)
+    require_as_trained(mlp(epochs=1, view="edges", weights=folder / WEIGHTS))
+    with pytest.raises(
+        BadSetting, match=r"weights=.*run were trained under view=whole, and not edges: type view=whole"
+    ):
+        require_as_trained(replace(given, view="edges"))
+    with pytest.raises(BadSetting, match=r"were trained under normalise=none, and not data: type normalise=none"):
+        require_as_trained(replace(given, normalise="data"))
 
 
 def test_a_run_that_ended_in_a_file_has_weights_to_give_and_no_network_that_could_teach(folder, make_config):

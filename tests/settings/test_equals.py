@@ -80,5 +80,9 @@ def test_a_teacher_of_the_students_architecture_has_other_initial_weights_whatev
 
 
 def test_one_network_is_not_two_teachers():
+    with pytest.raises(BadSetting, match="names one cnn_deep twice"):  # as long as the seed is 3
+        composed(
+            "model=cnn_simple", "compress=distill", "compress.teacher=[cnn_deep,{model:cnn_deep,seed:3}]", "seed=3"
+        )
     with pytest.raises(BadSetting, match="names one cnn_deep twice"):
         composed("model=mlp_simple", "compress=distill", "compress.teacher=[cnn_deep,cnn_deep]")

@@ -86,17 +86,23 @@ def search(plan: Plan, options: argparse.Namespace) -> int:
     from kdbench.compress.order import split_steps
     from kdbench.data.load import load_for
     from kdbench.search import charts
+    from kdbench.search.basis import basis
     from kdbench.search.study import Search
+    from kdbench.settings.choices import config_dir
     from kdbench.settings.typed import config_of
 
     for settings in (common, common | plan.against):  # what would be wrong in every trial
         config = config_of(settings, options.config_dir)
-        load_for(split_steps(config.network)[0], config.data, config.fallback)
+        _, splits = load_for(split_steps(config.network)[0], config.data, config.fallback)
     folder = config.outputs / GROUP
+    rests_on = [
+        *sorted(options.settings),
+        basis([*own_folders(options), config_dir()], config.network, splits.fingerprint),
+    ]
     samplers = [plan.sampler, *([CONTROL] if plan.sampler != CONTROL and not options.no_control else [])]
     found: dict[str, list[Tried]] = {}
     for sampler in samplers:
-        one = Search(plan, sampler, folder, options.settings, config.network.recipe.epochs)
+        one = Search(plan, sampler, folder, rests_on, config.network.recipe.epochs)
         with terminal.warnings_shown():
             show_trials(plan, one, common, options.config_dir)
         found[sampler] = one.best(plan.trials, plan.retrain)

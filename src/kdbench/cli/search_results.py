@@ -26,15 +26,15 @@ def tested(
     wanted: dict[str, Mapping[str, Any]] = {"by hand": plan.against} if plan.against else {}
     for sampler, best in found.items():
         wanted |= {f"{sampler} {place}".removesuffix(" 1"): one.settings for place, one in enumerate(best, 1)}
+    own = ["--config-dir", str(options.config_dir)] if options.config_dir else []
     for name, settings in wanted.items():
-        print(f"{name}: {shlex.join(['kdbench', 'run', *as_typed({**common, **settings})])}")
+        print(f"{name}: {shlex.join(['kdbench', 'run', *own, *as_typed({**common, **settings})])}")
     if not plan.seeds:
         return 0
     seeds = ",".join(str(FRESH + number) for number in range(plan.seeds))
     rows: dict[str, list[Row]] = {}
     status = 0
     for name, settings in wanted.items():
-        own = ["--config-dir", str(options.config_dir)] if options.config_dir else []
         arguments = [*own, "--multirun", *as_typed({**common, **settings}), f"seed={seeds}"]
         status |= hydra_app.launch(arguments, options.command_line, table=False)
         rows[name] = [row for row, _ in hydra_app.invocation.made]
@@ -62,8 +62,11 @@ def comparison(plan: Plan, rows: Mapping[str, Sequence[Row]]) -> list[str]:
             if by_seed(column, own)
         ]
         line = f"  {name}: {figure([*errors.values()])}; {', '.join(others)}"
+        failed = plan.seeds - min(len(errors), len(against))
         both = sorted(errors.keys() & against.keys())
-        if name != first and both:
+        if failed:
+            line += f"; not compared: {failed} of {plan.seeds} seeds failed"
+        elif name != first:
             apart = difference([errors[seed] for seed in both], [against[seed] for seed in both])
             line += f"; {apart}: {apart.verdict}"
         lines.append(line)

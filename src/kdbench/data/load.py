@@ -29,7 +29,7 @@ def load(data: DataSpec, fallback: DataSpec | None = None, source: Splits | None
     named.
     """
     # A description whose fingerprint is known already is that of the same data.
-    made_of = source.fingerprint if source else None
+    made_of = [source.fingerprint, *source.class_names] if source else None
     key = digest([asdict(replace(data, fingerprint="")), asdict(fallback) if fallback else None, made_of])
     if key not in _loaded:
         try:

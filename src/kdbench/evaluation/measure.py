@@ -52,6 +52,7 @@ def measure(
     count = parameters(networks.shipped.network)
     history = networks.shipped.history
     teachers = networks.teachers
+    taught_here = bool(networks.shipped.spent_teaching)  # or by teachers that were given, at what cost nobody knows
     attacked = None
     if robust_eps is not None:
         attacked = robust_accuracy(networks.shipped.network, session(shipped.content, 1), splits.test, robust_eps)
@@ -70,8 +71,8 @@ def measure(
         "teacher_size_bytes": sum(file.size_bytes for file in artifacts.teachers) if teachers else None,
         "train_seconds": own.seconds,
         "train_cpu_seconds": own.cpu_seconds,
-        "teacher_train_seconds": taught.seconds if teachers else None,
-        "teacher_train_cpu_seconds": taught.cpu_seconds if teachers else None,
+        "teacher_train_seconds": taught.seconds if taught_here else None,
+        "teacher_train_cpu_seconds": taught.cpu_seconds if taught_here else None,
         "train_threads": networks.train_threads,
     }
 

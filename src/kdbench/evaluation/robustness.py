@@ -47,7 +47,7 @@ def robust_accuracy(network: nn.Module, run: Session, test: Split, eps: float) -
                 for part in zip(images.split(BATCH), labels.split(BATCH), strict=True)
             ]
             right &= torch.cat(read)
-    return float(right.float().mean())
+    return int(right.sum()) / len(right)
 
 
 def with_channels_last(network: nn.Module, image: Tensor) -> nn.Module:

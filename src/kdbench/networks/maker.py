@@ -237,6 +237,7 @@ class Maker:
 
     def key(self, what: Mapping[str, Any]) -> str:
         """Hash everything that decides weights: 32 hex digits."""
-        data = [self.fingerprint, self.splits.shape, self.splits.classes]
+        names = [*self.splits.class_names]  # by which settings name classes
+        data = [self.fingerprint, self.splits.shape, self.splits.classes, names]
         everything = [FORMAT, data, self.runtime.identity, self.together, torch.__version__, what]
         return digest(everything)[:32]

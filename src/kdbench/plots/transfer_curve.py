@@ -28,5 +28,6 @@ def prepared(means: pd.DataFrame) -> pd.DataFrame:
     rest = means["settings"].str.replace(COUNT, "", regex=True).str.replace(",}", "}", regex=False)
     rest = rest.str.replace(r"[{}'\"]", "", regex=True).str.replace("transfer=data:", "", regex=False)
     recipe = means["recipe"].str.replace(EPOCHS, "", regex=True)
-    network = means["model"] + " " + means["architecture"] + " " + recipe
+    columns = ["model", "architecture", "weights", "origin", "device", "precision", "seeds_together"]
+    network = means[columns].astype(str).agg(" ".join, axis=1) + " " + recipe
     return means.assign(x=means["transfer_images"].where(named), rest=rest, network=network).dropna(subset="x")

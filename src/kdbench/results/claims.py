@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ BOUNDS = {"at most": operator.le, "at least": operator.ge}
 OF_A_CLASS = "errors_by_class."  # a column of counts, one of which is meant: errors_by_class.3
 DIRECTIONS = ("lower", "higher", "alike")
 FAILED = "failed: it has no rows"
+LESS_IS_BETTER = re.compile(r"errors|nll|ece|kl|_bytes|_ms|_seconds")
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,16 @@ def weighed(claim: Claim, rows: Rows, dataset: str | None) -> Judged:
     seeds = sorted(own.keys() & other.keys() & goal.keys())
     if not seeds:
         return Judged(claim, "", 0, FAILED)
-    found = share([own[seed] - other[seed] for seed in seeds], [goal[seed] - other[seed] for seed in seeds])
-    if found is None:
+    if len(seeds) < 2:
+        return Judged(claim, "", len(seeds), "one seed: nothing can be said")
+    ways = [goal[seed] - other[seed] for seed in seeds]
+    found = share([own[seed] - other[seed] for seed in seeds], ways)
+    if found is None or (sum(ways) > 0) == bool(LESS_IS_BETTER.search(claim.column)):
         return Judged(
-            claim, "", len(seeds), f"no way from {claim.than} to {claim.of} is shown, of which it could be a share"
+            claim,
+            "",
+            len(seeds),
+            f"{claim.of} is not shown to be better than {claim.than}: there is nothing to have a share of",
         )
     return held_against(claim, found)
 

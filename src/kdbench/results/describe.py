@@ -88,6 +88,11 @@ def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec, files: Mapping[
     apart = teacher.seed - student.seed
     seed = f"teacher.seed={teacher.seed}" if teacher.seed_is_fixed else f"teacher.seed={apart:+d}" if apart else ""
     steps = [knobs_in_words(step.method, "teacher.compress.") for step in teacher.steps]
+    steps += [
+        f"teacher.compress.transfer={word_of_data(step.transfer.name, step.transfer.loader)}"
+        for step in teacher.steps
+        if step.transfer
+    ]
     others = [
         f"teacher.{word}"
         for step in teacher.steps
@@ -97,3 +102,12 @@ def words_of_teacher(teacher: NetworkSpec, student: NetworkSpec, files: Mapping[
     weights = [f"weights={name_of_weights(teacher, files)}"] if teacher.weights else []
     own = [f"teacher.{word}" for word in (*words_of_architecture(teacher), *words_of_recipe(teacher), *weights)]
     return " ".join(filter(None, [f"teacher.model={teacher.name}", seed, *own, *steps, *others]))
+
+
+def word_of_data(name: str, loader: Mapping[str, Any]) -> str:
+    """Return a data set that was learnt from as one word: its name and knobs, of several in a list."""
+    parts = loader.get("parts")
+    if parts:
+        return f"[{','.join(word_of_data(part['name'], part['loader']) for part in parts)}]"
+    knobs = knobs_in_words(loader).split()
+    return f"{name}({','.join(knobs)})" if knobs else name

@@ -12,7 +12,15 @@ OF_VARIANTS = [("teacher", "settings"), ("teacher_settings",)]
 OTHERS = [
     (name,)
     for name in (
-        *("precision", "device", "seeds_together", "kdbench_version", "torch_version", "onnxruntime_version"),
+        *(
+            "robust_eps",
+            "precision",
+            "device",
+            "seeds_together",
+            "kdbench_version",
+            "torch_version",
+            "onnxruntime_version",
+        ),
         *("onnx_version", "onnxscript_version", "code_hash"),
     )
 ]

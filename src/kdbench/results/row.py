@@ -48,7 +48,7 @@ class Row:
     teacher_kl: float | None  # nats; from the same network as `agreement`
     teacher_accuracy: float | None  # of the teacher's own file on the same test images
     transfer_images: int | None  # that it learned from under its teachers
-    transfer_agreement: float | None  # with them, on the first 10,000 of a transfer set that was named
+    transfer_agreement: float | None  # with them, on 10,000 from all over a transfer set that was named
     transfer_kl: float | None  # nats; likewise
     transfer_nll: float | None  # likewise, where that has labels
     transfer_ece: float | None

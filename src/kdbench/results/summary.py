@@ -98,15 +98,20 @@ def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
     return pairs.assign(gained=pairs["accuracy"] - pairs["accuracy_before"])
 
 
-def accuracies_alone(means: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy of each network without any compression, as `baseline_accuracy`."""
-    alone = means[means["compress"] == "baseline"].groupby(NETWORK)["accuracy"].mean()
-    return alone.rename("baseline_accuracy").reset_index()
+def beside_alone(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of `pool` with the accuracy of the same network, under the same seed, without any compression.
+
+    As `baseline_accuracy`, beside `taught_above`, by how much the teacher's is above that; NaN where it is not known.
+    """
+    same = [*NETWORK, "seed"]
+    alone = seeds[seeds["compress"] == "baseline"].groupby(same)["accuracy"].mean()
+    beside = seeds.merge(alone.rename("baseline_accuracy").reset_index(), on=same, how="left")
+    return beside.assign(taught_above=beside["teacher_accuracy"] - beside["baseline_accuracy"])
 
 
 def taught_by_no_better(means: pd.DataFrame) -> pd.Series:
-    """Mark the lines whose teacher is no better than their own network is without it."""
-    return means["teacher_accuracy"] <= means["baseline_accuracy"]
+    """Mark the lines whose teacher is no better than their own network is without it, under the same seeds."""
+    return means["taught_above"] <= 0
 
 
 def disturbed(means: pd.DataFrame) -> pd.Series:
@@ -124,7 +129,7 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     `label` variants that share model and method, and says which networks were not trained here; `suffix` is what
     distinguishes it from others of the method.
     """
-    seeds = pool(runs, timed_on)
+    seeds = beside_alone(pool(runs, timed_on))
     grouped = seeds.groupby(VARIANT, sort=False)
     numbers = set(seeds.select_dtypes("number").columns)
     how = {name: "mean" if name in numbers else "first" for name in seeds if name not in (*VARIANT, "seed")}
@@ -137,7 +142,6 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
         if name in seeds:
             means[f"{name}_std"] = grouped[name].std()
     means = means.reset_index()
-    means = means.merge(accuracies_alone(means), on=NETWORK, how="left").copy()
     means["family"] = means["model"].str.partition("_")[0]
     means["order"] = means["compress"].map({name: rank for rank, name in enumerate(METHODS)}).fillna(len(METHODS))
     networks = ["family", "baseline_size_bytes", "model", "architecture", "recipe", "network_hash"]

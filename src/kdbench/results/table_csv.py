@@ -12,7 +12,7 @@ from kdbench.results.summary import VARIANT, frame, machines, pool, summarise
 
 # What a single run or processor has; `machine` names the latter.
 OF_A_RUN = {
-    *("seed", "teacher_seed", "config_hash", "artifact_sha256", "date", "python_version"),
+    *("seed", "teacher_seed", "errors_by_class", "config_hash", "artifact_sha256", "date", "python_version"),
     *("cpu", "cpu_family", "cpu_model", "cpu_capability", "threads"),
 }
 # What comes out otherwise under another seed, or when it is measured again.

@@ -47,17 +47,15 @@ class Tried:
 
 
 class Search:
-    """The trials of a plan by one sampler, in the journal that `folder` holds; `settings` are what was typed.
+    """The trials of a plan by one sampler, in the journal in `folder`; `rests_on` is what else they depend on.
 
     `epochs` are those of a training: after a third of them, at least two, a trial is given up if it is hopeless.
     """
 
-    def __init__(self, plan: Plan, sampler: str, folder: Path, settings: Sequence[str], epochs: int) -> None:
+    def __init__(self, plan: Plan, sampler: str, folder: Path, rests_on: Sequence[str], epochs: int) -> None:
         durable.folder(folder)
         self.plan = plan
-        what = digest(
-            [repr(plan.space), *map(dict, (plan.objectives, plan.settings, plan.limits)), *sorted(settings)]
-        )
+        what = digest([repr(plan.space), *map(dict, (plan.objectives, plan.settings, plan.limits)), *rests_on])
         self.name = f"{plan.name}-{what[:8]}"
         self.locks = folder / "locks" / f"{self.name}-{sampler}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)

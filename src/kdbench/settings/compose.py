@@ -92,6 +92,7 @@ class Composer:
             composed.normalise,
             composed.view,
         )
+        earlier_run.require_as_trained(network)
         compress = group(composed, "compress")
         self._require_known_knobs(compress_name, compress)
         steps: tuple[StepSpec, ...] = ()
@@ -139,7 +140,8 @@ class Composer:
                 teachers += equals.teachers(one, student, method)
             else:
                 teachers.append(self._teacher(own_teacher if one == AUTO else one, student))
-        twice = next((one for number, one in enumerate(teachers) if one in teachers[:number]), None)
+        alike = [replace(one, name="", seed_is_fixed=False) for one in teachers]  # for this seed
+        twice = next((one for number, one in enumerate(teachers) if alike[number] in alike[:number]), None)
         if twice is not None:
             raise BadSetting(
                 f"compress.teacher names one {twice.name} twice: type a seed for each, {{model:..,seed:1}}"

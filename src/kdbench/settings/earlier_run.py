@@ -97,6 +97,20 @@ def left_by(folder: Path, setting: str) -> NetworkSpec:
     return NetworkSpec(name, network.model, recipe, network.seed, weights, **shown, seed_is_fixed=True)
 
 
+def require_as_trained(network: NetworkSpec) -> None:
+    """Raise `BadSetting` if weights of a run, taken as they are, would be shown images in another way than there."""
+    weights = network.weights
+    if weights is None or network.recipe.epochs or weights.name != WEIGHTS or not (weights.parent / CONFIG).is_file():
+        return
+    trained = load_config(weights.parent).network
+    for name in ("view", "normalise"):
+        was, now = getattr(trained, name), getattr(network, name)
+        if was != now:
+            raise BadSetting(
+                f"weights={weights.parent} were trained under {name}={was}, and not {now}: type {name}={was}"
+            )
+
+
 def name_of_weights(weights: Path) -> str:
     """Return what rows call a file of weights: by its name, or that of the run whose folder it lies in."""
     of_a_run = weights.name in (WEIGHTS, ARTIFACT) and (weights.parent / CONFIG).is_file()

@@ -39,6 +39,19 @@ def test_equation_2_by_hand(few):
     assert found.item() == pytest.approx(cross_entropy(logits, labels).item() + 5 * (math.sqrt(2) + 1) / 2, rel=1e-6)
 
 
+def test_maps_before_all_weights_are_never_compared(few, machine):
+    def pooled():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(588, 10))
+
+    task = task_of(few, teachers=[Teacher(used("cnn", few, 1), machine)])
+    with pytest.raises(BadSetting, match=r"layer 0 gives no maps: choose from 1"):
+        Attention(1.0, student_layers=["0"], teacher_layers=["3"])(pooled(), task)
+    flat = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(196, 10))
+    with pytest.raises(BadSetting, match="attention needs layers that give maps"):
+        Attention(1.0)(flat, task)
+
+
 def test_pairs_add_up(few, machine):
     teacher, student = Teacher(used("resnet", few, 1), machine), used("cnn", few)
     batch, pairs = a_batch(few), [("2", "3"), ("6", "4")]

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdbench.compress.distill.layers import after_weights
 from kdbench.compress.step import NetworkStep, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
@@ -51,7 +52,7 @@ class Attention(NetworkStep):
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for layers that do not exist or give no maps."""
         student, teacher = copy.deepcopy(model), task.teacher
-        both = [maps(features.shapes(network, task.data.shape)) for network in (student, teacher.network)]
+        both = [maps(after_weights(network, task.data.shape)) for network in (student, teacher.network)]
         if not all(both):
             raise BadSetting("attention needs layers that give maps in both networks: choose cnn or resnet models")
         if self.student_layers is not None and self.teacher_layers is not None:

@@ -22,9 +22,7 @@ def stages(network: nn.Module, image_shape: Sequence[int], whose: str) -> dict[s
     """
     weighted = names_with_weights(network)
     found: dict[str, Shape] = {}
-    for name, shape in features.shapes(network, image_shape).items():
-        if not found and name not in weighted:
-            continue
+    for name, shape in after_weights(network, image_shape).items():
         if found and (name not in weighted or shape == next(reversed(found.values()))):
             found.popitem()
         found[name] = shape
@@ -33,6 +31,13 @@ def stages(network: nn.Module, image_shape: Sequence[int], whose: str) -> dict[s
     if not found:
         raise BadSetting(f"the {whose} shows no layers to compare: it is a file, or has none before its logits")
     return found
+
+
+def after_weights(network: nn.Module, image_shape: Sequence[int]) -> dict[str, Shape]:
+    """Return the layers that give a tensor and have weights, or run after some: name to shape, in their order."""
+    weighted = names_with_weights(network)
+    shapes = features.shapes(network, image_shape).items()
+    return dict(itertools.dropwhile(lambda layer: layer[0] not in weighted, shapes))
 
 
 def names_with_weights(network: nn.Module) -> set[str]:
@@ -61,8 +66,7 @@ def chosen(network: nn.Module, image_shape: Sequence[int], named: object) -> tup
     shapes: Mapping[str, Shape] = features.shapes(network, image_shape)
     if name not in shapes:
         raise BadSetting(f"layer {name} gives no single tensor: choose from {', '.join(shapes)}")
-    weighted = names_with_weights(network)
-    trained = list(itertools.dropwhile(lambda name: name not in weighted, shapes))
+    trained = after_weights(network, image_shape)
     if name not in trained:
         raise BadSetting(f"layer {name} has no weights to be trained before it: choose from {', '.join(trained)}")
     return name, shapes[name]
