@@ -68,6 +68,15 @@ def test_no_choice_has_settings_as_a_default_that_hydra_would_merge():
             assert knob == "steps" or not settings, f"{name}.yaml: {knob} as ${{oc.create:...}}"
 
 
+def test_a_whole_number_is_the_same_setting_however_it_is_typed():
+    typed = [
+        composed("model=mlp_simple", "compress=distill", f"compress.temperature={text}")
+        for text in ("4", "4.0", "4.5")
+    ]
+    assert typed[0].variant == typed[1].variant != typed[2].variant
+    assert typed[0].hash == typed[1].hash != typed[2].hash
+
+
 def test_a_network_is_never_its_own_teacher():
     config = composed("model=mlp_simple", "compress=distill", "compress.teacher=mlp_simple", "seed=0")
     assert (config.network.seed, config.teachers[0].seed) == (0, 1_000_000)

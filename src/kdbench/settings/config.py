@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.settings import checks, schema
-from kdbench.settings.network import WHOLE, DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain
+from kdbench.settings.network import WHOLE, DataSpec, NetworkSpec, data_from_plain, network_from_plain, plain, whole
 
 # What decides nothing, and what stands here in another form: the data that were really used in `data`, the seeds that
 # are really trained together in `together`; `code` has columns of its own.
@@ -179,5 +179,5 @@ def from_plain(node: dict[str, Any]) -> Config:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 over plain content, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    """SHA-256 over plain content, independent of the order of keys; 4.0 is 4."""
+    return hashlib.sha256(json.dumps(whole(content), sort_keys=True, default=str).encode()).hexdigest()

@@ -158,8 +158,17 @@ class NetworkSpec:
 def knobs_in_words(node: Mapping[str, Any], prefix: str = "") -> str:
     """Return the knobs of a model or a compression as one line: `sparsity=0.9 finetune_epochs=3`."""
     structure = ("_target_", "steps", "teacher")
-    knobs = {name: value for name, value in node.items() if name not in structure and value is not None}
+    knobs = {name: whole(value) for name, value in node.items() if name not in structure and value is not None}
     return " ".join(f"{prefix}{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
+
+
+def whole(value: Any) -> Any:
+    """Return the same with 4.0 as 4: one setting, however it was typed."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: object) -> Any:
