@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import operator
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdbench.errors import BadSetting, Collapsed, DamagedFile, KdbenchError, NotFinite
 from kdbench.search.plan import DIRECTIONS, Plan, TooLarge
+from kdbench.search.samplers import pruner_of, sampler_of
 from kdbench.search.space import Place
 from kdbench.settings.config import digest
 from kdbench.storage import durable, locks
@@ -24,9 +24,6 @@ from kdbench.storage import durable, locks
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
-WARM_UP_TRIALS = 5  # before which none is given up
-HOPEFUL = 75.0  # percent of the trials that ended: who is below these after a third of the epochs is given up
-ONCE = 1_000_000  # epochs between two such questions: asked after every epoch, it ended two trials of three
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 WHY = "why"  # written down of every trial that ended; of one whose process was killed, nothing is
 
@@ -70,7 +67,7 @@ class Search:
         # Other numbers in a process that goes on, and in one beside it.
         seed = int(digest([sampler, len(self.study.get_trials(deepcopy=False))])[:8], 16)
         self.study.sampler = sampler_of(sampler, seed)
-        self.study.pruner = optuna.pruners.PercentilePruner(HOPEFUL, WARM_UP_TRIALS, max(2, -(-epochs // 3)), ONCE)
+        self.study.pruner = pruner_of(epochs)
 
     @property
     def ended(self) -> list[Tried]:
@@ -207,15 +204,3 @@ def tried_of(trial: FrozenTrial) -> Tried:
     """Return what the journal holds of a trial that ended."""
     kept = trial.user_attrs
     return Tried(trial.number, kept.get("settings", {}), kept.get("found", {}), kept.get(WHY, ""))
-
-
-def sampler_of(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Return what draws the settings: TPE (Bergstra et al. 2011), NSGA-II (Deb et al. 2002), or chance alone."""
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed)
-    if name == "nsga2":
-        return optuna.samplers.NSGAIISampler(population_size=16, seed=seed)
-    with warnings.catch_warnings():
-        # What knobs there are depends on the method, so each group of them is modelled by itself.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(n_startup_trials=8, multivariate=True, group=True, seed=seed)
