@@ -160,14 +160,11 @@ def of_a_figure(claim: Claim, values: Sequence[float]) -> Judged:
 
 
 def held_against(claim: Claim, found: Figure) -> Judged:
-    """Return whether a figure is within its bound; beyond it, by how much, and whether that is noise."""
+    """Return whether a figure is within its bound; beyond it, by how much; and whether that is noise."""
     words, bound = bound_of(claim)
-    if BOUNDS[words](found.mean, bound):
-        verdict = "reached"
-    else:
-        verdict = f"short by {abs(found.mean - bound):.3g}"
-        if found.low <= bound <= found.high and found.count > 1:
-            verdict += ", within noise"
+    verdict = "reached" if BOUNDS[words](found.mean, bound) else f"short by {abs(found.mean - bound):.3g}"
+    if found.low <= bound <= found.high and found.count > 1:
+        verdict += ", within noise"
     return Judged(claim, str(found), found.count, verdict)
 
 
