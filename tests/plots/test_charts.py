@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -434,3 +435,17 @@ def test_who_was_trained_in_another_way_has_a_curve_of_its_own(apart):
 def test_of_two_temperatures_no_curve_is_drawn():
     rows = [row for row in series(1) if "temperature=1 " in row.settings or "temperature=8 " in row.settings]
     assert temperature.draw(frame(rows)) is None
+
+
+@pytest.mark.parametrize("chart", [temperature, transfer_curve, generations])
+def test_labels_keep_clear_of_error_bars(chart):
+    figure = chart.draw(frame(series(3)))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    labels = [text.get_window_extent() for text in axes.texts if "without" not in text.get_text()]
+    bars = [axes.transData.transform(bar) for lines in axes.collections for bar in lines.get_segments()]
+    assert labels
+    assert len(bars) > 3
+    for bar in bars:
+        for point in np.linspace(*bar, 40):
+            assert not any(box.contains(*point) for box in labels)

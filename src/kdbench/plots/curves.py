@@ -73,6 +73,7 @@ def chart(
         reached += [heights - bars[0], heights + bars[1]]
         labels.append(Label(name, lines["x"].iloc[-1], heights.iloc[-1]))
         drawn += points_along(lines["x"], heights, log)
+        drawn += points_of_bars(lines["x"], heights - bars[0], heights + bars[1])
     heights, texts = alone(axes, found)
     reached.append(heights)
     accuracy_axis.span(axes.yaxis, pd.concat(reached))
@@ -126,3 +127,9 @@ def points_along(x: pd.Series, heights: pd.Series, log: bool) -> list[tuple[floa
     places = np.log(x) if log else x
     between = np.linspace(places.min(), places.max(), 60)
     return list(zip(np.exp(between) if log else between, np.interp(between, places, heights), strict=True))
+
+
+def points_of_bars(x: pd.Series, low: pd.Series, high: pd.Series) -> list[tuple[float, float]]:
+    """Return points along error bars, for labels to keep clear of; none of a single seed's."""
+    bars = zip(x, low, high, strict=True)
+    return [(place, height) for place, *ends in bars if ends[0] < ends[1] for height in np.linspace(*ends, 12)]
