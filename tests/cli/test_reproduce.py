@@ -82,11 +82,13 @@ def test_where_all_runs_fail_no_table_of_another_time_stays(tiny, capsys):
     assert "reached" not in table.read_text()
 
 
-def test_what_there_is_and_how_long_it_takes(capsys):
+def test_what_there_is_and_how_long_it_takes(capsys, monkeypatch):
+    monkeypatch.setattr("kdbench.cli.terminal.width", lambda: 80)
     assert main(["reproduce", "--list"]) == 0
     out = capsys.readouterr().out
     for name in SHIPPED:
-        assert f"{name}  (" in out
+        assert f"{name} (" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -171,6 +171,6 @@ def listed(reproductions: Sequence[Reproduction], width: int) -> list[str]:
     """Return the lines of --list."""
     lines = []
     for one in reproductions:
-        lines.append(f"{one.name}  ({one.takes})")
+        lines += textwrap.wrap(f"{one.name} ({one.takes})", width, subsequent_indent="  ")
         lines += textwrap.wrap(f"{one.about} {one.source}", width, initial_indent="  ", subsequent_indent="  ")
     return lines
