@@ -52,7 +52,10 @@ class Attention(NetworkStep):
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for layers that do not exist or give no maps."""
         student, teacher = copy.deepcopy(model), task.teacher
-        both = [maps(after_weights(network, task.data.shape)) for network in (student, teacher.network)]
+        both = [
+            maps(after_weights(network, features.shapes(network, task.data.shape)))
+            for network in (student, teacher.network)
+        ]
         if not all(both):
             raise BadSetting("attention needs layers that give maps in both networks: choose cnn or resnet models")
         if self.student_layers is not None and self.teacher_layers is not None:

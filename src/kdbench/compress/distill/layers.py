@@ -22,7 +22,7 @@ def stages(network: nn.Module, image_shape: Sequence[int], whose: str) -> dict[s
     """
     weighted = names_with_weights(network)
     found: dict[str, Shape] = {}
-    for name, shape in after_weights(network, image_shape).items():
+    for name, shape in after_weights(network, features.shapes(network, image_shape)).items():
         if found and (name not in weighted or shape == next(reversed(found.values()))):
             found.popitem()
         found[name] = shape
@@ -33,11 +33,10 @@ def stages(network: nn.Module, image_shape: Sequence[int], whose: str) -> dict[s
     return found
 
 
-def after_weights(network: nn.Module, image_shape: Sequence[int]) -> dict[str, Shape]:
-    """Return the layers that give a tensor and have weights, or run after some: name to shape, in their order."""
+def after_weights(network: nn.Module, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return those of the layers in `shapes`, in their order, that have weights or run after some."""
     weighted = names_with_weights(network)
-    shapes = features.shapes(network, image_shape).items()
-    return dict(itertools.dropwhile(lambda layer: layer[0] not in weighted, shapes))
+    return dict(itertools.dropwhile(lambda layer: layer[0] not in weighted, shapes.items()))
 
 
 def names_with_weights(network: nn.Module) -> set[str]:
@@ -66,7 +65,7 @@ def chosen(network: nn.Module, image_shape: Sequence[int], named: object) -> tup
     shapes: Mapping[str, Shape] = features.shapes(network, image_shape)
     if name not in shapes:
         raise BadSetting(f"layer {name} gives no single tensor: choose from {', '.join(shapes)}")
-    trained = after_weights(network, image_shape)
+    trained = after_weights(network, shapes)
     if name not in trained:
         raise BadSetting(f"layer {name} has no weights to be trained before it: choose from {', '.join(trained)}")
     return name, shapes[name]
