@@ -50,6 +50,14 @@ def test_the_best_is_the_best_of_all_that_ended(tmp_path):
     assert len(list(search(tmp_path).run(14, as_it_is, peak))) == 2
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_processes_that_begin_together_try_different_settings(tmp_path, sampler):
+    one, other = search(tmp_path, sampler), search(tmp_path, sampler)
+    turns = zip(one.run(8, as_it_is, peak), other.run(8, as_it_is, peak), strict=True)
+    settings = [tried.settings["compress.alpha"] for turn in turns for tried in turn]
+    assert len(set(settings)) == len(settings) == 8
+
+
 def test_tpe_finds_more_than_chance(tmp_path):
     def short(name):
         one = search(tmp_path, name)

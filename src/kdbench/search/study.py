@@ -64,9 +64,7 @@ class Search:
                 directions=[DIRECTIONS[how] for how in plan.objectives.values()],
                 load_if_exists=True,
             )
-        # Other numbers in a process that goes on, and in one beside it.
-        seed = int(digest([sampler, len(self.study.get_trials(deepcopy=False))])[:8], 16)
-        self.study.sampler = sampler_of(sampler, seed)
+        self.sampler = sampler
         self.study.pruner = pruner_of(epochs)
 
     @property
@@ -110,7 +108,7 @@ class Search:
                 with locks.held(self.locks / "next", "searching", quiet=True):
                     self.revive()
                     if len(self.ended) + len(self.running) < budget:
-                        trial = self.study.ask()
+                        trial = self.ask()
                         held.enter_context(locks.held(self.lock(trial.number), f"trial {trial.number}"))
                     elif waiting := self.running:
                         trial = None
@@ -121,6 +119,12 @@ class Search:
             if trial is None:
                 with locks.held(self.lock(waiting[0].number), f"trial {waiting[0].number}"):
                     pass
+
+    def ask(self) -> optuna.Trial:
+        """Return the next trial: of other numbers than any before it, whichever process asked for that."""
+        trials = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = sampler_of(self.sampler, int(digest([self.sampler, trials])[:8], 16))
+        return self.study.ask()
 
     def lock(self, number: int) -> Path:
         """Return the lock that whoever is at a trial holds."""
