@@ -286,6 +286,23 @@ def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, m
         experiment.run(make_config("distill", distill(mlp(seed=1)), network=mlp(widths=[0])))
 
 
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        (
+            {"_target_": "kdbench.compress.distill.hints.Hint", "epochs": 1, "student_layer": "nowhere"},
+            "no layer nowhere",
+        ),
+        ({"_target_": "kdbench.compress.distill.attention.Attention", "beta": 1}, "choose cnn or resnet"),
+    ],
+)
+def test_what_a_method_refuses_it_refuses_before_the_teacher_is_trained(make_config, monkeypatch, method, why):
+    monkeypatch.setattr("kdbench.training.fitting.fit", lambda *_, **__: pytest.fail("trained"))
+    step = StepSpec(method, teachers=(mlp(seed=1),))
+    with pytest.raises(BadSetting, match=why):
+        experiment.run(make_config("refused", step))
+
+
 def test_a_run_that_is_cut_off_leaves_the_row_and_the_model_of_the_one_before(make_config, monkeypatch):
     first = experiment.run(make_config())
     monkeypatch.setattr("kdbench.experiment.measure", lambda *_, **__: 1 / 0)

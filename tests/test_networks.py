@@ -25,6 +25,12 @@ from kdbench.training.fitting import Fitting
 from tests.conftest import DISTILL, PRUNE, mlp
 
 SMALL_PRUNE = StepSpec(PRUNE | {"sparsity": 0.5})
+SIMILARITY = {"_target_": "kdbench.compress.distill.similarity.Similarity"}
+DATA_FREE = {
+    "_target_": "kdbench.compress.distill.data_free.DataFree",
+    **{"temperature": 4.0, "images": 128, "turns": 2, "kept": 64, "shift": 2, "noise": 8, "width": 4},
+    **{"certainty": 1.0, "balance": 5.0, "disagreement": 1.0, "generator_lr_scale": 1.0},
+}
 ONE_SHOT = StepSpec(PRUNE | {"sparsity": 0.5, "finetune_epochs": 0})
 
 
@@ -342,6 +348,46 @@ def test_images_of_another_shape_are_no_transfer_set(maker, colours, monkeypatch
     step = replace(distill(mlp(seed=1)), transfer=DataSpec("colours", {"_target_": "x"}, None, None))
     with pytest.raises(BadSetting, match=r"compress\.transfer=colours has images \(3, 32, 32\)"):
         maker.make(mlp(0, step))
+
+
+@pytest.mark.parametrize(
+    ("method", "typed"), [(DISTILL, "compress.alpha=0"), (SIMILARITY, "compress=distill compress.alpha=0")]
+)
+def test_classes_of_another_data_set_are_learnt_from_without_labels_alone(maker, few, monkeypatch, method, typed):
+    others = replace(few, class_names=[f"{name}!" for name in few.class_names])
+    monkeypatch.setattr(networks.transfer, "load", lambda spec, source: (spec, others))
+    step = StepSpec(method, (mlp(seed=1),), DataSpec("others", {"_target_": "x"}, None, None))
+    with pytest.raises(BadSetting, match=f"has classes of its own, and labels are learnt from: type {typed}$"):
+        maker.make(mlp(0, step))
+
+
+def test_a_student_costs_the_time_of_all_its_teachers_and_of_theirs(maker):
+    first, second = mlp(seed=1), mlp(seed=2)
+    assistant = mlp(3, distill(first))
+    alone = [maker.make(spec) for spec in (first, second, assistant)]
+    assert all(made.whole.seconds > 0 for made in alone)
+    of_two = maker.make(mlp(0, distill(first, second)))
+    assert of_two.whole_teaching.seconds == pytest.approx(sum(made.whole.seconds for made in alone[:2]))
+    chain = maker.make(mlp(0, distill(assistant, second)))
+    assert chain.whole_teaching.seconds == pytest.approx(sum(made.whole.seconds for made in alone))
+    both = maker.make(mlp(0, distill(assistant, first)))  # which counts once
+    assert both.whole_teaching.seconds == pytest.approx(alone[0].whole.seconds + alone[2].whole.seconds)
+
+
+def test_a_data_free_student_depends_on_no_training_image(few, machine, tmp_path):
+    """Of other images, whose pixels are as bright on the whole, the same student comes, to the bit."""
+    given = Maker(few, machine, Store(tmp_path / "store")).make(mlp(seed=5))
+    save_file(given.network.model.state_dict(), tmp_path / "given.safetensors")
+    teacher = replace(mlp(epochs=0), weights=tmp_path / "given.safetensors")
+    images = few.train.images.flatten()[torch.randperm(few.train.images.numel())].view_as(few.train.images)
+    mixed = replace(few, train=Split(images, few.train.labels.flip(0)))
+    assert mixed.pixel_statistics == few.pixel_statistics
+    spec = mlp(0, StepSpec(DATA_FREE, (teacher,)))
+    made = [Maker(splits, machine, Store(tmp_path / splits.fingerprint)).make(spec) for splits in (few, mixed)]
+    assert torch.equal(flat(made[0]), flat(made[1]))
+    taught = [Maker(splits, machine, Store(tmp_path / splits.fingerprint)).make(mlp(0, distill(teacher)))
+              for splits in (few, mixed)]  # fmt: skip
+    assert not torch.equal(flat(taught[0]), flat(taught[1]))
 
 
 def test_given_weights_stay_as_they_are_with_no_epochs_and_are_trained_on_otherwise(maker, tmp_path):

@@ -420,6 +420,33 @@ def test_curves_are_of_what_differs_in_the_setting_alone():
     assert x == [1_000, 10_000, 100_000, 400_000]
 
 
+def test_a_curve_of_images_that_are_added_begins_with_the_training_set_and_stands_beside_who_learnt_alone():
+    def added(row):
+        words = row.settings.replace("transfer=", "transfer=['train',") + "]"
+        return replace(row, settings=words, transfer_images=row.transfer_images + 500)
+
+    rows = series(1)
+    kinds = [added(row) for row in rows if "'data':" in row.settings]
+    (first, *_), recipe = kinds, "train.epochs={} train.lr=0.006"
+    own = {"network_hash": "net-longest", "recipe": recipe.format(8000)}
+    train = replace(first, settings="temperature=2 alpha=0 transfer=train", transfer_images=500, accuracy=0.7,
+                    variant_hash="train", config_hash="train", **own)  # fmt: skip
+    long = replace(rows[0], model="mlp_simple", accuracy=0.6, variant_hash="long", config_hash="long", **own)
+    short = replace(long, recipe=recipe.format(40), network_hash="net-short", accuracy=0.5, variant_hash="short",
+                    config_hash="short")  # fmt: skip
+    figure = transfer_curve.draw(frame([*kinds, train, long, short]))
+    (axes,) = figure.axes
+    shown = words(figure)
+    for number, kind in enumerate(("munge", "noise", "resampled")):
+        x, y = curve(axes, number)
+        assert x == [500, 1_500, 10_500, 100_500, 400_500]
+        assert y[0] == pytest.approx(accuracy_axis.scaled(0.7))
+        assert f"train+{kind}" in shown
+    assert "mlp_simple (train.epochs=8000) without a teacher" in shown
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata()[0] for line in dashed] == [pytest.approx(accuracy_axis.scaled(0.6))]
+
+
 @pytest.mark.parametrize(
     "apart", [{"precision": "fp32"}, {"weights": "w.pt:1", "origin": "given"}, {"device": "cuda"}]
 )

@@ -130,10 +130,17 @@ def test_a_teacher_that_is_no_better_than_its_student_alone_is_marked():
     rows = [make_row(accuracy=0.98), make_row(**taught, teacher_accuracy=0.98)]
     assert [line["teacher"] for line in cells(rows)] == ["", "mlp_deep †"]
     assert text(rows).endswith(f"{WEAK} {FOOTNOTES[WEAK]}")
-    assert [line["baseline_accuracy"] for line in csv.DictReader(io.StringIO(csv_text(rows)))] == ["0.98", "0.98"]
+    lines = [*csv.DictReader(io.StringIO(csv_text(rows)))]
+    assert [line["baseline_accuracy"] for line in lines] == ["0.98", "0.98"]
+    assert [line["weak_teacher"] for line in lines] == ["", "True"]
     better = [rows[0], make_row(**taught, teacher_accuracy=0.99)]
     assert [line["teacher"] for line in cells(better)] == ["", "mlp_deep"]
     assert [line["teacher"] for line in cells(better[1:])] == ["mlp_deep"]  # without a baseline nothing is known
+    weak = [
+        [line["weak_teacher"] for line in csv.DictReader(io.StringIO(csv_text(rows)))]
+        for rows in (better, better[1:])
+    ]
+    assert weak == [["", "False"], [""]]
 
 
 def test_csv_has_every_number_as_it_is_and_a_line_a_variant():

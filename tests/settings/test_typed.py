@@ -116,6 +116,7 @@ def test_what_is_refused_there_is_refused_here_in_the_same_words(typed, settings
         ({"model": None}, "model=None is unknown"),
         ({"outputs": ""}, "outputs= names no folder"),
         ({"hydra.job.name": "x"}, "hydra.job.name is not a setting"),
+        ({"data.view": "edges"}, "data.view is not a setting: did you mean view?"),
     ],
 )
 def test_what_cannot_be_is_one_line(settings, message):

@@ -1,4 +1,4 @@
-"""Training under a bound on the weights of each unit (Hinton et al. 2012, Improving neural networks, section 2)."""
+"""Training under a bound on the weights of each unit (Srivastava et al. 2014, Dropout, section 5.1)."""
 
 from __future__ import annotations
 

@@ -35,9 +35,8 @@ def transfer_for(step: StepSpec, own: Splits, needs_labels: bool) -> Splits:
         return splits
     if needs_labels:
         why = "has classes of its own" if splits.labelled else "has images without labels"
-        raise BadSetting(
-            f"compress.transfer={name} {why}, and labels are learnt from: type compress.alpha=0, or choose distill"
-        )
+        without = "compress.alpha=0" if "alpha" in step.method else "compress=distill compress.alpha=0"
+        raise BadSetting(f"compress.transfer={name} {why}, and labels are learnt from: type {without}")
     unlabelled = Split(splits.train.images, torch.zeros_like(splits.train.labels))
     return replace(splits, train=unlabelled, class_names=own.class_names, labelled=False)
 

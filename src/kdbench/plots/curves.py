@@ -45,11 +45,10 @@ def chart(
     """Return a chart of the accuracy over what `prepare` puts into `x` of each line; None without any curve.
 
     `prepare` also puts into `rest` what of the settings distinguishes curves, into `network` what of the network, if
-    that is not all of it, and leaves out the lines of none. A
-    dashed line is the same network without a teacher.
+    that is not all of it, and leaves out the lines of none. A dashed line is the same network without a teacher.
     """
     means = summarise(runs)
-    every = curves(prepare(means.assign(network=means["network_hash"])), least)
+    every = curves(prepare(means.assign(network=means["network_hash"], baseline_name=means["name"])), least)
     if not every:
         return None
     found = every[:MOST]
@@ -104,10 +103,10 @@ def rests(firsts: pd.DataFrame) -> list[str]:
 
 def alone(axes: Axes, found: list[pd.DataFrame]) -> tuple[pd.Series, list[Text]]:
     """Draw each network without a teacher, where it is there; return the places of the lines, and the texts there."""
-    bare = pd.concat(found).dropna(subset="baseline_accuracy").drop_duplicates("network_hash")
+    bare = pd.concat(found).dropna(subset="baseline_accuracy").drop_duplicates("network")
     heights = accuracy_axis.scaled(bare["baseline_accuracy"])
     texts = []
-    for height, name in zip(heights, bare["name"], strict=True):
+    for height, name in zip(heights, bare["baseline_name"], strict=True):
         axes.axhline(height, color=style.LOOKS["baseline"].color, linewidth=1, linestyle="--", zorder=1)
         text = axes.annotate(
             f"{name} without a teacher",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kdbench.results.collect import by_dataset
 from kdbench.results.row import NAMES, NUMBERS, Row
-from kdbench.results.summary import VARIANT, frame, machines, pool, summarise
+from kdbench.results.summary import VARIANT, frame, machines, pool, summarise, taught_by_no_better
 
 # What a single run or processor has; `machine` names the latter.
 OF_A_RUN = {
@@ -28,6 +28,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     """Return one line a variant, and one for each machine that measured it.
 
     `seeds` is their number; numbers are means over them, beside the standard deviation `*_std` (empty for one).
+    `weak_teacher`: whether its teacher is no better than its network is alone; empty where that is not known.
     """
     lines = []
     for members in by_dataset(rows).values():
@@ -36,6 +37,7 @@ def csv_text(rows: Sequence[Row]) -> str:
             means = summarise(runs, place)
             spread = pool(runs, place).groupby(VARIANT)[VARYING].std().add_suffix("_std").reset_index()
             means = means[means.columns.difference([f"{name}_std" for name in VARYING])].merge(spread, on=VARIANT)
+            means["weak_teacher"] = taught_by_no_better(means).where(means["taught_above"].notna())
             lines.append(means[means["train_seconds"].notna()])  # which every row has
     table = pd.concat(lines).rename(columns={"label": "method"})
     return table[header()].to_csv(index=False, lineterminator="\n")
@@ -50,5 +52,6 @@ def header() -> list[str]:
         *first,
         *beside,
         "baseline_accuracy",
+        "weak_teacher",
         *(name for name in NAMES if name not in {*first, *numbers, *OF_A_RUN}),
     ]

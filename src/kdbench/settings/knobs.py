@@ -43,7 +43,10 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
             raise BadSetting(f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type +{name}=VALUE")
         known_names = all_names(folders)
         of_a_group = sorted(known for known in known_names if known.endswith(f".{name}"))
-        hint = f"did you mean {' or '.join(of_a_group)}?" if of_a_group else nearest(name, known_names)
+        meant = (
+            [rest] if rest in known_names else of_a_group
+        )  # one of all runs, typed as one of a group, or the reverse
+        hint = f"did you mean {' or '.join(meant)}?" if meant else nearest(name, known_names)
         raise BadSetting(f"{name} is not a setting: {hint}")
     others = [one for one in now if one not in owners]
     mixed = len(others) < len(now)  # some of what is chosen has it

@@ -73,7 +73,7 @@ class DataFree(NetworkStep):
                 "compress.teacher is a file, from which the generator gets no gradient: name a network of kdbench ls"
             )
         sizes = {"noise": self.noise, "width": self.width, "kept": self.kept, "shift": self.shift}
-        images = Generator(shape, *normalisation(model), **sizes)
+        images = Generator(shape, *normalisation(teacher, model), **sizes)
         # Places for images that are made when their turn comes.
         blank = torch.zeros(1, *shape, dtype=torch.uint8).expand(self.images, *shape)
         places = Split(blank, torch.zeros(self.images, dtype=torch.int64))

@@ -13,15 +13,15 @@ from kdbench.models.network import Network
 from kdbench.training.batches import windows
 
 
-def normalisation(network: nn.Module) -> tuple[float, float]:
+def normalisation(*networks: nn.Module) -> tuple[float, float]:
     """Return mean and deviation of the pixels that a network is made for, over all channels: they are a part of it.
 
-    Of one that leaves pixels as they are, those of pixels that are spread evenly.
+    Of the first of `networks` that does not leave pixels as they are; else those of pixels that are spread evenly.
     """
-    first = network[0] if isinstance(network, Network) else None
-    if first is None or not first.mean.any():
-        return 0.5, 12**-0.5
-    return float(first.mean.mean()), float(first.deviation.mean())
+    for first in (network[0] for network in networks if isinstance(network, Network)):
+        if first.mean.any():
+            return float(first.mean.mean()), float(first.deviation.mean())
+    return 0.5, 12**-0.5
 
 
 class Pixels(nn.Module):

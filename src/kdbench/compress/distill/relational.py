@@ -14,7 +14,7 @@ from kdbench.settings import checks
 
 @dataclass(frozen=True)
 class Relational(OfPairs):
-    """Labels, and the distances and angles within each batch (equations 5 and 8)."""
+    """Labels, and the distances and angles within each batch (equations 7 and 10)."""
 
     distance_weight: float = 25.0  # >= 0
     angle_weight: float = 50.0  # >= 0
@@ -24,7 +24,7 @@ class Relational(OfPairs):
         checks.real("compress.angle_weight", self.angle_weight, "[0, inf)")
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return both losses, weighed: Huber's, the mean over all pairs, and over all triplets."""
+        """Return both losses, weighed: Huber's (equation 8), the mean over all pairs, and over all triplets."""
         loss = student.new_zeros(())
         if self.distance_weight:
             loss = loss + self.distance_weight * F.smooth_l1_loss(distances(student), distances(teacher))
@@ -45,7 +45,7 @@ def squares(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distances(features: Tensor) -> Tensor:
-    """Return the distance of each pair over the mean of all that are not 0 (equations 3 and 4), (n, n)."""
+    """Return the distance of each pair over the mean of all that are not 0 (equations 5 and 6), (n, n)."""
     _, squared = squares(features)
     apart = squared > 0
     found = torch.where(apart, squared, 1).sqrt() * apart  # of 0 the root has no gradient
@@ -53,7 +53,7 @@ def distances(features: Tensor) -> Tensor:
 
 
 def angles(features: Tensor) -> Tensor:
-    """Return the cosine of the angle at image j between images i and k, at [i, j, k] (equation 7): (n, n, n).
+    """Return the cosine of the angle at image j between images i and k, at [i, j, k] (equation 9): (n, n, n).
 
     From products alone: `(x_i - x_j)(x_k - x_j) = x_i x_k - x_i x_j - x_j x_k + x_j x_j`; 0 where two are equal.
     """
