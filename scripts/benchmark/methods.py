@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.race import Race, race
 from benchmark.training import Track, timed
+from kdbench.compress.distill.attention import Attention
 from kdbench.compress.distill.contrastive import Contrastive
 from kdbench.compress.distill.data_free import DataFree
 from kdbench.compress.distill.hints import Hint
@@ -35,6 +36,7 @@ STUDENT, TEACHER = "cnn_medium", "cnn_deep"
 GENERATED = DataFree(4.0, 128 * STEPS, 10, 50_000, 2, 64, 32, 1.0, 5.0, 1.0, 1.7)
 TAUGHT: dict[str, NetworkStep] = {
     "hints": Hint(1),
+    "attention": Attention(1.0),
     "similarity": Similarity(gamma=3000.0),
     "relational": Relational(distance_weight=25.0, angle_weight=50.0),
     "contrastive": Contrastive(0.8, 0.07, 1024, 128),
