@@ -24,6 +24,7 @@ from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data import mnist_5k
 from kdbench.data.splits import Split, Splits
 from kdbench.evaluation import speed
+from kdbench.networks.compared import compared
 from kdbench.networks.maker import Maker
 from kdbench.results.row import Row
 from kdbench.settings import code, own_folder
@@ -243,7 +244,7 @@ def trained(tmp_path_factory) -> Path:
     for spec in [
         *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
     ]:
-        networks = maker.compared(spec)
+        networks = compared(maker, spec)
         examples = Examples(some.train, some.val, some.class_names)
         ship(networks, (), Task(examples, (), no_fit, 0, networks.shipped.network), maker.store)
     return folder

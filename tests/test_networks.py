@@ -15,7 +15,7 @@ from kdbench.compress.order import is_compared
 from kdbench.compress.step import NetworkStep
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import BadSetting, Collapsed
-from kdbench.networks.compared import Compared
+from kdbench.networks.compared import Compared, compared
 from kdbench.networks.maker import Maker
 from kdbench.settings.network import DataSpec, StepSpec
 from kdbench.storage.store import Store
@@ -464,7 +464,7 @@ def test_a_frozen_store_trains_nothing(few, machine, tmp_path, maker):
 def test_what_is_another_way_to_train_has_its_plain_network_trained_only_to_be_compared(maker):
     bounded = mlp(0, StepSpec({"_target_": "kdbench.compress.max_norm.MaxNorm", "limit": 3.0}))
     assert not is_compared(bounded)
-    assert maker.compared(bounded, is_compared(bounded)).baseline.history == ()
+    assert compared(maker, bounded, is_compared(bounded)).baseline.history == ()
     pruned = replace(bounded, steps=(*bounded.steps, SMALL_PRUNE))
     assert is_compared(pruned)
-    assert maker.compared(pruned, is_compared(pruned)).baseline.history
+    assert compared(maker, pruned, is_compared(pruned)).baseline.history

@@ -25,7 +25,7 @@ from kdbench.evaluation.environment import environment, versions
 from kdbench.evaluation.measure import measure, times
 from kdbench.models.weights_file import written
 from kdbench.networks.ahead import train_ahead
-from kdbench.networks.compared import Compared
+from kdbench.networks.compared import Compared, compared
 from kdbench.networks.initial import initialised
 from kdbench.networks.maker import Maker
 from kdbench.results.describe import row_of
@@ -128,7 +128,7 @@ def run(
         doing("training")
         if config.together:
             train_ahead(maker, network)
-        networks = maker.compared(network, is_compared(config.network))
+        networks = compared(maker, network, is_compared(config.network))
         examples = Examples(splits.train, splits.val, splits.class_names)
         doing("exporting")
         artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)

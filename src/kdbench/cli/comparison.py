@@ -24,6 +24,7 @@ from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.evaluation.environment import processor, versions
 from kdbench.evaluation.measure import logits_of, of_the_file
 from kdbench.models.onnx_graph import load
+from kdbench.networks.compared import compared
 from kdbench.networks.maker import Maker
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, files_of, load_config, read_whole
@@ -123,7 +124,7 @@ def measured(
     try:
         network, file_steps = split_steps(config.network)
         maker = Maker(splits, machine, store, together=config.together)
-        networks = maker.compared(network, is_compared(config.network))
+        networks = compared(maker, network, is_compared(config.network))
         examples = Examples(splits.train, splits.val, splits.class_names)
         task = Task(examples, (), no_fit, network.seed, maker.initial(network).network)
         artifacts = ship(networks, file_steps, task, store)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from kdbench.errors import BadSetting
-from kdbench.networks.compared import Compared
+from kdbench.networks.compared import Compared, compared
 from kdbench.networks.maker import Maker
 from kdbench.settings.network import NetworkSpec
 from kdbench.training.together import Lane, train_together
@@ -21,7 +21,7 @@ def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
     What cannot be trained so is only reported: its own run trains it alone, and fails there if it must.
     """
     with contextlib.suppress(BadSetting):
-        maker.looking_only().compared(spec)
+        compared(maker.looking_only(), spec)
         return
 
     maker = maker.settled()  # what is stacked runs on the same threads
@@ -29,7 +29,7 @@ def train_ahead(maker: Maker, spec: NetworkSpec) -> None:
         maker.make(teacher)  # once, before all lanes want it at the same time
 
     def job(seed: int) -> Callable[[Lane], Compared]:
-        return lambda lane: maker.in_lane(lane).compared(spec.with_seed(seed))
+        return lambda lane: compared(maker.in_lane(lane), spec.with_seed(seed))
 
     for seed, error in zip(maker.together, train_together([job(seed) for seed in maker.together]), strict=True):
         if error is not None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kdbench.networks.transfer import Transfer
+import torch
+
+from kdbench.compress.order import method_of
+from kdbench.compress.step import NetworkStep
+from kdbench.networks.maker import Maker
+from kdbench.networks.transfer import Transfer, learnt_from
+from kdbench.settings.network import NetworkSpec
 from kdbench.training.once import Trained
 
 
@@ -27,3 +34,39 @@ class Compared:
         """The number of threads of every training that led to what ships; None if there were several, or none."""
         numbers = set(self.shipped.threads)
         return numbers.pop() if len(numbers) == 1 else None
+
+
+def compared(maker: Maker, spec: NetworkSpec, to_itself: bool = True) -> Compared:
+    """Return the network that `spec` describes, and those it is compared with.
+
+    `to_itself`: with itself before any step, if it has no teachers.
+    """
+    teachers = tuple(map(maker.make, spec.teachers))
+    shipped = maker.make(spec)
+    taught = [method_of(step) for step in spec.steps if step.teachers]
+    weights = taught[-1].teacher_weights if taught and isinstance(taught[-1], NetworkStep) else None
+    before = baseline(maker, spec, to_itself and not teachers) if spec.steps else shipped
+    return Compared(shipped, before, teachers, weights, learnt_from(spec, maker.splits))
+
+
+def baseline(maker: Maker, spec: NetworkSpec, answers: bool) -> Trained:
+    """Return the network before any step.
+
+    Where the first starts from scratch it need not be trained, unless its `answers` are wanted: else only sizes
+    matter.
+    """
+    plain = spec.uncompressed
+    if not answers and spec.steps and getattr(method_of(spec.steps[0]), "from_scratch", False):
+        return in_use(maker, maker.initial(plain))
+    return maker.make(plain)
+
+
+def in_use(maker: Maker, initial: Trained) -> Trained:
+    """Return a copy that has seen some images, so that its file is as large as a trained one's.
+
+    Before, the means of batch norm are zero, and the exporter leaves out biases that are zero.
+    """
+    network = copy.deepcopy(initial.network)
+    with torch.no_grad():
+        network.train()(maker.splits.train.images[:64].float() / 255)
+    return replace(initial, network=network.eval(), key=maker.key({"in use": initial.key}))

@@ -19,10 +19,9 @@ from kdbench.models.network import require_a_file_holds
 from kdbench.models.trained_on import require_classes
 from kdbench.models.views import statistics, view
 from kdbench.networks.cached_teacher import teacher_of
-from kdbench.networks.compared import Compared
 from kdbench.networks.initial import initialised
 from kdbench.networks.rehearsal import rehearse, shapes_are_known
-from kdbench.networks.transfer import learnt_from, transfer_for
+from kdbench.networks.transfer import transfer_for
 from kdbench.settings import identity
 from kdbench.settings.config import digest
 from kdbench.settings.earlier_run import shaped_by
@@ -177,39 +176,6 @@ class Maker:
     def unchecked(self, spec: NetworkSpec) -> Trained:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
         return self.step(spec) if spec.steps else self.trained(spec)
-
-    def compared(self, spec: NetworkSpec, to_itself: bool = True) -> Compared:
-        """Return the network that `spec` describes, and those it is compared with.
-
-        `to_itself`: with itself before any step, if it has no teachers.
-        """
-        teachers = tuple(map(self.make, spec.teachers))
-        shipped = self.make(spec)
-        taught = [method_of(step) for step in spec.steps if step.teachers]
-        weights = taught[-1].teacher_weights if taught and isinstance(taught[-1], NetworkStep) else None
-        baseline = self.baseline(spec, to_itself and not teachers) if spec.steps else shipped
-        return Compared(shipped, baseline, teachers, weights, learnt_from(spec, self.splits))
-
-    def baseline(self, spec: NetworkSpec, compared: bool) -> Trained:
-        """Return the network before any step.
-
-        Where the first starts from scratch it need not be trained, unless its answers are `compared`: else only sizes
-        matter.
-        """
-        plain = spec.uncompressed
-        if not compared and spec.steps and getattr(method_of(spec.steps[0]), "from_scratch", False):
-            return self.in_use(self.initial(plain))
-        return self.make(plain)
-
-    def in_use(self, initial: Trained) -> Trained:
-        """Return a copy that has seen some images, so that its file is as large as a trained one's.
-
-        Before, the means of batch norm are zero, and the exporter leaves out biases that are zero.
-        """
-        network = copy.deepcopy(initial.network)
-        with torch.no_grad():
-            network.train()(self.splits.train.images[:64].float() / 255)
-        return replace(initial, network=network.eval(), key=self.key({"in use": initial.key}))
 
     def once(
         self,

@@ -19,7 +19,7 @@ from kdbench.evaluation import accuracy, size, speed
 from kdbench.evaluation.measure import predictions
 from kdbench.evaluation.predictions import pixels
 from kdbench.models.network import parameters
-from kdbench.networks.compared import Compared
+from kdbench.networks.compared import Compared, baseline, in_use
 from kdbench.networks.maker import Maker
 from kdbench.search.plan import TooLarge
 from kdbench.search.space import Place
@@ -78,12 +78,12 @@ def measured(
         maker = Maker(splits, machine, store, config.checkpoint_seconds, processes=count)
         splits = splits.without_test  # which the maker never sees either, but knows its networks by
         if limits and not file_steps and all(from_scratch(network)):
-            untrained = maker.in_use(maker.initial(network.uncompressed))
+            untrained = in_use(maker, maker.initial(network.uncompressed))
             require_within(limits, of_files(Compared(untrained, untrained), (), splits, machine, store, [*limits]))
         maker.watched = (network, watch)
         shipped = maker.make(network)
-        baseline = maker.baseline(network, compared=False) if "speedup" in columns else shipped
-        found = of_files(Compared(shipped, baseline), file_steps, splits, machine, store, columns)
+        before = baseline(maker, network, answers=False) if "speedup" in columns else shipped
+        found = of_files(Compared(shipped, before), file_steps, splits, machine, store, columns)
     require_within(limits, found)
     return found
 
