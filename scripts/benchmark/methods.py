@@ -32,8 +32,9 @@ from kdbench.training.learner import Learner
 from kdbench.training.teacher import Teacher
 
 STEPS = 100
+EPOCH = 390  # steps of data_free: its generator and its memory are made once a training, not once in 100 steps
 STUDENT, TEACHER = "cnn_medium", "cnn_deep"
-GENERATED = DataFree(4.0, 128 * STEPS, 10, 50_000, 2, 64, 32, 1.0, 5.0, 1.0, 1.7)
+GENERATED = DataFree(4.0, 128 * EPOCH, 10, 50_000, 2, 64, 32, 1.0, 5.0, 1.0, 1.7)
 TAUGHT: dict[str, NetworkStep] = {
     "hints": Hint(1),
     "attention": Attention(1.0),
@@ -66,7 +67,10 @@ class Passes:
 
 
 def races(track: Track) -> list[Callable[[], Race]]:
-    """Return the races: seconds of `STEPS` steps, validation of a few images included, against the passes alone."""
+    """Return the races: seconds of `STEPS` steps (`data_free`: `EPOCH`), against the passes alone.
+
+    Ours include the validation of a few images.
+    """
     made = [lambda name=name, method=method: taught(track, name, method) for name, method in TAUGHT.items()]
     return [*made, lambda: mutual(track), lambda: data_free(track)]
 
@@ -148,7 +152,9 @@ def data_free(track: Track) -> Race:
         apart.backward()
 
     own = [Teacher(track.network("lenet5"), track.machine)]
-    return raced(track, "data_free lenet5_half", "lenet5_half", GENERATED, own, least, [student, maker], [teacher])
+    return raced(
+        track, "data_free lenet5_half", "lenet5_half", GENERATED, own, least, [student, maker], [teacher], EPOCH
+    )
 
 
 def raced(
@@ -160,10 +166,11 @@ def raced(
     least: Callable[[Passes, int], None],
     trained: Sequence[nn.Module],
     frozen: Sequence[nn.Module],
+    steps: int = STEPS,
 ) -> Race:
-    """Race an epoch of `STEPS` steps of a method against the passes of `least`, called with each step's number."""
+    """Race an epoch of so many steps of a method against the passes of `least`, called with each step's number."""
     size = track.networks[student].recipe.batch_size
-    splits = replace(track.splits, train=repeated(track.splits.train, STEPS * size), val=track.splits.val[:64])
+    splits = replace(track.splits, train=repeated(track.splits.train, steps * size), val=track.splits.val[:64])
     recipe = replace(track.networks[student].recipe, epochs=1, shift=0)
     batch = splits.train[:size]
     images = (batch.images.float() / 255).contiguous(memory_format=torch.channels_last)
@@ -195,7 +202,7 @@ def raced(
 
     def theirs() -> float:
         began = time.perf_counter()
-        for step in range(STEPS):
+        for step in range(steps):
             least(passes, step)
         return time.perf_counter() - began
 
