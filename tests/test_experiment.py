@@ -38,7 +38,7 @@ from kdbench.storage.checksums import SUMS, checksum, sums
 from kdbench.training import runtime
 from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.fitting import Fitting
-from tests.conftest import FACTORIZE, PRUNE, QUANTIZE, WIDE, distill, mlp
+from tests.conftest import DISTILL, FACTORIZE, PRUNE, QUANTIZE, WIDE, distill, mlp
 from tests.models.test_models import shipped
 
 TIMINGS = {*summary.TIMINGS, "date"}
@@ -286,21 +286,55 @@ def test_impossible_sizes_are_found_before_the_teacher_is_trained(make_config, m
         experiment.run(make_config("distill", distill(mlp(seed=1)), network=mlp(widths=[0])))
 
 
+HINT = {"_target_": "kdbench.compress.distill.hints.Hint", "epochs": 1}
+MAPS = {"_target_": "kdbench.compress.distill.attention.Attention", "beta": 1}
+OTHER_CLASS = {"_target_": "kdbench.compress.distill.adjust_bias.AdjustBias", "classes": ["ten"]}
+BY_ONE = {
+    "_target_": "kdbench.compress.distill.decoupled.Decoupled",
+    **{"temperature": 4.0, "target": 1.0, "others": 8.0},
+}
+NOWHERE = StepSpec(HINT | {"student_layer": "nowhere"}, (mlp(seed=1),))
+
+
 @pytest.mark.parametrize(
-    ("method", "why"),
+    ("steps", "why"),
     [
-        (
-            {"_target_": "kdbench.compress.distill.hints.Hint", "epochs": 1, "student_layer": "nowhere"},
-            "no layer nowhere",
-        ),
-        ({"_target_": "kdbench.compress.distill.attention.Attention", "beta": 1}, "choose cnn or resnet"),
+        ([NOWHERE], "no layer nowhere"),
+        ([StepSpec(MAPS, (mlp(seed=1),))], "choose cnn or resnet"),
+        ([StepSpec(BY_ONE, (mlp(seed=1), mlp(seed=2)))], "several teachers, but its method from one"),
+        ([StepSpec(DISTILL | {"teacher_weights": [1, 2]}, (mlp(seed=1),))], "are not 1, one a teacher"),
+        ([distill(mlp(seed=1)), StepSpec(OTHER_CLASS)], "ten is no class"),
+        ([distill(mlp(seed=1), mlp(2, NOWHERE))], "no layer nowhere"),  # of a teacher's own teaching
     ],
 )
-def test_what_a_method_refuses_it_refuses_before_the_teacher_is_trained(make_config, monkeypatch, method, why):
+@pytest.mark.parametrize("together", [(), (0, 1)])
+def test_what_a_method_refuses_it_refuses_before_anything_is_trained(make_config, monkeypatch, steps, why, together):
     monkeypatch.setattr("kdbench.training.fitting.fit", lambda *_, **__: pytest.fail("trained"))
-    step = StepSpec(method, teachers=(mlp(seed=1),))
+    monkeypatch.setattr("kdbench.training.together.fit_all", lambda *_, **__: pytest.fail("trained"))
+    config = make_config("refused", *steps, untrained=True, together=together)
     with pytest.raises(BadSetting, match=why):
-        experiment.run(make_config("refused", step))
+        experiment.run(config)
+
+
+@dataclass(frozen=True)
+class Doubled(NetworkStep):
+    """A network with other layers, which no check before it is made can know."""
+
+    def __call__(self, model, task):
+        return self.architecture(model, {})
+
+    def architecture(self, model, shapes):
+        doubled = copy.deepcopy(model)
+        doubled[1] = nn.Sequential(doubled[1], nn.Identity())
+        return doubled
+
+
+def test_layers_that_a_step_before_it_makes_may_be_named(make_config):
+    steps = [StepSpec({"_target_": "tests.test_experiment.Doubled"})]
+    named = {"student_layer": "0.1", "teacher_layer": "1"}
+    similar = {"_target_": "kdbench.compress.distill.similarity.Similarity", **named}
+    row = experiment.run(make_config("doubled", *steps, StepSpec(similar, (WIDE,)))).row
+    assert row.errors < 1000
 
 
 def test_a_run_that_is_cut_off_leaves_the_row_and_the_model_of_the_one_before(make_config, monkeypatch):

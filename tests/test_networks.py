@@ -26,6 +26,10 @@ from tests.conftest import DISTILL, PRUNE, mlp
 
 SMALL_PRUNE = StepSpec(PRUNE | {"sparsity": 0.5})
 SIMILARITY = {"_target_": "kdbench.compress.distill.similarity.Similarity"}
+ROBUST = {
+    "_target_": "kdbench.compress.adversarial.robust_distillation.RobustDistillation",
+    **{"temperature": 4.0, "alpha": 0, "eps": 0.1, "attack_step": 0.1, "attack_steps": 1},
+}
 DATA_FREE = {
     "_target_": "kdbench.compress.distill.data_free.DataFree",
     **{"temperature": 4.0, "images": 128, "turns": 2, "kept": 64, "shift": 2, "noise": 8, "width": 4},
@@ -351,7 +355,12 @@ def test_images_of_another_shape_are_no_transfer_set(maker, colours, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("method", "typed"), [(DISTILL, "compress.alpha=0"), (SIMILARITY, "compress=distill compress.alpha=0")]
+    ("method", "typed"),
+    [
+        (DISTILL, "compress.alpha=0"),
+        (SIMILARITY, "compress=distill compress.alpha=0"),
+        (ROBUST, "compress=distill compress.alpha=0"),  # whose alpha is another
+    ],
 )
 def test_classes_of_another_data_set_are_learnt_from_without_labels_alone(maker, few, monkeypatch, method, typed):
     others = replace(few, class_names=[f"{name}!" for name in few.class_names])

@@ -28,6 +28,7 @@ from kdbench.networks.ahead import train_ahead
 from kdbench.networks.compared import Compared, compared
 from kdbench.networks.initial import initialised
 from kdbench.networks.maker import Maker
+from kdbench.networks.possible import require_possible
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
@@ -124,6 +125,7 @@ def run(
         sharing = count if train_threads is None else None
         maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together, sharing)
         initial = maker.initial(network).network  # finds impossible sizes
+        require_possible(maker, network)
         started(folder.path)
         doing("training")
         if config.together:

@@ -431,10 +431,12 @@ def test_a_curve_of_images_that_are_added_begins_with_the_training_set_and_stand
     own = {"network_hash": "net-longest", "recipe": recipe.format(8000)}
     train = replace(first, settings="temperature=2 alpha=0 transfer=train", transfer_images=500, accuracy=0.7,
                     variant_hash="train", config_hash="train", **own)  # fmt: skip
+    briefly = replace(train, accuracy=0.65, recipe=recipe.format(80), network_hash="net-brief", variant_hash="brief",
+                      config_hash="brief")  # fmt: skip
     long = replace(rows[0], model="mlp_simple", accuracy=0.6, variant_hash="long", config_hash="long", **own)
     short = replace(long, recipe=recipe.format(40), network_hash="net-short", accuracy=0.5, variant_hash="short",
                     config_hash="short")  # fmt: skip
-    figure = transfer_curve.draw(frame([*kinds, train, long, short]))
+    figure = transfer_curve.draw(frame([*kinds, train, briefly, long, short]))
     (axes,) = figure.axes
     shown = words(figure)
     for number, kind in enumerate(("munge", "noise", "resampled")):

@@ -20,7 +20,7 @@ from kdbench.settings.network import Node
 
 def shaping(method: NetworkStep, node: Node, network: nn.Module) -> list[dict[str, Any]]:
     """Return what a file of the weights of `network`, which `method` made, has to say of it: nothing, as a rule."""
-    if type(method).architecture is NetworkStep.architecture:
+    if not method.gives_other_layers:
         return []
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     return [{"method": node, "shapes": shapes}]

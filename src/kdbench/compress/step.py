@@ -9,7 +9,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from onnx import ModelProto
@@ -22,6 +22,8 @@ from kdbench.training.constraints import Constraint
 from kdbench.training.criteria import LABELS, Criterion
 from kdbench.training.features import Output
 from kdbench.training.teacher import Teacher
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,18 @@ class Task:
     @property
     def teacher(self) -> Teacher:
         """The teacher, where there is one. Raises `BadSetting` if there is none, or more than one."""
-        if len(self.teachers) != 1:
-            raise BadSetting(
-                "this compression learns from several teachers, but its method from one: type compress.teacher=NAME"
-                if self.teachers
-                else "this compression needs a teacher: add `teacher: auto` to its YAML file"
-            )
-        return self.teachers[0]
+        return only(self.teachers)
+
+
+def only(teachers: Sequence[T]) -> T:
+    """Return the teacher that there is. Raises `BadSetting` if there is none, or more than one."""
+    if len(teachers) != 1:
+        raise BadSetting(
+            "this compression learns from several teachers, but its method from one: type compress.teacher=NAME"
+            if teachers
+            else "this compression needs a teacher: add `teacher: auto` to its YAML file"
+        )
+    return teachers[0]
 
 
 class NetworkStep(ABC):
@@ -150,6 +157,18 @@ class NetworkStep(ABC):
     def needs_labels(self) -> bool:
         """Whether it learns from labels, which a transfer set of other classes cannot give."""
         return True
+
+    @property
+    def gives_other_layers(self) -> bool:
+        """Whether the network that it makes may have other layers than the one before."""
+        return type(self).architecture is not NetworkStep.architecture
+
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:  # noqa: B027
+        """Raise `BadSetting` for networks or data that it cannot be done with.
+
+        To be overridden by steps that ask for more than any network has. It is called before anything is trained,
+        with networks as they were initialised: what it looks at are layers and shapes, never weights.
+        """
 
     @abstractmethod
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:

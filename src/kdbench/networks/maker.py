@@ -20,7 +20,6 @@ from kdbench.models.trained_on import require_classes
 from kdbench.models.views import statistics, view
 from kdbench.networks.cached_teacher import teacher_of
 from kdbench.networks.initial import initialised
-from kdbench.networks.rehearsal import rehearse, shapes_are_known
 from kdbench.networks.transfer import transfer_for
 from kdbench.settings import identity
 from kdbench.settings.config import digest
@@ -135,16 +134,8 @@ class Maker:
             raise BadSetting(f"{type(method).__name__} makes a file, which cannot teach: leave it out of the teacher")
         before = replace(spec, steps=spec.steps[:-1])
         initial = self.initial(spec)
-        transfer = transfer_for(last, self.splits, method.needs_labels)
-        data = Examples(transfer.train, self.splits.val, self.splits.class_names)
-
-        def another(seed: int) -> nn.Module:
-            return self.initial(replace(spec, seed=seed)).network
-
-        if last.teachers and shapes_are_known(spec, method):
-            untrained = [self.initial(teacher).network for teacher in last.teachers]
-            rehearse(method, initial.network, untrained, data, self.runtime, another)
         start = initial if method.from_scratch and not before.steps else self.unchecked(before)
+        transfer = transfer_for(last, self.splits, method.needs_labels)
         teachers = [self.make(teacher) for teacher in last.teachers]
         what = {
             "step": identity.of_node(last.method),
@@ -158,8 +149,13 @@ class Maker:
         def train(network: nn.Module, fitting: Fitting) -> nn.Module:
             torch.manual_seed(spec.seed)  # what a step draws must not depend on what was trained before it
             known = [teacher_of(self, teacher, spec, transfer, fitting) for teacher in teachers]
+            data = Examples(transfer.train, self.splits.val, self.splits.class_names)
             fitting.examples = transfer.train
             fitting.constraints = start.constraints
+
+            def another(seed: int) -> nn.Module:
+                return self.initial(replace(spec, seed=seed)).network
+
             task = Task(data, known, fitting, spec.seed, initial.network, fitting.forward, another)
             return method(network, task)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from kdbench.compress.order import method_of
+from kdbench.compress.step import NetworkStep
 from kdbench.data.load import load
 from kdbench.data.splits import Split, Splits
 from kdbench.errors import BadSetting
@@ -35,8 +36,9 @@ def transfer_for(step: StepSpec, own: Splits, needs_labels: bool) -> Splits:
         return splits
     if needs_labels:
         why = "has classes of its own" if splits.labelled else "has images without labels"
-        without = "compress.alpha=0" if "alpha" in step.method else "compress=distill compress.alpha=0"
-        raise BadSetting(f"compress.transfer={name} {why}, and labels are learnt from: type {without}")
+        without = method_of(replace(step, method={**step.method, "alpha": 0})) if "alpha" in step.method else None
+        typed = "" if isinstance(without, NetworkStep) and not without.needs_labels else "compress=distill "
+        raise BadSetting(f"compress.transfer={name} {why}, and labels are learnt from: type {typed}compress.alpha=0")
     unlabelled = Split(splits.train.images, torch.zeros_like(splits.train.labels))
     return replace(splits, train=unlabelled, class_names=own.class_names, labelled=False)
 

@@ -48,7 +48,7 @@ def chart(
     that is not all of it, and leaves out the lines of none. A dashed line is the same network without a teacher.
     """
     means = summarise(runs)
-    every = curves(prepare(means.assign(network=means["network_hash"], baseline_name=means["name"])), least)
+    every = curves(prepare(means.assign(network=means["network_hash"])), least)
     if not every:
         return None
     found = every[:MOST]
@@ -106,7 +106,7 @@ def alone(axes: Axes, found: list[pd.DataFrame]) -> tuple[pd.Series, list[Text]]
     bare = pd.concat(found).dropna(subset="baseline_accuracy").drop_duplicates("network")
     heights = accuracy_axis.scaled(bare["baseline_accuracy"])
     texts = []
-    for height, name in zip(heights, bare["baseline_name"], strict=True):
+    for height, name in zip(heights, bare["name"], strict=True):
         axes.axhline(height, color=style.LOOKS["baseline"].color, linewidth=1, linestyle="--", zorder=1)
         text = axes.annotate(
             f"{name} without a teacher",

@@ -22,10 +22,9 @@ def draw(runs: pd.DataFrame) -> Figure | None:
 
 
 def prepared(means: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines with a transfer set of their own, beside the same network without a teacher.
+    """Return the lines with a transfer set of their own.
 
-    Networks may differ in their epochs: who has more images to learn from sees each less often. Of those without a
-    teacher the one that was trained longest is shown.
+    Networks may differ in their epochs: who has more images to learn from sees each less often.
     """
     named = means["settings"].str.contains("transfer=")
     rest = means["settings"].str.replace(COUNT, "", regex=True).str.replace(",}", "}", regex=False)
@@ -34,21 +33,20 @@ def prepared(means: pd.DataFrame) -> pd.DataFrame:
     columns = ["model", "architecture", "weights", "origin", "device", "precision", "seeds_together"]
     network = means[columns].astype(str).agg(" ".join, axis=1) + " " + recipe
     lines = means.assign(x=means["transfer_images"].where(named), rest=rest, network=network)
-    epochs = means["recipe"].str.extract(r"train\.epochs=(\d+)")[0].astype(float)
-    alone = lines[lines["compress"] == "baseline"].assign(epochs=epochs).sort_values("epochs")
-    longest = alone.drop_duplicates(["network", *VERSIONS], keep="last")
-    own = {"accuracy": "baseline_accuracy", "name": "baseline_name"}
-    longest = longest[["network", *VERSIONS, *own]].rename(columns=own)
-    taught = begun(lines.dropna(subset="x")).drop(columns=[*own.values()])
+    taught = begun(lines.dropna(subset="x"))
     short = taught["rest"].str.replace(TRAIN_AND, r"train+\1", regex=True)
-    short = short.str.replace("transfer=data:", "", regex=False)
-    return taught.assign(rest=short).merge(longest, on=["network", *VERSIONS], how="left")
+    return taught.assign(rest=short.str.replace("transfer=data:", "", regex=False))
 
 
 def begun(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines, and the training set alone as first point of each curve of what is added to it."""
-    kinds = lines.assign(other=lines["rest"].str.replace(r"transfer=\S+", "", regex=True))
+    """Return the lines, and the training set alone as first point of each curve of what is added to it.
+
+    Where it was learnt from for several numbers of epochs, the most count.
+    """
+    epochs = lines["recipe"].str.extract(r"train\.epochs=(\d+)")[0].astype(float)
+    kinds = lines.assign(other=lines["rest"].str.replace(r"transfer=\S+", "", regex=True), epochs=epochs)
     same = ["network", "compress", "teacher", "teacher_settings", "code_hash", *VERSIONS, "other"]
     bare = kinds[kinds["rest"].str.contains(r"transfer=train(?:\s|$)")].drop(columns="rest")
+    bare = bare.sort_values("epochs").drop_duplicates(same, keep="last")
     added = kinds.loc[kinds["rest"].str.extract(TRAIN_AND)[0].notna(), [*same, "rest"]]
     return pd.concat([lines, added.drop_duplicates().merge(bare, on=same)], ignore_index=True)

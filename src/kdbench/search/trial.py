@@ -21,6 +21,7 @@ from kdbench.evaluation.predictions import pixels
 from kdbench.models.network import parameters
 from kdbench.networks.compared import Compared, baseline, in_use
 from kdbench.networks.maker import Maker
+from kdbench.networks.possible import require_possible
 from kdbench.search.plan import TooLarge
 from kdbench.search.space import Place
 from kdbench.settings.config import Config
@@ -76,6 +77,7 @@ def measured(
     with processes.at_work(config.outputs / "locks" / "processes") as count:
         store = Store(config.outputs / "store")
         maker = Maker(splits, machine, store, config.checkpoint_seconds, processes=count)
+        require_possible(maker, network)
         splits = splits.without_test  # which the maker never sees either, but knows its networks by
         if limits and not file_steps and all(from_scratch(network)):
             untrained = in_use(maker, maker.initial(network.uncompressed))

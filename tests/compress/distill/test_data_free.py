@@ -11,6 +11,7 @@ from kdbench.compress.distill.soft_targets import distillation
 from kdbench.compress.step import Examples
 from kdbench.errors import BadSetting
 from kdbench.models.network import Network, Normalise
+from kdbench.models.views import view
 from kdbench.training.teacher import Teacher
 
 KNOBS = DataFree(4.0, 256, 3, 64, 1, 8, 4, 1.0, 5.0, 1.0, 0.5)
@@ -159,3 +160,13 @@ def test_the_generator_climbs_what_the_student_descends(few, machine):
 def test_pixels_are_those_that_the_network_is_made_for(means, expected):
     network = Network(Normalise(means, [0.2] * len(means)), torch.nn.Identity())
     assert normalisation(network)[0] == pytest.approx(expected)
+
+
+def test_pixels_are_those_of_the_first_network_that_sees_the_whole_image_and_normalises_it():
+    def made_for(mean, seen=None):
+        return Network(Normalise((mean,), (0.2,)), torch.nn.Identity(), seen)
+
+    upper_half = view("upper_half", (1, 28, 28))
+    assert normalisation(made_for(0.3), made_for(0.1))[0] == pytest.approx(0.3)
+    assert normalisation(made_for(0.3, upper_half), made_for(0.1))[0] == pytest.approx(0.1)
+    assert normalisation(made_for(0.0), made_for(0.1))[0] == pytest.approx(0.1)

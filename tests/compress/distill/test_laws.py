@@ -114,7 +114,7 @@ def test_a_layer_that_does_not_exist_is_refused_with_those_that_do(name, few, ma
     [
         (Decoupled, (0, 1, 8), r"compress\.temperature=0"),
         (Hint, (0,), r"compress\.hint_epochs=0"),
-        (Similarity, (None, None, -1), r"compress\.gamma=-1"),
+        (Similarity, (-1,), r"compress\.gamma=-1"),
         (Contrastive, (0.8, 0.07, 0, 8), r"compress\.negatives=0"),
         (Mutual, (1, 1.0), r"compress\.networks=1 .*at least 2"),
         (Mixup, (2, 0.5, 0), r"compress\.mix=0"),

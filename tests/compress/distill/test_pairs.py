@@ -48,8 +48,8 @@ def test_the_relational_loss_is_hubers():
     expected = expected + 50 * F.smooth_l1_loss(angles(own), angles(other))
     assert torch.allclose(Relational().distance(own, other), expected)
     assert torch.allclose(
-        Relational(None, None, 25.0, 0.0).distance(own, other) * 2,
-        Relational(None, None, 50.0, 0.0).distance(own, other),
+        Relational(25.0, 0.0).distance(own, other) * 2,
+        Relational(50.0, 0.0).distance(own, other),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench.compress.adversarial.under_attack import UnderAttack, attacked
-from kdbench.compress.step import Run, Task
+from kdbench.compress.step import Examples, Run, Task, only
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
@@ -35,6 +36,10 @@ class RobustDistillation(UnderAttack):
         checks.real("compress.temperature", self.temperature, "(0, inf)")
         checks.real("compress.alpha", self.alpha, "[0, 1]")
         self.attack.check("compress.")
+
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` unless there is one teacher."""
+        only(teachers)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student."""

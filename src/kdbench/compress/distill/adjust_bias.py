@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training.batches import scaled
@@ -29,14 +29,20 @@ class AdjustBias(NetworkStep):
         if self.by is not None:
             checks.real("compress.by", self.by, "(-inf, inf)")
 
-    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
-        """Return the network with another bias. Raises `BadSetting` if it has none, or for classes there are not."""
-        network, names = copy.deepcopy(model).cpu().eval(), list(task.data.class_names)
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` for a network without a bias, and for classes there are not."""
+        names = list(data.class_names)
         missing = [str(name) for name in self.classes if str(name) not in names]
         if missing:
             raise BadSetting(f"compress.classes={missing[0]} is no class: choose from {', '.join(names)}")
         if {str(name) for name in self.classes} == set(names):
             raise BadSetting("compress.classes names all classes, of which moving all changes nothing: name some")
+        last_bias(student, len(names))
+
+    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
+        """Return the network with another bias. Raises `BadSetting` as `check` does."""
+        self.check(model, (), task.data)
+        network, names = copy.deepcopy(model).cpu().eval(), list(task.data.class_names)
         moved = torch.zeros(len(names))
         moved[[names.index(str(name)) for name in self.classes]] = 1
         bias = last_bias(network, len(names))

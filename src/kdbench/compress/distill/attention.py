@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.compress.distill.layers import after_weights
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.distill.layers import Shape, after_weights
+from kdbench.compress.step import Examples, NetworkStep, Task, only
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training import features
@@ -49,13 +49,21 @@ class Attention(NetworkStep):
         if len(given) == 1 or (given and len(given[0]) != len(given[1])):
             raise BadSetting("compress.student_layers and compress.teacher_layers name as many layers, in pairs")
 
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` for layers that do not exist or give no maps."""
+        self.pairs(student, only(teachers), data.shape)
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for layers that do not exist or give no maps."""
         student, teacher = copy.deepcopy(model), task.teacher
-        both = [
-            maps(after_weights(network, features.shapes(network, task.data.shape)))
-            for network in (student, teacher.network)
-        ]
+        pairs = self.pairs(student, teacher.network, task.data.shape)
+        task.fit(student, AttentionMaps(teacher, pairs, self.beta))
+        return student
+
+    def pairs(self, student: nn.Module, teacher: nn.Module, shape: Shape) -> list[tuple[str, str]]:
+        """Return the names of layers whose maps are compared. Raises `BadSetting` for those that have none."""
+        networks = (student, teacher)
+        both = [maps(after_weights(network, features.shapes(network, shape))) for network in networks]
         if not all(both):
             raise BadSetting("attention needs layers that give maps in both networks: choose cnn or resnet models")
         if self.student_layers is not None and self.teacher_layers is not None:
@@ -63,13 +71,12 @@ class Attention(NetworkStep):
             pairs = list(zip(map(str, self.student_layers), map(str, self.teacher_layers), strict=True))
         else:
             pairs = common_layers(*both)
-        for network, known, names in zip((student, teacher.network), both, zip(*pairs, strict=True), strict=True):
+        for network, known, names in zip(networks, both, zip(*pairs, strict=True), strict=True):
             for name in names:
                 features.submodule(network, name)
                 if name not in known:
                     raise BadSetting(f"layer {name} gives no maps: choose from {', '.join(known)}")
-        task.fit(student, AttentionMaps(teacher, pairs, self.beta))
-        return student
+        return pairs
 
 
 def maps(shapes: Mapping[str, tuple[int, ...]]) -> Shapes:

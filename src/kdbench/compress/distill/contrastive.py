@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.compress.distill import layers
 from kdbench.compress.distill.layers import Shape
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.distill.two_layers import OfTwoLayers
+from kdbench.compress.step import Examples, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
@@ -25,7 +25,7 @@ MOMENTUM = 0.5  # of what the bank remembers, as the paper's code has it
 
 
 @dataclass(frozen=True)
-class Contrastive(NetworkStep):
+class Contrastive(OfTwoLayers):
     """Labels, and telling the teacher's features of an image from those of images of other classes.
 
     None: the last layers before the logits.
@@ -35,10 +35,6 @@ class Contrastive(NetworkStep):
     temperature: float  # > 0
     negatives: int  # images that a batch is contrasted with
     numbers: int  # of an embedding
-    student_layer: str | None = None
-    teacher_layer: str | None = None
-
-    from_scratch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.real("compress.weight", self.weight, "(0, inf)")
@@ -46,13 +42,17 @@ class Contrastive(NetworkStep):
         checks.whole("compress.negatives", self.negatives, 1)
         checks.whole("compress.numbers", self.numbers, 1)
 
-    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
-        """Return the student. Raises `BadSetting` for layers that do not exist, and for images of one class."""
-        student, teacher, shape = copy.deepcopy(model), task.teacher, task.data.shape
-        own, own_shape = layers.last(student, shape, self.student_layer, "student")
-        other, other_shape = layers.last(teacher.network, shape, self.teacher_layer, "teacher")
-        if len(task.data.train.labels.unique()) < 2:
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` for layers that do not exist, and for images of one class."""
+        super().check(student, teachers, data)
+        if len(data.train.labels.unique()) < 2:
             raise BadSetting("contrastive distillation needs images of several classes to learn from")
+
+    def __call__(self, model: nn.Module, task: Task) -> nn.Module:
+        """Return the student. Raises `BadSetting` as `check` does."""
+        student, teacher = copy.deepcopy(model), task.teacher
+        self.check(student, [teacher.network], task.data)
+        (own, own_shape), (other, other_shape) = self.layers(student, teacher.network, task.data.shape)
         memory = Memory((own_shape, other_shape), task.data.train.labels, self.numbers)
         task.fit(student, Contrast(self, teacher, (own, other), memory))
         return student

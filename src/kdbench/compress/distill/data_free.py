@@ -7,6 +7,7 @@ Micaelli and Storkey 2019 for those of which student and teacher think different
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from kdbench.compress.distill.image_generator import Generator, normalisation
 from kdbench.compress.distill.soft_targets import distillation
-from kdbench.compress.step import NetworkStep, Run, Task
+from kdbench.compress.step import Examples, NetworkStep, Run, Task, only
 from kdbench.data.splits import Split
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
@@ -63,15 +64,20 @@ class DataFree(NetworkStep):
         """Nothing of the data is looked at."""
         return False
 
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` for a teacher that no gradient comes back from."""
+        teacher = only(teachers)
+        device = next((tensor.device for tensor in teacher.parameters()), torch.device("cpu"))
+        if not teacher.eval()(torch.zeros(2, *data.shape, requires_grad=True, device=device)).requires_grad:
+            raise BadSetting(
+                "compress.teacher is a file, from which the generator gets no gradient: name a network of kdbench ls"
+            )
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for a teacher that no gradient comes back from."""
         student, shape = copy.deepcopy(model), task.data.shape
         teacher = task.teacher.network
-        device = next((tensor.device for tensor in teacher.parameters()), torch.device("cpu"))
-        if not task.run(teacher, torch.zeros(2, *shape, requires_grad=True, device=device)).logits.requires_grad:
-            raise BadSetting(
-                "compress.teacher is a file, from which the generator gets no gradient: name a network of kdbench ls"
-            )
+        self.check(student, [teacher], task.data)
         sizes = {"noise": self.noise, "width": self.width, "kept": self.kept, "shift": self.shift}
         images = Generator(shape, *normalisation(teacher, model), **sizes)
         # Places for images that are made when their turn comes.

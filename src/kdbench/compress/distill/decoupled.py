@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.step import Examples, NetworkStep, Task, only
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
@@ -32,6 +33,10 @@ class Decoupled(NetworkStep):
         checks.real("compress.temperature", self.temperature, "(0, inf)")
         checks.real("compress.target", self.target, "[0, inf)")
         checks.real("compress.others", self.others, "[0, inf)")
+
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` unless there is one teacher."""
+        only(teachers)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student."""

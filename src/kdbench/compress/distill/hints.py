@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from kdbench.compress.distill import layers
 from kdbench.compress.distill.projection import Projection
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.distill.two_layers import OfTwoLayers
+from kdbench.compress.step import Task
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion
@@ -19,26 +19,23 @@ from kdbench.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class Hint(NetworkStep):
+class Hint(OfTwoLayers):
     """Train the layers up to `student_layer` on the hint alone; a step after it has to train the rest.
 
     The layers are called guided and hint in the paper; None: those halfway to the logits.
     """
 
     epochs: int
-    student_layer: str | None = None
-    teacher_layer: str | None = None
 
-    from_scratch: ClassVar[bool] = True
+    found = staticmethod(layers.middle)
 
     def __post_init__(self) -> None:
         checks.whole("compress.hint_epochs", self.epochs, 1)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for layers that do not exist."""
-        student, teacher, shape = copy.deepcopy(model), task.teacher, task.data.shape
-        guided, own = layers.middle(student, shape, self.student_layer, "student")
-        hint, other = layers.middle(teacher.network, shape, self.teacher_layer, "teacher")
+        student, teacher = copy.deepcopy(model), task.teacher
+        (guided, own), (hint, other) = self.layers(student, teacher.network, task.data.shape)
         task.fit(student, HintLoss(teacher, guided, hint, Projection(own, other)), epochs=self.epochs)
         return student
 

@@ -16,9 +16,11 @@ from kdbench.training.batches import windows
 def normalisation(*networks: nn.Module) -> tuple[float, float]:
     """Return mean and deviation of the pixels that a network is made for, over all channels: they are a part of it.
 
-    Of the first of `networks` that does not leave pixels as they are; else those of pixels that are spread evenly.
+    Of the first of `networks` that sees the whole image, and does not leave pixels as they are; else those of pixels
+    that are spread evenly.
     """
-    for first in (network[0] for network in networks if isinstance(network, Network)):
+    whole = [network for network in networks if isinstance(network, Network) and network.view is None]
+    for first in (network[0] for network in whole):
         if first.mean.any():
             return float(first.mean.mean()), float(first.deviation.mean())
     return 0.5, 12**-0.5

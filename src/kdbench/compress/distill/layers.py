@@ -11,6 +11,8 @@ from kdbench.errors import BadSetting
 from kdbench.training import features
 
 Shape = tuple[int, ...]
+Layer = tuple[str, Shape]
+"""Its name, and the shape of what it gives for one image."""
 
 
 def stages(network: nn.Module, image_shape: Sequence[int], whose: str) -> dict[str, Shape]:
@@ -46,19 +48,19 @@ def names_with_weights(network: nn.Module) -> set[str]:
     }
 
 
-def middle(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> tuple[str, Shape]:
+def middle(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> Layer:
     """Return name and shape of the layer `named`, or, if that is None, of the one halfway to the logits."""
     known = stages(network, image_shape, whose)
     return chosen(network, image_shape, named) if named is not None else list(known.items())[(len(known) - 1) // 2]
 
 
-def last(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> tuple[str, Shape]:
+def last(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> Layer:
     """Return name and shape of the layer `named`, or, if that is None, of the last one before the logits."""
     known = stages(network, image_shape, whose)
     return chosen(network, image_shape, named) if named is not None else list(known.items())[-1]
 
 
-def chosen(network: nn.Module, image_shape: Sequence[int], named: object) -> tuple[str, Shape]:
+def chosen(network: nn.Module, image_shape: Sequence[int], named: object) -> Layer:
     """Return name and shape of a layer. Raises `BadSetting`, with the names that there are, if there is none."""
     name = str(named)  # names may be numbers, which YAML reads as such
     features.submodule(network, name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kdbench.compress.distill import layers
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.distill.two_layers import OfTwoLayers
+from kdbench.compress.step import Task
 from kdbench.training.batches import Batch
 from kdbench.training.criteria import Criterion, cross_entropy
 from kdbench.training.features import Output
@@ -18,22 +17,16 @@ from kdbench.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class OfPairs(NetworkStep):
+class OfPairs(OfTwoLayers):
     """Train the network from scratch on the labels and on a loss of the features of two layers.
 
     None: the last layers before the logits.
     """
 
-    student_layer: str | None = None
-    teacher_layer: str | None = None
-
-    from_scratch: ClassVar[bool] = True
-
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student. Raises `BadSetting` for layers that do not exist."""
-        student, teacher, shape = copy.deepcopy(model), task.teacher, task.data.shape
-        own, _ = layers.last(student, shape, self.student_layer, "student")
-        other, _ = layers.last(teacher.network, shape, self.teacher_layer, "teacher")
+        student, teacher = copy.deepcopy(model), task.teacher
+        (own, _), (other, _) = self.layers(student, teacher.network, task.data.shape)
         task.fit(student, PairLoss(self, teacher, own, other))
         return student
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.step import Examples, NetworkStep, Task, only
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
@@ -53,14 +53,19 @@ class Distill(NetworkStep):
         """Whether labels weigh anything."""
         return self.alpha > 0
 
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` without teachers, and for more or fewer weights than teachers."""
+        if not teachers:
+            only(teachers)
+        weights = self.teacher_weights
+        if weights is not None and len(weights) != len(teachers):
+            raise BadSetting(f"compress.teacher_weights={list(weights)} are not {len(teachers)}, one a teacher")
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the student; `model` gives the weights it starts from."""
-        if not task.teachers:
-            raise BadSetting("this compression needs a teacher: add `teacher: auto` to its YAML file")
-        weights = self.teacher_weights or [1.0] * len(task.teachers)
-        if len(weights) != len(task.teachers):
-            raise BadSetting(f"compress.teacher_weights={list(weights)} are not {len(task.teachers)}, one a teacher")
         student = copy.deepcopy(model)
+        self.check(student, [teacher.network for teacher in task.teachers], task.data)
+        weights = self.teacher_weights or [1.0] * len(task.teachers)
         criterion = SoftTargets(task.teachers, weights, self.temperature, self.alpha)
         task.fit(student, criterion, epochs=self.epochs, lr_scale=self.lr_scale)
         return student

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training import features
@@ -38,16 +38,15 @@ class Factorize(NetworkStep):
         checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
         checks.real("compress.finetune_lr_scale", self.finetune_lr_scale, "(0, inf)")
 
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` for a network without a linear layer but the last."""
+        layers_before_the_last(student, data.shape)
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the factorized network. Raises `BadSetting` if it has no linear layer but the last."""
         factorized = copy.deepcopy(model)
         inner = features.model_of(factorized)
-        linear = dict(linear_layers(inner))
-        ran = [name for name in features.shapes(factorized, task.data.shape) if name in linear]
-        if len(ran) < 2:
-            raise BadSetting("compress=factorize finds no linear layer but the last: it is for mlp models")
-        for name in ran[:-1]:
-            layer = linear[name]
+        for name, layer in layers_before_the_last(factorized, task.data.shape).items():
             rank = max(1, int(self.keep * layer.weight.numel() / (layer.out_features + layer.in_features)))
             replace_layer(inner, name, factors(layer, rank))
         if self.finetune_epochs:
@@ -62,6 +61,15 @@ class Factorize(NetworkStep):
             if first is not None:
                 replace_layer(shaped, name, pair(layer, first[0]))
         return shaped
+
+
+def layers_before_the_last(network: nn.Module, image_shape: Sequence[int]) -> dict[str, nn.Linear]:
+    """Return the linear layers by name, in the order in which they run, but for the last. Raises `BadSetting`."""
+    linear = dict(linear_layers(features.model_of(network)))
+    ran = [name for name in features.shapes(network, image_shape) if name in linear]
+    if len(ran) < 2:
+        raise BadSetting("compress=factorize finds no linear layer but the last: it is for mlp models")
+    return {name: linear[name] for name in ran[:-1]}
 
 
 def linear_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
