@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdbench.results.paired import detectable, difference, figure, share
+from kdbench.results.paired import detectable, difference, digits, figure, share
 
 
 def test_a_mean_and_its_interval_by_hand():
@@ -73,3 +73,17 @@ def test_the_interval_of_a_share_holds_it_nineteen_times_in_twenty():
         found = share(parts, wholes)
         held += found.low <= 0.8 <= found.high
     assert 0.93 < held / 1000 < 0.97
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "sign", "text"),
+    [
+        (-1265.4, 3, "+", "-1,265"),
+        (998.6, 3, "+", "+999"),
+        (999.7, 3, "+", "+1,000"),
+        (1863.2, 4, "-", "1863"),
+        (0.98765432, 4, "-", "0.9877"),
+    ],
+)
+def test_no_number_is_written_with_an_exponent_for_being_large(value, count, sign, text):
+    assert digits(value, count, sign) == text

@@ -24,7 +24,8 @@ class Figure:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g}" if self.count < 2 else f"{self.mean:.4g} ({self.low:.4g} to {self.high:.4g})"
+        mean, low, high = (digits(value, 4) for value in (self.mean, self.low, self.high))
+        return mean if self.count < 2 else f"{mean} ({low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,13 @@ class Difference(Figure):
         return f"no difference shown (p = {self.p:.2g}; {self.seen:.2g} would have been seen)"
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3g}" if self.p is None else f"{self.mean:+.3g} ({self.low:+.3g} to {self.high:+.3g})"
+        mean, low, high = (digits(value, 3, "+") for value in (self.mean, self.low, self.high))
+        return mean if self.p is None else f"{mean} ({low} to {high})"
+
+
+def digits(value: float, count: int, sign: str = "-") -> str:
+    """Return so many digits of a number, or all before its point, where there are more."""
+    return f"{value:{sign},.0f}" if abs(value) >= 10**count - 0.5 else f"{value:{sign}.{count}g}"
 
 
 def figure(values: Sequence[float]) -> Figure:
