@@ -18,9 +18,14 @@ from kdbench.settings.earlier_run import shaped_by
 from kdbench.settings.network import Node
 
 
+def gives_other_layers(method: NetworkStep) -> bool:
+    """Whether the network that a method makes may have other layers than the one before."""
+    return type(method).architecture is not NetworkStep.architecture
+
+
 def shaping(method: NetworkStep, node: Node, network: nn.Module) -> list[dict[str, Any]]:
     """Return what a file of the weights of `network`, which `method` made, has to say of it: nothing, as a rule."""
-    if not method.gives_other_layers:
+    if not gives_other_layers(method):
         return []
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     return [{"method": node, "shapes": shapes}]

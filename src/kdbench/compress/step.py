@@ -158,11 +158,6 @@ class NetworkStep(ABC):
         """Whether it learns from labels, which a transfer set of other classes cannot give."""
         return True
 
-    @property
-    def gives_other_layers(self) -> bool:
-        """Whether the network that it makes may have other layers than the one before."""
-        return type(self).architecture is not NetworkStep.architecture
-
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:  # noqa: B027
         """Raise `BadSetting` for networks or data that it cannot be done with.
 

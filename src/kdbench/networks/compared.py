@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass
 
 from kdbench.compress.order import method_of
 from kdbench.compress.step import NetworkStep
@@ -57,16 +54,5 @@ def baseline(maker: Maker, spec: NetworkSpec, answers: bool) -> Trained:
     """
     plain = spec.uncompressed
     if not answers and spec.steps and getattr(method_of(spec.steps[0]), "from_scratch", False):
-        return in_use(maker, maker.initial(plain))
+        return maker.in_use(maker.initial(plain))
     return maker.make(plain)
-
-
-def in_use(maker: Maker, initial: Trained) -> Trained:
-    """Return a copy that has seen some images, so that its file is as large as a trained one's.
-
-    Before, the means of batch norm are zero, and the exporter leaves out biases that are zero.
-    """
-    network = copy.deepcopy(initial.network)
-    with torch.no_grad():
-        network.train()(maker.splits.train.images[:64].float() / 255)
-    return replace(initial, network=network.eval(), key=maker.key({"in use": initial.key}))

@@ -173,6 +173,16 @@ class Maker:
         """Return the network, in which layers may not be trained yet if a further step starts from it."""
         return self.step(spec) if spec.steps else self.trained(spec)
 
+    def in_use(self, initial: Trained) -> Trained:
+        """Return a copy that has seen some images, so that its file is as large as a trained one's.
+
+        Before, the means of batch norm are zero, and the exporter leaves out biases that are zero.
+        """
+        network = copy.deepcopy(initial.network)
+        with torch.no_grad():
+            network.train()(self.splits.train.images[:64].float() / 255)
+        return replace(initial, network=network.eval(), key=self.key({"in use": initial.key}))
+
     def once(
         self,
         title: str,

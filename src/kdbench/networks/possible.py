@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kdbench.compress.order import method_of
+from kdbench.compress.reshaped import gives_other_layers
 from kdbench.compress.step import Examples, NetworkStep
 from kdbench.networks.maker import Maker
 from kdbench.networks.transfer import transfer_for
@@ -25,13 +26,13 @@ def require_possible(maker: Maker, spec: NetworkSpec) -> None:
             continue
         transfer = transfer_for(step, maker.splits, method.needs_labels)
         networks = (replace(spec, steps=spec.steps[:number]), *step.teachers)
-        if type(method).check is NetworkStep.check or any(map(gives_other_layers, networks)):
+        if type(method).check is NetworkStep.check or any(map(has_other_layers, networks)):
             continue
         student, *teachers = (maker.initial(network).network for network in networks)
         method.check(student, teachers, Examples(transfer.train, maker.splits.val, maker.splits.class_names))
 
 
-def gives_other_layers(spec: NetworkSpec) -> bool:
+def has_other_layers(spec: NetworkSpec) -> bool:
     """Whether the network comes out of its steps with other layers than those that it begins with."""
     methods = [method_of(step) for step in spec.steps]
-    return any(isinstance(one, NetworkStep) and one.gives_other_layers for one in methods)
+    return any(isinstance(one, NetworkStep) and gives_other_layers(one) for one in methods)

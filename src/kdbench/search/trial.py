@@ -19,7 +19,7 @@ from kdbench.evaluation import accuracy, size, speed
 from kdbench.evaluation.measure import predictions
 from kdbench.evaluation.predictions import pixels
 from kdbench.models.network import parameters
-from kdbench.networks.compared import Compared, baseline, in_use
+from kdbench.networks.compared import Compared, baseline
 from kdbench.networks.maker import Maker
 from kdbench.networks.possible import require_possible
 from kdbench.search.plan import TooLarge
@@ -80,7 +80,7 @@ def measured(
         require_possible(maker, network)
         splits = splits.without_test  # which the maker never sees either, but knows its networks by
         if limits and not file_steps and all(from_scratch(network)):
-            untrained = in_use(maker, maker.initial(network.uncompressed))
+            untrained = maker.in_use(maker.initial(network.uncompressed))
             require_within(limits, of_files(Compared(untrained, untrained), (), splits, machine, store, [*limits]))
         maker.watched = (network, watch)
         shipped = maker.make(network)
