@@ -43,9 +43,8 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
             raise BadSetting(f"{name} stands in no YAML: if {group}={takes_more[0]} takes it, type +{name}=VALUE")
         known_names = all_names(folders)
         of_a_group = sorted(known for known in known_names if known.endswith(f".{name}"))
-        meant = (
-            [rest] if rest in known_names else of_a_group
-        )  # one of all runs, typed as one of a group, or the reverse
+        # A setting of all runs that was typed as one of a group, or the reverse.
+        meant = [rest] if rest in known_names else of_a_group
         hint = f"did you mean {' or '.join(meant)}?" if meant else nearest(name, known_names)
         raise BadSetting(f"{name} is not a setting: {hint}")
     others = [one for one in now if one not in owners]
