@@ -37,3 +37,18 @@ def test_trials_of_other_data_choices_or_code_do_not_count(own):
     assert found() == first
     (own / "searched_method.py").write_text(METHOD.format(what="task"))
     assert found() != first
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("kdbench.networks.maker", "[:64]", "[:65]"),
+        ("kdbench.training.fit", "weight_decay=recipe.weight_decay", "weight_decay=0"),
+        ("kdbench.evaluation.accuracy", "bins: int = 15", "bins: int = 10"),
+        ("kdbench.search.trial", 'if "speedup" in columns', 'if "latency_ms" in columns'),
+    ],
+)
+def test_nor_do_those_of_another_training_or_measurement(edited, module, old, new):
+    before = basis([config_dir()], mlp(), "data")
+    edited(module, old, new)
+    assert basis([config_dir()], mlp(), "data") != before

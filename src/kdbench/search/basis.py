@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdbench.settings import choices
-from kdbench.settings.code import code_of
+from kdbench.settings.code import DECIDING, code_of
 from kdbench.settings.config import digest
-from kdbench.settings.identity import targets_in, targets_of
+from kdbench.settings.identity import MAKER, MEASURING, targets_in, targets_of
 from kdbench.settings.network import NetworkSpec
 
 GROUPS = (*choices.GROUPS, "transfer")
+TRIAL = "kdbench.search.trial"  # which makes a network and measures it
 TO_BE_TYPED = "???"  # in the place of a class, in conf/model/python.yaml
 
 
@@ -21,4 +22,5 @@ def basis(folders: Sequence[Path], network: NetworkSpec, fingerprint: str) -> st
     nodes = {f"{group}/{name}": choices.read(path) for group, own in known.items() for name, path in own.items()}
     named = {*targets_in(nodes), *targets_of(network)} - {TO_BE_TYPED}
     modules = sorted({target.rpartition(".")[0] for target in named})
-    return digest([nodes, code_of(filter(None, modules)), fingerprint])
+    code = code_of([MAKER, TRIAL, *filter(None, modules)], (*DECIDING, *MEASURING, TRIAL))
+    return digest([nodes, code, fingerprint])
