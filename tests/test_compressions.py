@@ -16,6 +16,7 @@ OF_EQUALS = ("ensemble",)  # whose teachers are not typed
 LESS = {"attack_steps": 1, "images": 256, "kept": 256, "hint_epochs": 1}  # of what takes long,
 LESS |= {"sparsity": 0.3, "keep": 0.9}  # or leaves too little of a tiny network
 NOT_COMPARED = ("baseline", "max_norm")  # another way to train a network, and nothing else
+JOINED = ("ensemble", "born_again_ensemble")  # networks that taught the one which ships nothing
 UNDER_ATTACK = ("adversarial", "robust_distill")
 
 
@@ -41,4 +42,8 @@ def test_it_runs_from_its_yaml_and_leaves_a_row(name, outputs, monkeypatch):
     assert 0 < row.errors < 1_000
     assert (row.agreement is None) == (name in NOT_COMPARED)
     assert (row.robust_accuracy is None) == (name not in UNDER_ATTACK)
+    taught = "teacher: " in COMPRESSIONS[name].read_text() and name not in JOINED
+    of_the_teacher = (row.teacher, row.teacher_accuracy, row.teacher_size_bytes, row.teacher_hash)
+    assert [column is not None for column in of_the_teacher] == [taught] * 4, of_the_teacher
+    assert ("members=3" in row.settings) == (name in JOINED)
     assert row.size_bytes > 0

@@ -26,6 +26,7 @@ from kdbench.evaluation.measure import logits_of, of_the_file
 from kdbench.models.onnx_graph import load
 from kdbench.networks.compared import compared
 from kdbench.networks.maker import Maker
+from kdbench.results.describe import teacher_hash
 from kdbench.results.row import FILE, Row
 from kdbench.results.run_folder import ARTIFACT, CONFIG, files_of, load_config, read_whole
 from kdbench.results.summary import TIMINGS
@@ -119,7 +120,7 @@ def measured(
         "config_hash": config.hash,
         "variant_hash": config.variant,
         "network_hash": config.network_hash,
-        "teacher_hash": config.teacher_hash,
+        "teacher_hash": teacher_hash(config),
     }
     try:
         network, file_steps = split_steps(config.network)

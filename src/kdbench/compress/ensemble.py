@@ -22,6 +22,7 @@ class Ensemble(NetworkStep):
 
     changes_shapes: ClassVar[bool] = True
     reads_images: ClassVar[bool] = False
+    joins: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return them as one network. Raises `BadSetting` without teachers, and for those of other architectures."""

@@ -27,9 +27,18 @@ def split_steps(network: NetworkSpec) -> tuple[NetworkSpec, list[FileStep]]:
     return network.with_steps(count), files
 
 
+def teachers_of(network: NetworkSpec) -> tuple[NetworkSpec, ...]:
+    """Return the teachers that a network is compared with: those of the last step that has any.
+
+    None where that joins them with its own: the members of an ensemble have taught it nothing.
+    """
+    last = next((step for step in reversed(network.steps) if step.teachers), None)
+    return () if last is None or getattr(method_of(last), "joins", False) else last.teachers
+
+
 def is_compared(network: NetworkSpec) -> bool:
     """Whether what its steps make is compared with another: its teachers, or itself before steps that compress it."""
-    return bool(network.teachers) or any(getattr(method_of(step), "compared", True) for step in network.steps)
+    return bool(teachers_of(network)) or any(getattr(method_of(step), "compared", True) for step in network.steps)
 
 
 def require_sensible_steps(network: NetworkSpec, name: str) -> None:

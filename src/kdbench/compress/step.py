@@ -143,6 +143,8 @@ class NetworkStep(ABC):
     compared: ClassVar[bool] = True
     # True: layers come out with other shapes, so that what held of single weights can not go on.
     changes_shapes: ClassVar[bool] = False
+    # True: its teachers are no teachers, but networks that it joins with its own, as an ensemble does.
+    joins: ClassVar[bool] = False
     # True: something of its weights must hold in later trainings, which `constraint` gives.
     leaves_constraint: ClassVar[bool] = False
     # How much each of several teachers counts, also when the student is compared with their mean; None: alike.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdbench.compress.order import method_of
+from kdbench.compress.order import method_of, teachers_of
 from kdbench.compress.step import NetworkStep
 from kdbench.networks.maker import Maker
 from kdbench.networks.transfer import Transfer, learnt_from
@@ -38,7 +38,7 @@ def compared(maker: Maker, spec: NetworkSpec, to_itself: bool = True) -> Compare
 
     `to_itself`: with itself before any step, if it has no teachers.
     """
-    teachers = tuple(map(maker.make, spec.teachers))
+    teachers = tuple(map(maker.make, teachers_of(spec)))
     shipped = maker.make(spec)
     taught = [method_of(step) for step in spec.steps if step.teachers]
     weights = taught[-1].teacher_weights if taught and isinstance(taught[-1], NetworkStep) else None

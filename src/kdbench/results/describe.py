@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from kdbench.compress.order import teachers_of
 from kdbench.results.row import Row
 from kdbench.settings import earlier_run
 from kdbench.settings.config import Config
@@ -19,7 +20,9 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
 
     `together` is how many seeds were trained as one network.
     """
-    network, teachers = config.network, config.teachers
+    network, teachers = config.network, teachers_of(config.network)
+    members = [] if teachers or not network.teachers else [f"members={1 + len(network.teachers)}"]
+    beside = [words_of_teacher(other, network, config.files) for other in network.teachers]
     seeds = {teacher.seed for teacher in teachers}
     return Row(
         dataset=config.data.name,
@@ -27,12 +30,12 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
         compress=config.compress,
         teacher="+".join(map(name_of_teacher, teachers)) or None,
         teacher_seed=seeds.pop() if len(seeds) == 1 else None,
-        settings=config.settings,
+        settings=" ".join([*config.settings.split(), *members]),
         architecture=" ".join(words_of_architecture(network)),
         recipe=" ".join(words_of_recipe(network)),
         weights=name_of_weights(network, config.files),
         origin=origin(network),
-        teacher_settings=" ".join(words_of_teacher(teacher, network, config.files) for teacher in teachers) or None,
+        teacher_settings=" ".join(beside) or None,
         seed=network.seed,
         **figures,
         device=config.device,
@@ -44,9 +47,14 @@ def row_of(config: Config, figures: Mapping[str, Any], environment: Mapping[str,
         config_hash=config.hash,
         variant_hash=config.variant,
         network_hash=config.network_hash,
-        teacher_hash=config.teacher_hash,
+        teacher_hash=teacher_hash(config),
         data_fingerprint=config.data.fingerprint,
     )
+
+
+def teacher_hash(config: Config) -> str | None:
+    """Return the `network_hash` of the teacher's own runs; None where there is no teacher, or more than one."""
+    return config.teacher_hash if teachers_of(config.network) else None
 
 
 def origin(network: NetworkSpec) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from kdbench import experiment
 from kdbench.artifact.ship import ship
 from kdbench.compress.distill.layers import stages
-from kdbench.compress.order import method_of, split_steps
+from kdbench.compress.order import method_of, split_steps, teachers_of
 from kdbench.compress.step import Examples, FileStep, Task, no_fit
 from kdbench.data.load import load_for
 from kdbench.data.splits import Splits
@@ -55,9 +55,10 @@ def settled(drawn: Mapping[str, Any], own: Path | None = None) -> Flat:
 
 def first_teacher(network: NetworkSpec) -> NetworkSpec:
     """Return the teacher whose layers are meant. Raises `BadSetting` if there is none."""
-    if not network.teachers:
+    teachers = teachers_of(network)
+    if not teachers:
         raise BadSetting("a layer of the teacher is to be drawn, and there is no teacher")
-    return network.teachers[0]
+    return teachers[0]
 
 
 def measured(

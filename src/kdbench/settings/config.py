@@ -63,7 +63,7 @@ class Config:
 
     @property
     def teachers(self) -> tuple[NetworkSpec, ...]:
-        """The teachers that the network is compared with."""
+        """The teachers of the last step that has any, or what it joins."""
         return self.network.teachers
 
     @property
@@ -96,7 +96,7 @@ class Config:
 
     @property
     def teacher_hash(self) -> str | None:
-        """The `network_hash` of the teacher's own runs; None where there is no teacher, or more than one."""
+        """The `network_hash` of the own runs of the one teacher that there is; None if there is none, or more."""
         return self._hash_of(self.teachers[0]) if len(self.teachers) == 1 else None
 
     def _hash_of(self, network: NetworkSpec) -> str:

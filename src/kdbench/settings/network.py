@@ -84,7 +84,7 @@ class NetworkSpec:
 
     @property
     def teachers(self) -> tuple[NetworkSpec, ...]:
-        """The teachers of the last step that has any: those it is compared with."""
+        """The teachers of the last step that has any, or what it joins (see `compress.order.teachers_of`)."""
         return next((step.teachers for step in reversed(self.steps) if step.teachers), ())
 
     def with_steps(self, count: int) -> NetworkSpec:
