@@ -350,7 +350,7 @@ def test_another_data_set_is_what_the_student_learns_from(maker, few, monkeypatc
 def test_images_of_another_shape_are_no_transfer_set(maker, colours, monkeypatch):
     monkeypatch.setattr(networks.transfer, "load", lambda spec, source: (spec, colours))
     step = replace(distill(mlp(seed=1)), transfer=DataSpec("colours", {"_target_": "x"}, None, None))
-    with pytest.raises(BadSetting, match=r"compress\.transfer=colours has images \(3, 32, 32\)"):
+    with pytest.raises(BadSetting, match=r"compress\.transfer=colours has images of 3x32x32, and the"):
         maker.make(mlp(0, step))
 
 

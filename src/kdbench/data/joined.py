@@ -20,7 +20,8 @@ def load(root: Path | None, cache: Path, parts: Sequence[dict[str, Any]], source
     found = [load_part(data_from_plain(part), source=source)[1] for part in parts]
     shapes = {splits.shape for splits in found}
     if len(shapes) > 1:
-        raise BadSetting(f"compress.transfer joins images of the shapes {sorted(shapes)}: they must be of one")
+        words = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+        raise BadSetting(f"compress.transfer joins images of {words}: type only sets whose images are of one shape")
     images = torch.cat([splits.train.images for splits in found])
     labels = torch.cat([splits.train.labels for splits in found])
     most = max(found, key=lambda splits: splits.classes)

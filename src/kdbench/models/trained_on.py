@@ -34,6 +34,18 @@ def require_classes(path: Path, class_names: Sequence[str]) -> None:
     log.warning("weights=%s were trained on other classes: %s", path, words)
 
 
+def require_to_teach(path: Path, class_names: Sequence[str]) -> None:
+    """Raise `BadSetting` if `path` was trained on other classes: without more training it cannot teach these."""
+    found = classes_in(path)
+    if found is None or sorted(found) == sorted(class_names):
+        return
+    own, other = (", ".join(map(printable, names[:SHOWN])) for names in (found, class_names))
+    raise BadSetting(
+        f"compress.teacher: {path} was trained on {len(found)} classes ({own}, ...), and the data have "
+        f"{len(class_names)} ({other}, ...): name a teacher that was trained on these"
+    )
+
+
 def classes_in(path: Path) -> list[str] | None:
     """Return the names of the classes that a file of kdbench was trained on, or None of another."""
     try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from kdbench.compress.order import method_of
 from kdbench.compress.reshaped import gives_other_layers
 from kdbench.compress.step import Examples, NetworkStep
+from kdbench.models.trained_on import require_to_teach
 from kdbench.networks.maker import Maker
 from kdbench.networks.transfer import transfer_for
 from kdbench.settings.network import NetworkSpec
@@ -20,6 +21,8 @@ def require_possible(maker: Maker, spec: NetworkSpec) -> None:
     """
     for number, step in enumerate(spec.steps):
         for teacher in step.teachers:
+            if teacher.weights is not None and teacher.recipe.epochs == 0:
+                require_to_teach(teacher.weights, maker.splits.class_names)
             require_possible(maker, teacher)
         method = method_of(step)
         if not isinstance(method, NetworkStep):

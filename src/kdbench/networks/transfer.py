@@ -31,7 +31,10 @@ def transfer_for(step: StepSpec, own: Splits, needs_labels: bool) -> Splits:
         return own
     name, splits = step.transfer.name, load(step.transfer, source=own)[1]
     if splits.shape != own.shape:
-        raise BadSetting(f"compress.transfer={name} has images {splits.shape}: the network takes {own.shape}")
+        theirs, ours = ("x".join(map(str, shape)) for shape in (splits.shape, own.shape))
+        raise BadSetting(
+            f"compress.transfer={name} has images of {theirs}, and the network takes {ours}: type one of those"
+        )
     if splits.labelled and tuple(splits.class_names) == tuple(own.class_names):
         return splits
     if needs_labels:
