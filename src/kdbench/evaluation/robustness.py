@@ -14,12 +14,11 @@ from kdbench.errors import BadSetting
 from kdbench.models.onnx_file import OnnxFile
 from kdbench.storage import machine
 from kdbench.training import features
-from kdbench.training.attack import Attack
+from kdbench.training.attack import REACH, Attack
 from kdbench.training.batches import scaled
 
 IMAGES = 1_000  # of the test split, from all over it
 STEPS, RESTARTS = 40, 3
-REACH = 2.5  # times eps: how far all steps together could go (Madry et al. 2018, section 3.1)
 BATCH = 250
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdbench.settings import checks
+REACH = 2.5  # times eps: how far all steps together could go (Madry et al. 2018, section 3.1)
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,6 @@ class Attack:
     eps: float
     step: float
     steps: int
-
-    def check(self, prefix: str) -> None:
-        """Raise `BadSetting` for what is out of range; `prefix` is put before the names."""
-        checks.real(f"{prefix}eps", self.eps, "(0, 1]")
-        checks.real(f"{prefix}attack_step", self.step, "(0, 1]")
-        checks.whole(f"{prefix}attack_steps", self.steps, 1)
 
     def __call__(self, loss: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Return changed images, without gradients; `images`: float32 (n, channels, height, width) in [0, 1]."""

@@ -68,3 +68,21 @@ def test_images_of_one_class_have_nothing_to_be_told_from(few, machine):
 
     with pytest.raises(BadSetting, match="images of several classes"):
         criterion_of(replace(few, train=alike), machine)
+
+
+def test_each_is_contrasted_with_what_is_remembered_of_the_other(few, machine):
+    criterion, student, batch = criterion_of(few, machine), used("cnn", few), a_batch(few)
+    memory, method = criterion.memory, criterion.method
+    output = in_full(student, batch.images, criterion.layers)
+    theirs = criterion.teacher(batch, [criterion.other]).features[criterion.other]
+    embedded = [memory.embedded(output.features[criterion.layers[0]], 0), memory.embedded(theirs, 1)]
+    torch.manual_seed(5)
+    drawn = torch.randint(len(memory.labels), (method.negatives,))
+    counts = memory.labels[drawn] != batch.labels[:, None]
+    expected = torch.nn.functional.cross_entropy(output.logits, batch.labels)
+    for own, bank in zip(embedded, memory.banks.flip(0).clone(), strict=True):
+        positive, negative = (own * bank[batch.index]).sum(1) / 0.07, own @ bank[drawn].T / 0.07
+        scale = torch.cat([positive[:, None], negative], 1).exp().mean().log()
+        expected = expected + 0.8 * contrast(positive, negative, counts, scale)
+    torch.manual_seed(5)
+    assert torch.allclose(criterion(output, batch), expected, rtol=1e-5)

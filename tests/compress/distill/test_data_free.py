@@ -156,6 +156,34 @@ def test_the_generator_climbs_what_the_student_descends(few, machine):
     assert climbing.abs().sum() > 0
 
 
+def test_the_generator_learns_to_make_the_teacher_sure_and_of_all_classes(few, machine):
+    """Without disagreement its gradient is that of `certainty CE(T, its class) + balance sum p log p` alone."""
+    knobs = replace(KNOBS, disagreement=0.0, certainty=2.0, balance=3.0)
+    teacher, student, maker = used("resnet", few, 1), used("cnn", few), maker_of(few.shape)
+
+    def gradients(loss):
+        maker.zero_grad()
+        torch.manual_seed(3)
+        loss().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in maker.parameters()])
+
+    def of_the_criterion():
+        criterion = Generated(knobs, teacher, maker, in_full)
+        batch = criterion.prepare(a_batch(few), student)
+        return criterion(in_full(student, batch.images), batch)
+
+    def by_hand():
+        said = teacher(maker(len(a_batch(few).index))).softmax(1)
+        unsure, mean = -said.max(1).values.log().mean(), said.mean(0)
+        return 2 * unsure + 3 * (mean * mean.log()).sum()
+
+    state = {name: tensor.clone() for name, tensor in maker.state_dict().items()}
+    found = gradients(of_the_criterion)
+    maker.load_state_dict(state)
+    assert torch.allclose(found, gradients(by_hand), atol=1e-5)
+    assert found.abs().sum() > 0
+
+
 @pytest.mark.parametrize(("means", "expected"), [((0.1,), 0.1), ((0.4, 0.5, 0.6), 0.5), ((0.0,), 0.5)])
 def test_pixels_are_those_that_the_network_is_made_for(means, expected):
     network = Network(Normalise(means, [0.2] * len(means)), torch.nn.Identity())

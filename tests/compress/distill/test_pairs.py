@@ -3,9 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.compress.tasks import a_batch, in_full, used
 
+from kdbench.compress.distill.pairs import PairLoss
 from kdbench.compress.distill.relational import Relational, angles, distances
 from kdbench.compress.distill.similarity import Similarity, similarities
+from kdbench.training.teacher import Teacher
 
 
 def features(seed: int, count: int = 7, numbers: int = 5) -> torch.Tensor:
@@ -66,3 +69,17 @@ def test_equal_images_are_no_nan(method):
     loss = method.distance(same * torch.tensor([1.0, 1.0, 1.0]), features(1, 4).float())
     loss.backward()
     assert torch.isfinite(same.grad).all()
+
+
+@pytest.mark.parametrize("method", [Similarity(), Relational()])
+def test_the_criterion_is_the_cross_entropy_and_the_distance(method, few, machine):
+    student, teacher, batch = used("cnn", few), used("resnet", few, 1), a_batch(few)
+    own, other = "0", "0"
+    criterion = PairLoss(method, Teacher(teacher, machine), own, other)
+    output = in_full(student, batch.images, [own])
+    theirs = in_full(teacher, batch.images, [other]).features[other]
+    distance = method.distance(output.features[own].flatten(1), theirs.flatten(1))
+    assert distance > 0.01
+    assert torch.allclose(
+        criterion(output, batch), F.cross_entropy(output.logits, batch.labels) + distance, atol=1e-5
+    )

@@ -24,13 +24,13 @@ class PGDTraining(UnderAttack):
     """
 
     eps: float  # by which a pixel may move, in [0, 1]
-    attack_step: float  # by which it moves in each step
+    attack_step: float | None  # by which it moves in each step; None: 2.5 eps in all of them
     attack_steps: int
 
     from_scratch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self.attack.check("compress.")
+        self.check_attack()
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the network."""

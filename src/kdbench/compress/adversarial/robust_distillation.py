@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench.compress.adversarial.under_attack import UnderAttack, attacked
+from kdbench.compress.distill.soft_targets import distillation
 from kdbench.compress.step import Examples, Run, Task, only
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
@@ -27,7 +28,7 @@ class RobustDistillation(UnderAttack):
     temperature: float  # > 0
     alpha: float  # weight of the labels of images as they are, in [0, 1]; the rest is the teacher's
     eps: float  # by which a pixel may move, in [0, 1]
-    attack_step: float  # by which it moves in each step
+    attack_step: float | None  # by which it moves in each step; None: 2.5 eps in all of them
     attack_steps: int
 
     from_scratch: ClassVar[bool] = True
@@ -35,7 +36,7 @@ class RobustDistillation(UnderAttack):
     def __post_init__(self) -> None:
         checks.real("compress.temperature", self.temperature, "(0, inf)")
         checks.real("compress.alpha", self.alpha, "[0, 1]")
-        self.attack.check("compress.")
+        self.check_attack()
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
         """Raise `BadSetting` unless there is one teacher."""
@@ -76,7 +77,5 @@ class AttackedTargets(Criterion):
         """Return the loss."""
         assert self.soft is not None
         alpha, temperature, count = self.method.alpha, self.method.temperature, len(self.soft)
-        own = F.log_softmax(output.logits[:count] / temperature, dim=1)
-        apart = F.kl_div(own, self.soft, reduction="batchmean", log_target=True)
-        loss = (1 - alpha) * temperature**2 * apart
+        loss = (1 - alpha) * distillation(output.logits[:count], self.soft, batch.labels[:count], temperature, 0)
         return loss + alpha * cross_entropy(output.logits[count:], batch.labels[count:]) if alpha else loss

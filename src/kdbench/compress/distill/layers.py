@@ -50,14 +50,14 @@ def names_with_weights(network: nn.Module) -> set[str]:
 
 def middle(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> Layer:
     """Return name and shape of the layer `named`, or, if that is None, of the one halfway to the logits."""
-    known = stages(network, image_shape, whose)
-    return chosen(network, image_shape, named) if named is not None else list(known.items())[(len(known) - 1) // 2]
+    known = list(stages(network, image_shape, whose).items())
+    return chosen(network, image_shape, named) if named is not None else known[(len(known) - 1) // 2]
 
 
 def last(network: nn.Module, image_shape: Sequence[int], named: object, whose: str) -> Layer:
     """Return name and shape of the layer `named`, or, if that is None, of the last one before the logits."""
-    known = stages(network, image_shape, whose)
-    return chosen(network, image_shape, named) if named is not None else list(known.items())[-1]
+    known = list(stages(network, image_shape, whose).items())
+    return chosen(network, image_shape, named) if named is not None else known[-1]
 
 
 def chosen(network: nn.Module, image_shape: Sequence[int], named: object) -> Layer:

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdbench.compress.distill.soft_targets import distillation
 from kdbench.compress.step import Examples, NetworkStep, Task, only
 from kdbench.settings import checks
 from kdbench.training.batches import Batch
-from kdbench.training.criteria import Criterion, cross_entropy
+from kdbench.training.criteria import Criterion
 from kdbench.training.features import Output
 from kdbench.training.teacher import Teacher
 
@@ -78,7 +79,4 @@ class MixedTargets(Criterion):
         """Return the mean over the batch."""
         temperature, alpha = self.method.temperature, self.method.alpha
         soft = F.log_softmax(self.teacher(batch).logits / temperature, dim=1)
-        own = F.log_softmax(output.logits / temperature, dim=1)
-        kl = F.kl_div(own, soft, reduction="batchmean", log_target=True)
-        loss = (1 - alpha) * temperature**2 * kl
-        return loss + alpha * cross_entropy(output.logits, batch.labels) if alpha else loss
+        return distillation(output.logits, soft, batch.labels, temperature, alpha)

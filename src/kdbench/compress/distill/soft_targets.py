@@ -106,7 +106,8 @@ def distillation(student: Tensor, soft: Tensor, labels: Tensor, temperature: flo
 
     Hinton et al. 2015 (Distilling the Knowledge in a Neural Network, section 2): soft targets at temperature
     T, and the factor T² which keeps the size of their gradient independent of T. `student` are logits (n, classes),
-    `soft` the teachers' log-probabilities at T. At alpha = 0 and T = 1 the gradient to the student's logits is
+    `soft` the teachers' log-probabilities at T, `labels` classes (n,) or their probabilities (n, classes).
+    At alpha = 0 and T = 1 the gradient to the student's logits is
     `(softmax(student) - exp(soft)) / n`.
     """
     kl = F.kl_div(F.log_softmax(student / temperature, dim=1), soft, reduction="batchmean", log_target=True)
