@@ -83,7 +83,10 @@ def test_the_interval_of_a_share_holds_it_nineteen_times_in_twenty():
         (999.7, 3, "+", "+1,000"),
         (1863.2, 4, "-", "1863"),
         (0.98765432, 4, "-", "0.9877"),
+        (0.0000667, 3, "-", "0.0000667"),
+        (-0.00002, 3, "+", "-0.0000200"),
+        (0.0, 3, "+", "+0"),
     ],
 )
-def test_no_number_is_written_with_an_exponent_for_being_large(value, count, sign, text):
+def test_no_number_is_written_with_an_exponent(value, count, sign, text):
     assert digits(value, count, sign) == text

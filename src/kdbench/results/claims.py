@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kdbench.errors import BadSetting
-from kdbench.results.paired import Figure, difference, figure, share
+from kdbench.results.paired import Figure, difference, digits, figure, share
 from kdbench.results.row import NUMBERS, Row
 
 Rows = Mapping[str, Sequence[Row]]
@@ -162,7 +162,7 @@ def of_a_figure(claim: Claim, values: Sequence[float]) -> Judged:
 def held_against(claim: Claim, found: Figure) -> Judged:
     """Return whether a figure is within its bound; beyond it, by how much; and whether that is noise."""
     words, bound = bound_of(claim)
-    verdict = "reached" if BOUNDS[words](found.mean, bound) else f"short by {abs(found.mean - bound):.3g}"
+    verdict = "reached" if BOUNDS[words](found.mean, bound) else f"short by {digits(abs(found.mean - bound), 3)}"
     if found.low <= bound <= found.high and found.count > 1:
         verdict += ", within noise"
     return Judged(claim, str(found), found.count, verdict)

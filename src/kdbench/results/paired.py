@@ -65,8 +65,10 @@ class Difference(Figure):
 
 
 def digits(value: float, count: int, sign: str = "-") -> str:
-    """Return so many digits of a number, or all before its point, where there are more."""
-    return f"{value:{sign},.0f}" if abs(value) >= 10**count - 0.5 else f"{value:{sign}.{count}g}"
+    """Return so many digits of a number, or all before its point, where there are more; never an exponent."""
+    if abs(value) >= 10**count - 0.5:
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}.{count}g}" if abs(value) >= 1e-4 or not value else f"{value:{sign}.{count + 4}f}"
 
 
 def figure(values: Sequence[float]) -> Figure:
