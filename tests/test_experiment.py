@@ -247,6 +247,14 @@ def test_a_network_is_known_by_one_hash_in_all_its_treatments(make_config):
     assert len({row.variant_hash for row in rows}) == 2
 
 
+def test_a_teacher_of_the_same_class_that_was_shaped_does_not_change_what_its_student_is(make_config):
+    shaped = experiment.run(make_config("factorize", FACTORIZE, network=mlp(widths=[16])))
+    plain = experiment.run(make_config())
+    given = network_in(shaped.folder, "compress.teacher")
+    taught = experiment.run(make_config("distill", distill(given)))
+    assert taught.row.network_hash == plain.row.network_hash
+
+
 def test_a_student_is_measured_beside_its_teacher(make_config):
     teacher = WIDE
     row = experiment.run(make_config("distill", distill(teacher))).row
@@ -391,6 +399,8 @@ def test_given_weights_that_a_method_would_only_pass_on_are_no_run_of_it(make_co
     given = replace(mlp(epochs=0), weights=tmp_path / "w.pt")
     with pytest.raises(BadSetting, match=r"train\.epochs=0 leaves nothing for Distill to train"):
         experiment.run(make_config("distill", distill(), network=given))
+    with pytest.raises(BadSetting, match=r"compress\.epochs=0 leaves nothing for Distill to train"):
+        experiment.run(make_config("distill", StepSpec(DISTILL | {"epochs": 0}, (WIDE,))))
 
 
 def test_what_a_run_leaves_teaches_and_is_taken_as_it_is_or_trained_on(make_config, tmp_path):

@@ -114,6 +114,11 @@ def test_the_documentation_names_it(name):
             )
             for setting in ("model=cnn_deep", "compress.teacher=cnn_deep")
         ),
+        (
+            ["dafl2019", "train.batch_size=64"],
+            "train.batch_size would not be that of the teachers which dafl2019 describes: put a copy of its YAML "
+            "into DIR/reproduce, change both there, and type --config-dir DIR",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_run(arguments, message, tmp_path, monkeypatch, capsys):

@@ -31,6 +31,14 @@ def test_networks_of_other_architectures_and_one_alone_are_refused(few, machine)
         Ensemble()(built("cnn", few), task_of(few))
 
 
+def test_what_cannot_be_joined_is_refused_before_anything_is_trained(few):
+    student = built("cnn", few)
+    task = task_of(few)
+    with pytest.raises(BadSetting, match="networks of one architecture"):
+        Ensemble().check(student, [built("resnet", few)], task.data)
+    Ensemble().check(student, [built("cnn", few, 1)], task.data)
+
+
 def test_a_network_is_not_joined_with_itself_nor_with_one_that_sees_something_else(few, machine):
     network = built("cnn", few)
     with pytest.raises(BadSetting, match="two of these are one"):

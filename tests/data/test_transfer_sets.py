@@ -81,6 +81,8 @@ def test_classes_are_left_out_of_training_images_alone(source):
         (None, None, "type {data:some_classes"),
         (["x"], None, "there is no class x: choose from 0, 1"),
         (None, list(range(10)), "leaves no image"),
+        (None, "36", r"leave_out=36 is not a list"),
+        (3, None, r"keep=3 is not a list"),
     ]:
         with pytest.raises(BadSetting, match=message):
             some_classes.load(None, HERE, keep, leave_out, source)

@@ -411,6 +411,15 @@ def test_generations_begin_with_the_network_itself():
     assert y[0] == pytest.approx(accuracy_axis.scaled(bare.accuracy))
 
 
+def test_a_second_line_at_one_place_does_not_take_the_curve_away():
+    rows = series(1)
+    (one, *_) = [row for row in rows if "temperature=" in row.settings]
+    robust = replace(one, robust_eps=0.1, robust_accuracy=0.5, variant_hash="robust", config_hash="robust")
+    alone, beside = (temperature.draw(frame(lines)) for lines in (rows, [*rows, robust]))
+    assert len(alone.axes[0].lines) == len(beside.axes[0].lines)
+    assert curve(alone.axes[0], 0)[0] == curve(beside.axes[0], 0)[0]
+
+
 def test_curves_are_of_what_differs_in_the_setting_alone():
     figure = transfer_curve.draw(frame(series(1)))
     shown = words(figure)

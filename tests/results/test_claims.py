@@ -60,6 +60,10 @@ def test_a_comparison_is_of_the_same_seeds(errors, verdict):
         ({"more": 3}, "a claim is not one"),
         ({"than": "alone", "reach": "alike"}, "is so `within` a number"),
         ({"than": "alone", "reach": "lower", "within": 3}, "is so `within` a number"),
+        ({"than": "alone", "reach": "alike", "within": "ten"}, "within ten is no number above 0"),
+        ({"than": "alone", "reach": "alike", "within": -5}, "within -5 is no number above 0"),
+        ({"reach": "at most nan"}, "is no bound"),
+        ({"column": "errors_by_class.three"}, "errors_by_class.three is no column of numbers"),
     ],
 )
 def test_a_claim_that_is_none_is_one_line(change, message):

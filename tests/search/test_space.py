@@ -39,6 +39,14 @@ def test_what_is_drawn_lies_in_the_space_and_is_there_only_when_it_should_be():
     assert {len(one["model.widths"]) for one in trials} == {1, 2, 3}
 
 
+def test_lists_can_be_chosen_from():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    space = space_of({"model.widths": [[8], [16, 8], [32]]})
+    found = [space.draw(study.ask())["model.widths"] for _ in range(20)]
+    assert {tuple(one) for one in found} == {(8,), (16, 8), (32,)}
+    hash(tuple(study.trials[0].params.values()))  # as Optuna's charts do
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
@@ -74,7 +82,10 @@ def test_the_searches_that_ship_can_be_read(name):
         ({"objectives": {"val_accuracy": "more"}}, "to maximise or to minimise, not to more"),
         ({"sampler": "tpo"}, "sampler tpo is not known: did you mean 'tpe'?"),
         ({"spaces": {}}, "spaces is not known: did you mean 'space'?"),
-        ({"trials": "many"}, "is no search"),
+        ({"trials": "many"}, "trials=many is not a whole number of at least 1"),
+        ({"retrain": 0}, "retrain=0 is out of range"),
+        ({"limits": {"size_bytes": "40kB"}}, "limits are numbers"),
+        ({"objectives": ["val_accuracy"]}, "objectives are such as val_accuracy: maximise"),
     ],
 )
 def test_a_plan_that_is_none_says_why(tmp_path, change, message):

@@ -65,6 +65,8 @@ def test_an_assistant_is_taught_by_the_teacher_and_teaches_the_student():
         (["compress=born_again_ensemble", "compress.generations=1"], "leaves no other generation to join"),
         (["compress=ensemble", "compress.teacher=[{equals:0}]"], r"compress\.equals=0 .*at least 1"),
         (["compress=ensemble", "compress.teacher=[{equals:2,seed:3}]"], "seed is not a setting of teachers by"),
+        (["compress=ensemble", "compress.teacher=[{equals:2,generations:2}]"], "goes with no other setting"),
+        (["compress=ensemble", "compress.teacher=[{generations:3,each:nope}]"], "each is true or false, not nope"),
     ],
 )
 def test_what_cannot_be_is_one_line(typed, message):

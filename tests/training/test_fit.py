@@ -40,6 +40,15 @@ def test_training_learns_and_the_history_says_so(few, recipe, machine):
     assert last.classes == 10
 
 
+def test_a_training_of_a_single_step_takes_it_at_the_rate_that_was_asked_for(few, recipe, machine):
+    model = network()
+    before = flat(model).clone()
+    one = replace(recipe, epochs=1, batch_size=len(few.train), lr=0.01, weight_decay=0.0)
+    fit(Learner(model, 0), few.train, few.val, one, machine)
+    moved = (flat(model) - before).abs()
+    assert moved.max() == pytest.approx(0.01, rel=0.01)  # the first step of Adam is as long as the rate
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_of_another_shape_in_another_number_of_classes_are_learned(family, colours, recipe, machine):
     model = built(family, colours)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ABOUT = "run what a paper did, and put its claims beside what comes of it here"
 GROUP = "reproduce"
 TABLE = "claims.md"
+OF_NETWORKS = ("train.", "model.", "view", "normalise", "weights")  # settings of what is trained
 QUICK = "the same on embedded digits and for a moment: it shows how it goes, and its figures mean nothing"
 
 
@@ -113,6 +114,11 @@ def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict
             raise BadSetting(
                 f"{name} is what {reproduction.name} itself sets: put a copy of its YAML into DIR/{GROUP}, "
                 "change that, and type --config-dir DIR"
+            )
+        if name.startswith(OF_NETWORKS) and any("model:" in described for described in reproduction.where.values()):
+            raise BadSetting(
+                f"{name} would not be that of the teachers which {reproduction.name} describes: put a copy of its "
+                f"YAML into DIR/{GROUP}, change both there, and type --config-dir DIR"
             )
     for text in map(str, overrides.for_hydra(options.settings)):
         if text.startswith("seed=") or OverridesParser.create().parse_override(text).is_sweep_override():

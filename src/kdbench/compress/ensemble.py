@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.step import Examples, NetworkStep, Task
 from kdbench.errors import BadSetting
 from kdbench.models.network import Network, Normalise, same_weights
 
@@ -24,14 +24,14 @@ class Ensemble(NetworkStep):
     reads_images: ClassVar[bool] = False
     joins: ClassVar[bool] = True
 
+    def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
+        """Raise `BadSetting` without teachers, and for those of other architectures."""
+        require_alike([student, *teachers])
+
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return them as one network. Raises `BadSetting` without teachers, and for those of other architectures."""
         members = [model, *(teacher.network for teacher in task.teachers)]
-        if len(members) < 2:
-            raise BadSetting("compress=ensemble joins the network and its teachers: type compress.teacher=NAME")
-        shapes = [{name: tensor.shape for name, tensor in member.state_dict().items()} for member in members]
-        if any(others != shapes[0] for others in shapes) or len({repr(member) for member in members}) > 1:
-            raise BadSetting("compress=ensemble joins networks of one architecture: type a model of that as teacher")
+        require_alike(members)
         if any(same_weights(one, other) for one, other in itertools.combinations(members, 2)):
             raise BadSetting("compress=ensemble joins networks that differ, and two of these are one: train them")
         return joined([copy.deepcopy(member).cpu() for member in members])
@@ -40,6 +40,15 @@ class Ensemble(NetworkStep):
         """Return as many copies of the network as the stored weights have."""
         numbers = {name.split(".")[2] for name in shapes if name.startswith("1.members.")}
         return joined([copy.deepcopy(model) for _ in numbers])
+
+
+def require_alike(members: Sequence[nn.Module]) -> None:
+    """Raise `BadSetting` unless these are several networks of one architecture."""
+    if len(members) < 2:
+        raise BadSetting("compress=ensemble joins the network and its teachers: type compress.teacher=NAME")
+    shapes = [{name: tensor.shape for name, tensor in member.state_dict().items()} for member in members]
+    if any(others != shapes[0] for others in shapes) or len({repr(member) for member in members}) > 1:
+        raise BadSetting("compress=ensemble joins networks of one architecture: type a model of that as teacher")
 
 
 class MeanOf(nn.Module):

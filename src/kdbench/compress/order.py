@@ -55,8 +55,10 @@ def require_sensible_steps(network: NetworkSpec, name: str) -> None:
                 f"compress={name}: {called} changes a file, which learns nothing: no teacher, no transfer"
             )
         from_scratch = isinstance(method, NetworkStep) and method.from_scratch
-        if from_scratch and not number and not network.recipe.epochs and not getattr(method, "epochs", None):
-            raise BadSetting(f"train.epochs=0 leaves nothing for {called} to train: type train.epochs=1, or more")
+        own = getattr(method, "epochs", None)
+        if from_scratch and not number and not (network.recipe.epochs if own is None else own):
+            knob = "train.epochs" if own is None else "compress.epochs"
+            raise BadSetting(f"{knob}=0 leaves nothing for {called} to train: type {knob}=1, or more")
         for teacher in step.teachers:
             require_sensible_steps(teacher, f"{name}, teacher {teacher.name}")
             files = [type(m).__name__ for m in map(method_of, teacher.steps) if isinstance(m, FileStep)]

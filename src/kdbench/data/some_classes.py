@@ -10,6 +10,7 @@ import torch
 
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
+from kdbench.settings import checks
 
 
 def load(
@@ -21,7 +22,9 @@ def load(
     """
     if (keep is None) == (leave_out is None):
         raise BadSetting("compress.transfer=some_classes: type {data:some_classes,leave_out:[3]}, or keep:[3]")
-    named = [str(name) for name in (keep if keep is not None else leave_out) or ()]
+    knob, value = ("keep", keep) if keep is not None else ("leave_out", leave_out)
+    checks.several(f"compress.transfer: {knob}", value, "3")
+    named = [str(name) for name in value or ()]
     for name in named:
         if name not in source.class_names:
             raise BadSetting(

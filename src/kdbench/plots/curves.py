@@ -32,11 +32,13 @@ def without_knob(settings: pd.Series, name: str) -> pd.Series:
 def curves(lines: pd.DataFrame, least: int) -> list[pd.DataFrame]:
     """Return the lines that differ in their `x` alone, sorted by it, where there are at least `least`.
 
-    What else they are is their `network`, method, teacher, code, and `rest`.
+    What else they are is their `network`, method, teacher, code, and `rest`. Of several lines at one `x` that differ
+    in none of these (but in what their robust accuracy was measured by, say), the one of most seeds is taken.
     """
     keys = ["network", "compress", "teacher", "teacher_settings", "rest", "code_hash", *VERSIONS]
-    found = [group.sort_values("x") for _, group in lines.groupby(keys, sort=False)]
-    return [group for group in found if group["x"].nunique() == len(group) >= least]
+    most = lines.sort_values("seeds", ascending=False, kind="stable").drop_duplicates([*keys, "x"]).sort_index()
+    found = [group.sort_values("x") for _, group in most.groupby(keys, sort=False)]
+    return [group for group in found if len(group) >= least]
 
 
 def chart(

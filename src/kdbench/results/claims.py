@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,8 @@ def claim_of(node: Any, runs: Sequence[str]) -> Claim:
     for run in filter(None, (claim.run, claim.than, claim.of)):
         if run not in runs:
             raise BadSetting(f"claim '{claim.says}': there is no run {run}")
-    if claim.column not in NUMBERS and not claim.column.startswith(OF_A_CLASS):
+    of_a_class = claim.column.removeprefix(OF_A_CLASS)
+    if claim.column not in NUMBERS and not (claim.column.startswith(OF_A_CLASS) and of_a_class.isdecimal()):
         raise BadSetting(f"claim '{claim.says}': {claim.column} is no column of numbers")
     if claim.of is not None and claim.than is None:
         raise BadSetting(f"claim '{claim.says}': a share of the way to {claim.of} needs `than`, where that begins")
@@ -84,7 +86,17 @@ def claim_of(node: Any, runs: Sequence[str]) -> Claim:
         raise BadSetting(f"claim '{claim.says}': it reaches {', '.join(DIRECTIONS)}, and not {claim.reach}")
     elif (claim.reach == "alike") != (claim.within is not None):
         raise BadSetting(f"claim '{claim.says}': what reaches alike, and nothing else, is so `within` a number")
+    elif claim.within is not None and not is_margin(claim.within):
+        raise BadSetting(f"claim '{claim.says}': within {claim.within} is no number above 0")
     return claim
+
+
+def is_margin(text: str) -> bool:
+    """Whether a text is a finite number above 0."""
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def bound_of(claim: Claim) -> tuple[str, float]:
@@ -92,9 +104,11 @@ def bound_of(claim: Claim) -> tuple[str, float]:
     for words in BOUNDS:
         if claim.reach.startswith(f"{words} "):
             try:
-                return words, float(claim.reach.removeprefix(words))
+                bound = float(claim.reach.removeprefix(words))
             except ValueError:
                 break
+            if math.isfinite(bound):
+                return words, bound
     raise BadSetting(f"claim '{claim.says}': {claim.reach} is no bound such as 'at most 70'")
 
 

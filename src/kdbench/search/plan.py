@@ -9,9 +9,10 @@ from typing import Any
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.search.space import Space, space_of
-from kdbench.settings import choices
+from kdbench.settings import checks, choices
 
 KEYS = ("settings", "space", "objectives", "sampler", "trials", "seeds", "limits", "retrain", "against")
+COUNTS = {"trials": 30, "seeds": 5, "retrain": 1}  # at least 1 each, and what they are where nothing is said
 SAMPLERS = ("tpe", "nsga2", "random")
 DIRECTIONS = {"maximise": "maximize", "minimise": "minimize"}
 MEASURED = ("val_accuracy", "parameters", "macs", "weight_bytes", "size_bytes", "size_gzip_bytes", "speedup")
@@ -54,8 +55,11 @@ def read(name: str, path: Path) -> Plan:
     for key in node:
         if key not in KEYS:
             raise BadSetting(f"{path}: {key} is not known: {nearest(key, KEYS)}")
-    objectives = {str(column): str(how) for column, how in dict(node.get("objectives") or {}).items()}
-    limits = {str(column): float(most) for column, most in dict(node.get("limits") or {}).items()}
+    try:
+        objectives = {str(column): str(how) for column, how in dict(node.get("objectives") or {}).items()}
+        limits = {str(column): float(most) for column, most in dict(node.get("limits") or {}).items()}
+    except (TypeError, ValueError) as error:
+        raise BadSetting(f"{path}: objectives are such as val_accuracy: maximise, and limits are numbers") from error
     sampler = str(node.get("sampler", "tpe"))
     if "val_accuracy" not in objectives:
         raise BadSetting(f"{path}: objectives must have val_accuracy: maximise")
@@ -67,6 +71,10 @@ def read(name: str, path: Path) -> Plan:
             raise BadSetting(f"{path}: an objective is to maximise or to minimise, not to {how}")
     if sampler not in SAMPLERS:
         raise BadSetting(f"{path}: sampler {sampler} is not known: {nearest(sampler, SAMPLERS)}")
+    counts = [node.get(key, default) for key, default in COUNTS.items()]
+    for key, count in zip(COUNTS, counts, strict=True):
+        checks.whole(f"{path}: {key}", count, 1)
+    trials, seeds, retrain = counts
     try:
         return Plan(
             name,
@@ -75,9 +83,10 @@ def read(name: str, path: Path) -> Plan:
             space_of(node.get("space")),
             objectives,
             sampler,
-            *(int(node.get(key, default)) for key, default in (("trials", 30), ("seeds", 5))),
+            trials,
+            seeds,
             limits,
-            int(node.get("retrain", 1)),
+            retrain,
             dict(node.get("against") or {}),
         )
     except BadSetting as error:

@@ -43,6 +43,9 @@ class Knob:
 
     def draw(self, trial: Trial) -> Any:
         """Return the value that the trial has."""
+        if any(isinstance(value, list | Mapping) for value in self.choices):
+            named = {str(value): value for value in self.choices}  # Optuna chooses from words and numbers
+            return named[trial.suggest_categorical(self.name, list(named))]
         if self.choices:
             return trial.suggest_categorical(self.name, self.choices)
         if self.layer_of:

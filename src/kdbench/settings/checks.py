@@ -70,6 +70,7 @@ def one_of(field: str, value: Any, choices: Sequence[str]) -> None:
         raise BadSetting(f"{field}={value} is unknown: {nearest(str(value), choices)}")
 
 
+TEMPERATURES = "[0.001, 1000]"  # beyond, powers of it are no numbers of single precision any more
 MARKUP = set("<>|$`\\")
 NAME = re.compile(r"[^\W_][\w.-]*")
 

@@ -102,7 +102,7 @@ class Config:
     def _hash_of(self, network: NetworkSpec) -> str:
         bare = replace(self, network=network.uncompressed, settings="", robust_eps=None)
         deciding = bare._but_seed_and_machine()
-        return digest([deciding, self.code.get(network.model["_target_"])])[:8]
+        return digest([deciding, self.code.get(name_of(network))])[:8]
 
     def _deciding(self) -> dict[str, Any]:
         deciding = {name: value for name, value in to_plain(self).items() if name not in NOT_DECIDING}
@@ -117,6 +117,12 @@ class Config:
     def _but_seed_and_machine(self) -> dict[str, Any]:
         deciding = {name: value for name, value in self._deciding().items() if name not in OF_THE_MACHINE}
         return deciding | {"network": _at_any_seed(deciding["network"])}
+
+
+def name_of(network: NetworkSpec) -> str:
+    """Return under what `code` has the hash of the code that makes a network, before any compression of it."""
+    bare = network.uncompressed
+    return digest([bare.model, str(bare.weights)])[:8]
 
 
 def _with_contents(value: Any, files: dict[str, str]) -> Any:

@@ -45,6 +45,8 @@ def teachers(described: Mapping[str, Any], student: NetworkSpec, method: Node) -
     for name in described:
         if name not in KNOBS:
             raise BadSetting(f"{name} is not a setting of teachers by generations: {nearest(str(name), KNOBS)}")
+    if "equals" in described and len(described) > 1:
+        raise BadSetting("compress.teacher: {equals:N} goes with no other setting: leave generations and each out")
     if "equals" in described:
         checks.whole("compress.equals", described["equals"], 1)
         return tuple(equal_of(student, number) for number in range(1, described["equals"] + 1))
@@ -54,7 +56,10 @@ def teachers(described: Mapping[str, Any], student: NetworkSpec, method: Node) -
     for number in range(1, count):
         taught = replace(student, steps=(StepSpec(method, (made[-1],)),), compress="born_again")
         made.append(replace(taught, seed=seed_of(student.seed, number + 1)))
-    if not described.get("each"):
+    each = described.get("each", False)
+    if not isinstance(each, bool):
+        raise BadSetting(f"compress.teacher: each is true or false, not {each}")
+    if not each:
         return (made[-1],)
     if count < 2:
         raise BadSetting("compress.generations=1 leaves no other generation to join: type compress.generations=2")

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdbench.settings import targets
 from kdbench.settings.code import DECIDING, code_of
-from kdbench.settings.config import Config, to_plain
+from kdbench.settings.config import Config, name_of, to_plain
 from kdbench.settings.earlier_run import shaped_by
 from kdbench.settings.network import NetworkSpec
 
@@ -58,7 +58,7 @@ def identified(config: Config) -> Config:
     hashes = {"row": code_of([MAKER, *MEASURERS, *modules], prefixes)}
     for one in (config.network, *config.teachers):
         own = [target.rpartition(".")[0] for target in targets_of(one.uncompressed)]
-        hashes[one.model["_target_"]] = code_of([MAKER, *MEASURERS, *own], prefixes)
+        hashes[name_of(one)] = code_of([MAKER, *MEASURERS, *own], prefixes)
     return replace(config, code=hashes, files=dict(files_in(network)))
 
 

@@ -107,9 +107,23 @@ def start(learners: Sequence[Learner], train: Split, recipe: Recipe, runtime: Ru
         parameters = [*parameters, *own]
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     total = recipe.epochs * -(-len(train) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=total)
+    schedule = one_cycle(optimizer, peaks, total)
     loss = torch.zeros(len(learners), device=runtime.device)
     return Progress(learners, network, parameters, optimizer, schedule, loss, [[] for _ in learners])
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, peaks: Sequence[float], total: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a cycle of the learning rate over `total` steps; a single one, which torch would end it with, is a peak.
+
+    Smith and Topin 2018 (Super-Convergence, section 3), as torch has it.
+    """
+    if total > 1:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=list(peaks), total_steps=total)
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = peak
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 
 def train_epoch(number: int, progress: Progress, batches: Sequence[Batches], total: int, bar: tqdm[Any]) -> None:

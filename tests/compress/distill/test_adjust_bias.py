@@ -1,6 +1,7 @@
 import pytest
 import torch
 from tests.compress.tasks import task_of, used
+from torch import nn
 
 from kdbench.compress.distill.adjust_bias import AdjustBias, best_shift, logits_of
 from kdbench.errors import BadSetting
@@ -16,6 +17,41 @@ def test_the_shift_is_the_best_of_all(seed):
         return int(((logits + by * moved).argmax(1) == labels).sum())
 
     assert hits(best_shift(logits, labels, moved)) == max(map(hits, torch.linspace(-8, 8, 4001).tolist()))
+
+
+def test_equal_thresholds_leave_nothing_between_them():
+    """Three images change their class at once: the first cannot be had without the others."""
+    logits = torch.tensor([[-1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    labels, moved = torch.tensor([0, 1, 1]), torch.tensor([1.0, 0.0])
+
+    def hits(by):
+        return int(((logits + by * moved).argmax(1) == labels).sum())
+
+    assert hits(best_shift(logits, labels, moved)) == 2
+
+
+def test_a_layer_that_does_not_give_the_logits_is_not_moved(few):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(10, 10)
+            self.body = nn.Linear(784, 10)
+
+        def forward(self, images):
+            return self.head(self.body(images.flatten(1)))
+
+    class Turned(Own):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(784, 10)
+            del self.body
+
+        def forward(self, images):
+            return -self.head(images.flatten(1))
+
+    for network in (Own(), Turned()):
+        with pytest.raises(BadSetting, match="does not give the logits as they are"):
+            AdjustBias([3]).check(network, (), task_of(few).data)
 
 
 def test_only_the_named_classes_are_moved_and_by_what_was_said(few):

@@ -34,7 +34,7 @@ class RobustDistillation(UnderAttack):
     from_scratch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        checks.real("compress.temperature", self.temperature, checks.TEMPERATURES)
         checks.real("compress.alpha", self.alpha, "[0, 1]")
         self.check_attack()
 

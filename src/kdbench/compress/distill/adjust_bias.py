@@ -15,6 +15,7 @@ from kdbench.settings import checks
 from kdbench.training.batches import scaled
 
 AT_ONCE = 500  # images
+LOOKED_AT = 8  # images, to see which bias is that of the logits
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,19 @@ class AdjustBias(NetworkStep):
             raise BadSetting(f"compress.classes={missing[0]} is no class: choose from {', '.join(names)}")
         if {str(name) for name in self.classes} == set(names):
             raise BadSetting("compress.classes names all classes, of which moving all changes nothing: name some")
-        last_bias(student, len(names))
+        self.require_logits_move(student, data)
+
+    def require_logits_move(self, student: nn.Module, data: Examples) -> None:
+        """Raise `BadSetting` unless a bias is added to the logits themselves: what is found is not always theirs."""
+        network, images = copy.deepcopy(student).cpu().eval(), data.val.images[:LOOKED_AT]
+        bias, before = last_bias(network, data.classes), logits_of(network, images)
+        with torch.no_grad():
+            bias.add_(1.0)
+        if not torch.allclose(logits_of(network, images) - before, torch.ones(()), atol=1e-3):
+            raise BadSetting(
+                "the last linear layer of the network does not give the logits as they are, so that its bias cannot "
+                "be moved in their place: make it the last in the order of its layers"
+            )
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the network with another bias. Raises `BadSetting` as `check` does."""
@@ -86,6 +99,7 @@ def best_shift(logits: Tensor, labels: Tensor, moved: Tensor) -> float:
     right = torch.cat([torch.zeros(1, dtype=torch.int), gains[order].cumsum(0)])  # beyond as many thresholds
     ends = threshold[order]
     ends = torch.cat([ends[:1] - 2, ends, ends[-1:] + 2])
-    widths = torch.where(right == right.max(), ends[1:] - ends[:-1], -1)
-    best = int(widths.argmax())
+    widths = ends[1:] - ends[:-1]
+    reached = right.masked_fill(widths <= 0, -len(labels) - 1)  # between two equal thresholds there is no number
+    best = int(torch.where(reached == reached.max(), widths, -1).argmax())
     return float((ends[best] + ends[best + 1]) / 2)

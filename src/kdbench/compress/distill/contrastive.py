@@ -38,7 +38,7 @@ class Contrastive(OfTwoLayers):
 
     def __post_init__(self) -> None:
         checks.real("compress.weight", self.weight, "(0, inf)")
-        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        checks.real("compress.temperature", self.temperature, checks.TEMPERATURES)
         checks.whole("compress.negatives", self.negatives, 1)
         checks.whole("compress.numbers", self.numbers, 1)
 

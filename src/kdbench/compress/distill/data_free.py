@@ -50,7 +50,7 @@ class DataFree(NetworkStep):
     reads_images: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        checks.real("compress.temperature", self.temperature, checks.TEMPERATURES)
         for name in ("images", "kept", "noise", "width"):
             checks.whole(f"compress.{name}", getattr(self, name), 2)
         checks.whole("compress.turns", self.turns, 1)

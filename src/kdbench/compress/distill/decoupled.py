@@ -30,7 +30,7 @@ class Decoupled(NetworkStep):
     from_scratch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        checks.real("compress.temperature", self.temperature, checks.TEMPERATURES)
         checks.real("compress.target", self.target, "[0, inf)")
         checks.real("compress.others", self.others, "[0, inf)")
 

@@ -38,7 +38,7 @@ class Distill(NetworkStep):
     from_scratch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.real("compress.temperature", self.temperature, "(0, inf)")
+        checks.real("compress.temperature", self.temperature, checks.TEMPERATURES)
         checks.real("compress.alpha", self.alpha, "[0, 1]")
         if self.teacher_weights is not None:
             checks.several("compress.teacher_weights", self.teacher_weights, "2,1")
@@ -97,7 +97,8 @@ def mean_log_probabilities(logits: Sequence[Tensor], weights: Sequence[float], t
     each = [F.log_softmax(own / temperature, dim=1) for own in logits]
     if len(each) == 1:
         return each[0]
-    shares = [math.log(weight / sum(weights)) for weight in weights]
+    logs = torch.tensor([math.log(weight) for weight in weights], dtype=torch.float64)
+    shares = torch.log_softmax(logs, dim=0).tolist()  # the same, whose sum cannot be too large for a number
     return torch.logsumexp(torch.stack([own + share for own, share in zip(each, shares, strict=True)]), dim=0)
 
 
