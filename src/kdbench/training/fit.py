@@ -20,6 +20,7 @@ from kdbench.training.criteria import cross_entropy
 from kdbench.training.learner import Learner
 from kdbench.training.progress import Epoch, Progress, Watched
 from kdbench.training.runtime import Runtime
+from kdbench.training.schedule import one_cycle
 from kdbench.training.stacked import Alone, Stacked
 
 EVALUATION_BATCH = 500
@@ -110,20 +111,6 @@ def start(learners: Sequence[Learner], train: Split, recipe: Recipe, runtime: Ru
     schedule = one_cycle(optimizer, peaks, total)
     loss = torch.zeros(len(learners), device=runtime.device)
     return Progress(learners, network, parameters, optimizer, schedule, loss, [[] for _ in learners])
-
-
-def one_cycle(
-    optimizer: torch.optim.Optimizer, peaks: Sequence[float], total: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a cycle of the learning rate over `total` steps; a single one, which torch would end it with, is a peak.
-
-    Smith and Topin 2018 (Super-Convergence, section 3), as torch has it.
-    """
-    if total > 1:
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=list(peaks), total_steps=total)
-    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["lr"] = peak
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
 
 def train_epoch(number: int, progress: Progress, batches: Sequence[Batches], total: int, bar: tqdm[Any]) -> None:
