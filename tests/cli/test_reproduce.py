@@ -115,6 +115,10 @@ def test_the_documentation_names_it(name):
             for setting in ("model=cnn_deep", "compress.teacher=cnn_deep")
         ),
         (
+            ["dafl2019", "--quick", "data=mnist"],
+            "data is not that of --quick, which is on embedded digits: leave one of both out",
+        ),
+        (
             ["dafl2019", "train.batch_size=64"],
             "train.batch_size would not be that of the teachers which dafl2019 describes: put a copy of its YAML "
             "into DIR/reproduce, change both there, and type --config-dir DIR",

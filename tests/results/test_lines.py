@@ -35,9 +35,16 @@ def test_the_line_of_a_student_names_accuracy_size_ratios_time_and_folder(tmp_pa
     shown = line(make_row(**STUDENT, speedup=1.9, speedup_low=1.8, speedup_high=2.0), tmp_path)
     for part in ("99.61% (39 errors of 10000)", "1.16 MB, as large as its baseline", str(tmp_path)):
         assert part in shown
-    assert "2x smaller than its teacher resnet_deep" in shown
+    assert "2x smaller than its teacher resnet_deep  |" in shown
+    taught = line(make_row(**STUDENT, teacher_accuracy=0.9958), tmp_path)
+    assert "2x smaller than its teacher resnet_deep (42 errors)" in taught
     assert "0.333 ms an image, 1.9x faster than its baseline" in shown
     assert "\n" not in shown
+
+
+def test_what_is_left_under_attacks_stands_beside_the_accuracy(tmp_path):
+    shown = line(make_row(robust_accuracy=0.836, robust_eps=0.3), tmp_path)
+    assert "99.61% (39 errors of 10000), 83.6% under attacks" in shown
 
 
 def test_a_baseline_is_not_compared_with_itself(tmp_path):

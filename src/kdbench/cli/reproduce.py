@@ -110,6 +110,8 @@ def launches_of(reproduction: Reproduction, options: argparse.Namespace) -> dict
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     for name in map(overrides.name_of, options.settings):
+        if options.quick and name == "data":
+            raise BadSetting(f"{name} is not that of --quick, which is on embedded digits: leave one of both out")
         if name in reproduction.names:
             raise BadSetting(
                 f"{name} is what {reproduction.name} itself sets: put a copy of its YAML into DIR/{GROUP}, "

@@ -44,7 +44,7 @@ def measure(
     shipped, labels = artifacts.shipped, splits.test.labels.numpy()
     logits = logits_of(shipped, splits, machine)
     if len(set(logits.argmax(1))) == 1:
-        raise Collapsed("the file gives the same class to every test image: compress less")
+        raise Collapsed("the file gives the same class to every test image: compress less, or train longer")
     weights = networks.teacher_weights
     other = reference(splits, machine, artifacts, weights) if compared else None
     was_taught = other is not None and bool(artifacts.teachers)

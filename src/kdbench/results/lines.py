@@ -17,7 +17,7 @@ def line(row: Row, folder: Path, width: int | None = None, *remarks: str) -> str
     """
     parts = [
         f"{row.dataset}  {row.model}  {row.compress}  seed {row.seed}",
-        f"{row.accuracy:.2%} ({row.errors} errors of {row.test_images})",
+        f"{row.accuracy:.2%} ({row.errors} errors of {row.test_images}){under_attack(row)}",
         *beside_baseline(row),
         *remarks,
         shown(folder),
@@ -33,13 +33,27 @@ def beside_baseline(row: Row) -> list[str]:
         bytes_ += f", {ratio(row.baseline_size_bytes, row.size_bytes)} its baseline"
     parts = [bytes_]
     if row.teacher and row.teacher_size_bytes:
-        parts.append(f"{ratio(row.teacher_size_bytes, row.size_bytes)} its teacher {row.teacher}")
+        parts.append(
+            f"{ratio(row.teacher_size_bytes, row.size_bytes)} its teacher {row.teacher}{errors_of_teacher(row)}"
+        )
     if row.latency_ms is None:
         return [*parts, "not timed: others had the processor too"]
     time = f"{row.latency_ms:.3g} ms an image"
     if row.speedup is not None and not alone:
         time += f", {faster(row)} its baseline"
     return [*parts, time]
+
+
+def under_attack(row: Row) -> str:
+    """Return what is left of the accuracy under attacks, where that was measured."""
+    return "" if row.robust_accuracy is None else f", {row.robust_accuracy:.1%} under attacks"
+
+
+def errors_of_teacher(row: Row) -> str:
+    """Return how many errors the teacher makes, as its student's are counted."""
+    if row.teacher_accuracy is None:
+        return ""
+    return f" ({round((1 - row.teacher_accuracy) * row.test_images)} errors)"
 
 
 def faster(row: Row) -> str:

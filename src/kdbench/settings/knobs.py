@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from kdbench.errors import BadSetting, nearest
 from kdbench.settings import schema
 from kdbench.settings.choices import GROUPS, WITH_KNOBS, chosen_by_default, is_created, knobs, options, read
 
+MISTYPED = 0.8  # how alike two names are (difflib) of which the one may be meant by the other
 NO_KNOBS = ("_target_", "steps")  # what a choice is made of, besides
 PART = re.compile(r"(?:[^,(]|\([^()]*\))+")  # between commas that stand in no parentheses
 
@@ -50,10 +52,17 @@ def require_knob(name: str, chosen: Mapping[str, str], folders: Sequence[Path]) 
     others = [one for one in now if one not in owners]
     mixed = len(others) < len(now)  # some of what is chosen has it
     if others:
-        raise BadSetting(
-            f"{name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: "
-            + (f"run {','.join(others)} apart" if mixed else f"type {group}={min(owners, key=len)} beside it")
-        )
+        hint = f"run {','.join(others)} apart"
+        if not mixed:
+            own = knobs(known[others[0]])
+            close = difflib.get_close_matches(knob, own, n=1, cutoff=MISTYPED)
+            if close:
+                hint = f"did you mean {group}.{close[0]}?"
+            elif group in chosen and own:
+                hint = f"{others[0]} has {', '.join(own)}"
+            else:
+                hint = f"type {group}={min(owners, key=len)} beside it"
+        raise BadSetting(f"{name} is a setting of {group}={','.join(owners)}, not of {','.join(others)}: {hint}")
     if "." in rest and any(is_created(read(known[one]).get(knob)) for one in now):
         raise BadSetting(f"{name} cannot be typed alone: type {group}.{knob}=... as a whole, see kdbench ls")
     return [known[one] for one in now]
