@@ -216,6 +216,7 @@ PRUNE = {
     "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
     "sparsity": 0.9,
     "finetune_epochs": 1,
+    "statistics": 0,
     "finetune_lr_scale": 0.3,
 }
 FACTORIZE = {
