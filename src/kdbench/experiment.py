@@ -141,7 +141,7 @@ def run(
         row = row_of(config, figures, environment(), networks.shipped.together)
         changed = [type(step).__name__ for step in file_steps]
         weights = written(networks.shipped.network, changed, splits.class_names, networks.shipped.shaped_by)
-        folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
+        folder.write(row, artifacts.shipped, weights, networks.shipped.history)
     return Result(row, folder.path, config)
 
 

@@ -14,7 +14,16 @@ from kdbench.settings import choices
 KEYS = ("settings", "space", "objectives", "sampler", "trials", "seeds", "limits", "retrain", "against")
 SAMPLERS = ("tpe", "nsga2", "random")
 DIRECTIONS = {"maximise": "maximize", "minimise": "minimize"}
-MEASURED = ("val_accuracy", "parameters", "macs", "weight_bytes", "size_bytes", "size_gzip_bytes", "speedup")
+MEASURED = (
+    "val_accuracy",
+    "parameters",
+    "macs",
+    "weight_bytes",
+    "size_bytes",
+    "size_gzip_bytes",
+    "packed_bytes",
+    "speedup",
+)
 
 
 class TooLarge(Exception):  # noqa: N818

@@ -15,8 +15,8 @@ from kdbench.compress.step import Examples, FileStep, Task, no_fit
 from kdbench.data.load import load_for
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
-from kdbench.evaluation import accuracy, size, speed
-from kdbench.evaluation.measure import predictions
+from kdbench.evaluation import size, speed
+from kdbench.evaluation.measure import on_validation
 from kdbench.evaluation.predictions import pixels
 from kdbench.models.network import parameters
 from kdbench.networks.compared import Compared, baseline
@@ -117,21 +117,19 @@ def of_files(
     files = ship(networks, file_steps, task, store)
     file = files.shipped
     ways: dict[str, Callable[[], float | None]] = {
-        "val_accuracy": lambda: 1 - accuracy.errors(on_val(), splits.val.labels.numpy()) / len(splits.val),
+        "val_accuracy": lambda: on_validation(file, splits, machine),
         "parameters": lambda: parameters(networks.shipped.network),
         "macs": lambda: size.macs(file.file),
         "weight_bytes": lambda: size.weight_bytes(file.file),
         "size_bytes": lambda: file.size_bytes,
         "size_gzip_bytes": lambda: size.gzip_bytes(file.content),
+        "packed_bytes": lambda: len(file.packed),
         "speedup": lambda: (
             speed.measure(
                 file.content, files.baseline.content, pixels(splits.val.images[:256]), machine.threads_measuring
             ).speedup
         ),
     }
-
-    def on_val() -> Any:
-        return predictions.of(file, splits.val, f"{splits.fingerprint} val", machine.threads)
 
     found = {column: ways[column]() for column in columns}
     missing = [column for column, value in found.items() if value is None]

@@ -27,12 +27,15 @@ MOST_BYTES = 2**31 - 1  # of an ONNX file: protobuf's own limit
 
 
 def pack(content: bytes) -> bytes:
-    """Return the ONNX file `content` packed. Raises `DamagedFile` if it is none, or of a form that is not supported.
+    """Return the ONNX file `content` packed. Raises `DamagedFile` if it is none, or its weights lie elsewhere.
 
-    A file whose tensors are written in another way than kdbench writes them comes back with the same numbers, and
+    A file that is written in another way than kdbench writes its own comes back with the same graph and numbers, and
     not byte for byte.
     """
-    file = graph.canonical(onnx_graph.load(content))
+    file = onnx_graph.parsed(content)
+    if onnx_graph.outside(file):
+        raise DamagedFile("its weights lie in another file")
+    file = graph.canonical(file)
     whole = file.SerializeToString(deterministic=True)
     bare, tensors = graph.apart(file)
     writer = Writer()
@@ -68,6 +71,13 @@ def unpack(content: bytes) -> bytes:
     if len(whole) != size or checksum(whole) != known:
         raise DamagedFile("it is damaged: what comes out is not what was packed")
     return whole
+
+
+def payload_bytes(packed: bytes) -> int:
+    """Count the bytes of what was packed that are numbers of tensors: neither graph nor header."""
+    _, begin = length_at(packed, len(MAGIC) + CHECKED)
+    size, begin = length_at(packed, begin)
+    return len(packed) - begin - size
 
 
 def checksum(content: bytes) -> bytes:

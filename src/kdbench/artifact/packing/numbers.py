@@ -133,7 +133,7 @@ def palette_of(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read(source: Reader, form: Form) -> bytes:
-    """Return the numbers that were written. Raises `ValueError` for what no `write` gives."""
+    """Return the numbers that were written. Raises `DamagedFile` for what no `write` gives, or gives any numbers."""
     (way,) = source.read(1, 3, "way")
     if way == PALETTE:
         colours = int(source.read(1, MOST_COLOURS, "colours")[0]) + 1

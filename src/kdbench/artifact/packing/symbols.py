@@ -12,8 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 from constriction import stream
 
+from kdbench.errors import DamagedFile
+
 FIRST_BLOCK = 16
-UNSEEN = 0.4  # what a symbol counts before it is seen
+UNSEEN = 0.375  # what a symbol counts before it is seen
+EIGHTHS = 8  # all counts are eighths, whose sums are exact: every machine finds the same model
 REMEMBERED = 24.0  # what all symbols of earlier tensors count together
 
 
@@ -23,7 +26,8 @@ class Counts:
     def __init__(self, alphabet: int, before: np.ndarray | None = None) -> None:
         self.seen = np.full(alphabet, UNSEEN)
         if before is not None:
-            self.seen += before * min(1.0, REMEMBERED / max(before.sum(), 1))
+            share = min(1.0, REMEMBERED / max(before.sum(), 1))
+            self.seen += np.floor(before * share * EIGHTHS) / EIGHTHS
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -74,7 +78,9 @@ class Tally:
         self.bits = 0.0
 
     def write(self, symbols: np.ndarray, alphabet: int, kind: str) -> None:
-        """Add `symbols`, whole numbers in [0, alphabet), of shape (n,)."""
+        """Add `symbols`, whole numbers in [0, alphabet), of shape (n,). Of an alphabet of one, nothing is written."""
+        if alphabet == 1:
+            return
         counts = self.memory.counts(kind, alphabet)
         for begin, end in blocks(len(symbols)):
             block = symbols[begin:end]
@@ -111,12 +117,20 @@ class Reader:
         )
 
     def read(self, count: int, alphabet: int, kind: str) -> np.ndarray:
-        """Return `count` symbols in [0, alphabet), uint8 (count,). What was not written gives any symbols."""
+        """Return `count` symbols in [0, alphabet), uint8 (count,).
+
+        What was not written gives any symbols, or raises `DamagedFile`.
+        """
+        symbols = np.zeros(count, np.uint8)
+        if alphabet == 1:
+            return symbols
         counts = self.memory.counts(kind, alphabet)
-        symbols = np.empty(count, np.uint8)
         for begin, end in blocks(count):
             model = stream.model.Categorical(counts.probabilities, perfect=False)
-            symbols[begin:end] = self.coder.decode(model, end - begin)
+            try:
+                symbols[begin:end] = self.coder.decode(model, end - begin)
+            except AssertionError as error:  # what constriction raises for bits that no encoder writes
+                raise DamagedFile("its numbers cannot be read") from error
             counts.see(symbols[begin:end])
         self.memory.add(kind, alphabet, symbols)
         return symbols
