@@ -97,13 +97,25 @@ def no_other(_: float) -> nn.Module:
     raise TypeError("a FileStep changes a file: no network is made")
 
 
+class Fastest(Protocol):
+    """A race between files, on this machine."""
+
+    def __call__(self, files: Sequence[ModelProto], than: ModelProto) -> int:
+        """Return the number of the one that runs fastest beside `than`, one image at a time and in batches."""
+
+
+def no_race(*_: object, **__: object) -> int:
+    """Stand where `Fastest` would. Raises `TypeError`."""
+    raise TypeError("a NetworkStep changes a network: no file is timed")
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a method may use; it never sees Hydra, optimisers, paths or the test set.
 
     `seed` is the run's; torch's random state is seeded with it before a method is called. `run` gives what a network
     computes, as trainings run it; `another` the network as another seed initialises it, `scaled` as its own does with
-    its widths times a number, and raises `BadSetting` if its model has none.
+    its widths times a number, and raises `BadSetting` if its model has none. Files can be timed by `fastest`.
     """
 
     data: Examples
@@ -114,6 +126,7 @@ class Task:
     run: Run = no_run
     another: Callable[[int], nn.Module] = no_other
     scaled: Callable[[float], nn.Module] = no_other
+    fastest: Fastest = no_race
 
     @property
     def initial(self) -> nn.Module:

@@ -11,7 +11,7 @@ from kdbench import experiment
 from kdbench.artifact.ship import ship
 from kdbench.compress.distill.layers import stages
 from kdbench.compress.order import method_of, split_steps, teachers_of
-from kdbench.compress.step import Examples, FileStep, Task, no_fit
+from kdbench.compress.step import FileStep
 from kdbench.data.load import load_for
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
@@ -112,8 +112,7 @@ def of_files(
     columns: Sequence[str],
 ) -> dict[str, float]:
     """Return the columns that the file and the validation split decide."""
-    examples = Examples(splits.train, splits.val, splits.class_names)
-    task = Task(examples, (), no_fit, 0, networks.shipped.network)
+    task = experiment.task_of_files(splits, 0, networks.shipped.network, store)
     files = ship(networks, file_steps, task, store)
     file = files.shipped
     ways: dict[str, Callable[[], float | None]] = {
