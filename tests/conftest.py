@@ -341,6 +341,7 @@ def make_row(**changes: Any) -> Row:
         nonzero_parameters=288_170,
         macs=29_128_448,
         weight_bytes=1_150_000,
+        float_layers=None,
         size_bytes=1_160_000,
         size_gzip_bytes=1_070_000,
         packed_bytes=970_000,

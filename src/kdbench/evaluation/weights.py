@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from kdbench.errors import CannotCount
+from kdbench.models.onnx_graph import layer_name
 
 # Operators with weights: the inputs that may hold them, and for each the input that holds its zero point.
 WEIGHT_INPUTS: dict[str, dict[int, int | None]] = {
@@ -93,6 +94,17 @@ def layers(file: ModelProto) -> list[Layer]:
                 source = max(given, key=lambda one: one.values.size).source if given else node.output[0]
                 constants[node.output[0]] = Constant(source, evaluate(node, constants))
     return found
+
+
+def float_layers(file: ModelProto) -> list[str]:
+    """Return the layers whose weights are stored as float32, by what `kdbench ls --layers` calls them.
+
+    None where all or none are. Raises `CannotCount` if the weights of a layer are not known.
+    """
+    kinds = {tensor.name: tensor.data_type for tensor in file.graph.initializer}
+    sources = list(dict.fromkeys(layer.source for layer in layers(file)))
+    found = [source for source in sources if kinds.get(source) == TensorProto.FLOAT]
+    return [] if len(found) == len(sources) else list(map(layer_name, found))
 
 
 def is_carried(operator: str, given: Sequence[np.ndarray]) -> bool:

@@ -60,6 +60,7 @@ class Row:
     nonzero_parameters: int  # as stored in the file
     macs: int  # multiply-adds for one image
     weight_bytes: int
+    float_layers: str | None  # as words: the layers whose weights stayed float32 where those of others did not
     size_bytes: int
     size_gzip_bytes: int
     packed_bytes: int | None  # of model.kdz

@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto
 from kdbench.compress.quantize.graph import Graph
 
 BYTES = 255  # steps from the darkest to the lightest pixel
+SHAPES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")  # which change no number
 
 
 def relu_before_pooling(file: ModelProto) -> ModelProto:
@@ -54,18 +55,18 @@ def pixels_as_bytes(file: ModelProto) -> ModelProto:
     graph = Graph(file)
     sub = graph.only_taker(graph.input)
     div = graph.only_taker(sub.output[0]) if sub is not None and sub.op_type == "Sub" else None
-    to = graph.only_taker(div.output[0]) if div is not None and div.op_type == "Div" else None
-    if sub is None or div is None or to is None or to.op_type != "QuantizeLinear":
+    first = to = graph.only_taker(div.output[0]) if div is not None and div.op_type == "Div" else None
+    while to is not None and to.op_type in SHAPES:
+        to = graph.only_taker(to.output[0])
+    if sub is None or div is None or first is None or to is None or to.op_type != "QuantizeLinear":
         return file
     mean, deviation = graph.numbers(sub, 1), graph.numbers(div, 1)
     if mean is None or deviation is None or np.ptp(mean) or np.ptp(deviation) or not 0 <= mean.flat[0] <= 1:
         return file
     graph.remove(sub, div)
-    to.input[:] = [
-        graph.input,
-        graph.store("pixel_scale", np.float32(1 / BYTES)),
-        graph.store("pixel_zero", np.uint8(0)),
-    ]
+    first.input[0] = graph.input
+    to.input[1] = graph.store("pixel_scale", np.float32(1 / BYTES))
+    to.input[2] = graph.store("pixel_zero", np.uint8(0))
     scale = graph.store("image_scale", np.float32(1 / (BYTES * deviation.flat[0])))
     zero = graph.store("image_zero", np.uint8(round(BYTES * float(mean.flat[0]))))
     for back in graph.takers(to.output[0]):

@@ -19,6 +19,7 @@ from kdbench.compress.quantize.graph import WEIGHTED, Graph
 from kdbench.compress.quantize.quiet import quiet
 from kdbench.compress.step import FileStep, Task
 from kdbench.errors import BadSetting
+from kdbench.models.onnx_graph import layer_name
 from kdbench.settings import checks
 
 MINMAX, PERCENTILE, ENTROPY = "minmax", "percentile", "entropy"
@@ -53,7 +54,7 @@ class StaticInt8(FileStep):
         checks.whole("compress.images", self.images, 1)
         checks.one_of("compress.ranges", self.ranges, [MINMAX, PERCENTILE, ENTROPY])
         checks.real("compress.percentile", self.percentile, "(50, 100]")
-        checks.one_of("compress.weight_bits", self.weight_bits, [7, 8])
+        checks.whole("compress.weight_bits", self.weight_bits, 7, 8)
 
     def __call__(self, file: ModelProto, task: Task) -> ModelProto:
         """Return the file. Raises `BadSetting` if a layer is named that it has not, or all are left out."""
@@ -137,11 +138,6 @@ def is_layer(node: onnx.NodeProto, file: ModelProto) -> bool:
     """Whether a node is a layer with stored weights."""
     stored = {tensor.name for tensor in file.graph.initializer}
     return node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in stored
-
-
-def layer_name(weight: str) -> str:
-    """Return what `kdbench ls --layers` calls the layer of a weight: the network stands after its normalisation."""
-    return weight.removeprefix("1.").removesuffix(".weight")
 
 
 def require_layers(asked: Sequence[str], layers: Sequence[str]) -> None:
