@@ -5,8 +5,10 @@ Each is exact, but for what is said of `pixels_as_bytes`. Q and DQ stand for Qua
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, helper
 
 from kdbench.compress.quantize.graph import Graph
 
@@ -29,6 +31,45 @@ def relu_before_pooling(file: ModelProto) -> ModelProto:
         relu.input[0], relu.output[0] = given, pooled
         pool.input[0], pool.output[0] = pooled, result
     return graph.file()
+
+
+def grid_around_pooling(file: ModelProto) -> ModelProto:
+    """Return the file in which what MaxPool is given is on the grid that its result was put on: they commute."""
+    graph = Graph(file)
+    for pool in [node for node in graph.nodes if node.op_type == "MaxPool" and len(node.output) == 1]:
+        to = graph.only_taker(pool.output[0])
+        if to is None or to.op_type != "QuantizeLinear":
+            continue
+        pool.input[0] = on_grid(graph, pool.input[0], to.input[1:], f"{pool.output[0]}_before")
+    return graph.file()
+
+
+def grid_after_moves(file: ModelProto) -> ModelProto:
+    """Return the file in which what only moves numbers of a grid (or adds zeros) gives them on that grid again."""
+    graph = Graph(file)
+    for node in list(graph.nodes):  # in their order: one may follow another
+        back = graph.maker(node.input[0]) if node.op_type in (*SHAPES, "MaxPool", "Pad") else None
+        takers = graph.takers(node.output[0])
+        if back is None or back.op_type != "DequantizeLinear" or not takers or len(node.output) > 1:
+            continue
+        if all(taker.op_type == "QuantizeLinear" for taker in takers):
+            continue
+        if node.op_type == "Pad" and not pads_with_zeros(graph, node):
+            continue
+        made = node.output[0]
+        after = on_grid(graph, made, back.input[1:], f"{made}_after")
+        for taker in takers:
+            taker.input[:] = [after if name == made else name for name in taker.input]
+    return graph.file()
+
+
+def on_grid(graph: Graph, given: str, grid: Sequence[str], name: str) -> str:
+    """Put a tensor through Q and DQ, and return the name of what comes out."""
+    graph.nodes += [
+        helper.make_node("QuantizeLinear", [given, *grid], [f"{name}_whole"]),
+        helper.make_node("DequantizeLinear", [f"{name}_whole", *grid], [name]),
+    ]
+    return name
 
 
 def float_results(file: ModelProto) -> ModelProto:

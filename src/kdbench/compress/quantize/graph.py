@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -42,16 +42,22 @@ class Graph:
 
     def holds(self, name: str) -> bool:
         """Whether a tensor is stored, as it is or as the whole numbers that it is made of."""
-        maker = self.maker(name)
-        return name in self.stored or (
-            maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in self.stored
-        )
+        while name not in self.stored:
+            maker = self.maker(name)
+            if maker is None or maker.op_type not in ("DequantizeLinear", "QuantizeLinear", "Cast"):
+                return False
+            name = maker.input[0]
+        return True
 
     def store(self, name: str, values: np.ndarray) -> str:
         """Store numbers under a name, and return it."""
-        self.copy.graph.initializer.append(numpy_helper.from_array(values, name))
-        self.stored[name] = values
-        return name
+        return self.keep(numpy_helper.from_array(np.asarray(values), name))
+
+    def keep(self, tensor: TensorProto) -> str:
+        """Store a tensor, and return its name."""
+        self.copy.graph.initializer.append(tensor)
+        self.stored[tensor.name] = numpy_helper.to_array(tensor)
+        return tensor.name
 
     def remove(self, *gone: NodeProto) -> None:
         """Take nodes away."""

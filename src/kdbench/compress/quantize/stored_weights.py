@@ -65,10 +65,7 @@ def place_of_weight(node: NodeProto, stored: Mapping[str, TensorProto]) -> tuple
 
 def stored_otherwise(file: ModelProto, replaced: Mapping[str, Stored]) -> ModelProto:
     """Return a copy of `file` in which the tensors of these names are made of others."""
-    changed = onnx.version_converter.convert_version(file, OPSET) if opset_of(file) < OPSET else ModelProto()
-    if opset_of(file) >= OPSET:
-        changed.CopyFrom(file)
-    changed.ir_version = max(changed.ir_version, IR_VERSION)
+    changed = upgraded(file)
     graph = changed.graph
     kept = [tensor for tensor in graph.initializer if tensor.name not in replaced]
     nodes = [*graph.node]
@@ -78,6 +75,15 @@ def stored_otherwise(file: ModelProto, replaced: Mapping[str, Stored]) -> ModelP
         graph.node.extend(replaced[name].nodes)
     graph.initializer.extend(kept)
     graph.node.extend(nodes)
+    return changed
+
+
+def upgraded(file: ModelProto) -> ModelProto:
+    """Return a copy in a version of ONNX that has tensors of 2 and 4 bits."""
+    changed = onnx.version_converter.convert_version(file, OPSET) if opset_of(file) < OPSET else ModelProto()
+    if opset_of(file) >= OPSET:
+        changed.CopyFrom(file)
+    changed.ir_version = max(changed.ir_version, IR_VERSION)
     return changed
 
 
