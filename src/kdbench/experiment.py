@@ -22,7 +22,10 @@ from kdbench.data.overlap import require_apart
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, Collapsed
 from kdbench.evaluation.environment import environment, versions
+from kdbench.evaluation.fastest import FastestHere
 from kdbench.evaluation.measure import measure, times
+from kdbench.evaluation.predictions import pixels
+from kdbench.evaluation.speed import THROUGHPUT_BATCH
 from kdbench.models.weights_file import written
 from kdbench.networks.ahead import train_ahead
 from kdbench.networks.compared import Compared, compared
@@ -131,9 +134,8 @@ def run(
         if config.together:
             train_ahead(maker, network)
         networks = compared(maker, network, is_compared(config.network))
-        examples = Examples(splits.train, splits.val, splits.class_names)
         doing("exporting")
-        artifacts = ship(networks, file_steps, Task(examples, (), no_fit, network.seed, initial), store)
+        artifacts = ship(networks, file_steps, task_of_files(splits, network.seed, initial, store), store)
         doing("measuring")
         figures = figures_of(config, machine, splits, networks, artifacts)
         doing("timing")
@@ -141,8 +143,15 @@ def run(
         row = row_of(config, figures, environment(), networks.shipped.together)
         changed = [type(step).__name__ for step in file_steps]
         weights = written(networks.shipped.network, changed, splits.class_names, networks.shipped.shaped_by)
-        folder.write(row, artifacts.shipped.content, weights, networks.shipped.history)
+        folder.write(row, artifacts.shipped, weights, networks.shipped.history)
     return Result(row, folder.path, config)
+
+
+def task_of_files(splits: Splits, seed: int, initial: nn.Module, store: Store) -> Task:
+    """Return what steps that change files may use."""
+    examples = Examples(splits.train, splits.val, splits.class_names)
+    fastest = FastestHere(pixels(splits.train.images[:THROUGHPUT_BATCH]), store)
+    return Task(examples, (), no_fit, seed, initial, fastest=fastest)
 
 
 def resolved(config: Config, splits: Splits, machine: Runtime, seeds: Sequence[int]) -> Config:

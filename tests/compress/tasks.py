@@ -25,8 +25,10 @@ def no_training(*_, **__):
 def fitting(splits: Splits, recipe, machine, histories=None):
     """The `Fit` of a run, as `networks` makes it, without a checkpoint."""
 
-    def fit_one(network, criterion=LABELS, *, epochs=None, until=None, lr_scale=1.0, constraint=None, examples=None):
-        own = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
+    def fit_one(
+        network, criterion=LABELS, *, epochs=None, share=1.0, until=None, lr_scale=1.0, constraint=None, examples=None
+    ):
+        own = replace(recipe, epochs=recipe.share(share) if epochs is None else epochs, lr=recipe.lr * lr_scale)
         learner = Learner(network, 0, criterion, [constraint] if constraint else [], views_known=examples is None)
         history = fit(learner, splits.train if examples is None else examples, splits.val, own, machine, until)
         if histories is not None:

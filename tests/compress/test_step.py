@@ -15,7 +15,8 @@ from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
 from kdbench.training.teacher import Teacher
 
-PRUNE, DISTILL, FACTORIZE, INT8 = GlobalMagnitude(0.5, 0, 1), Distill(2, 0.1), Factorize(0.5, 0, 1), DynamicInt8()
+PRUNE = GlobalMagnitude(sparsity=0.5, finetune_epochs=0, finetune_lr_scale=1, statistics=0)
+DISTILL, FACTORIZE, INT8 = Distill(2, 0.1), Factorize(0.5, 0, 1), DynamicInt8()
 
 
 class Packed(FileStep):

@@ -10,8 +10,8 @@ from tests.models.test_models import built
 from torch import nn
 
 from kdbench.artifact.export import export as export_shaped
-from kdbench.compress.layers import weight_names
-from kdbench.compress.prune.global_magnitude import magnitude_masks
+from kdbench.compress.layers import weight_names, weights
+from kdbench.compress.prune import masks
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.evaluation import size
 from kdbench.models import mlp
@@ -38,7 +38,8 @@ def quantized(file: ModelProto) -> ModelProto:
 
 def pruned(network: nn.Module, sparsity: float) -> nn.Module:
     network = copy.deepcopy(network)
-    KeepZeros(magnitude_masks(weights_of(network), sparsity)).apply(network, 0, 0)
+    sizes = {name: weight.abs() for name, weight in weights(network).items()}
+    KeepZeros(masks.over_the_network(sizes, sparsity)).apply(network, 0, 0)
     return network
 
 

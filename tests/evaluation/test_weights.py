@@ -247,7 +247,7 @@ def test_products_of_activations_hold_no_weights():
 @pytest.mark.parametrize(
     ("nodes", "names"),
     [
-        ([node("Mul", ["w", "mask"], ["m"]), node("MatMul", ["images", "m"], ["logits"])], "MatMul 'logits'.*'m'"),
+        ([node("Add", ["w", "mask"], ["m"]), node("MatMul", ["images", "m"], ["logits"])], "MatMul 'logits'.*'m'"),
         ([node("Einsum", ["images", "w"], ["logits"], name="n", equation="bi,io->bo")], "Einsum 'n'.*'w'"),
         ([node("FusedMatMul", ["images", "w"], ["logits"], domain="com.microsoft")], "FusedMatMul 'logits'.*'w'"),
     ],

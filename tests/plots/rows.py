@@ -51,6 +51,8 @@ def study(seeds: int = 1, dataset: str = "mnist") -> list[Row]:
                         agreement=None if method == "baseline" else 0.99,
                         size_bytes=round(bytes_ / shrink),
                         size_gzip_bytes=round(bytes_ / shrink * (0.2 if method == "prune" else 0.9)),
+                        packed_bytes=round(bytes_ / shrink * (0.15 if method == "prune" else 0.85)),
+                        payload_bytes=round(bytes_ / shrink * (0.15 if method == "prune" else 0.85)),
                         baseline_size_bytes=bytes_,
                         latency_ms=bytes_ / 3e6 * (2 if method == "quantize" else 1),
                         network_hash=f"net-{model}",

@@ -147,7 +147,7 @@ class Twice(NetworkStep):
                     weight += 0.01 * torch.randn_like(weight)
             if turn == 0:
                 task.fit(made)
-        return GlobalMagnitude(0.5, 1, 0.3)(made, task)
+        return GlobalMagnitude(sparsity=0.5, finetune_epochs=1, finetune_lr_scale=0.3, statistics=0)(made, task)
 
 
 @dataclass(frozen=True)

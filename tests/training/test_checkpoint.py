@@ -205,6 +205,7 @@ PRUNE = {
     "_target_": "kdbench.compress.prune.global_magnitude.GlobalMagnitude",
     "sparsity": 0.5,
     "finetune_epochs": 2,
+    "statistics": 0,
     "finetune_lr_scale": 0.3,
 }
 DISTILL = {"_target_": "kdbench.compress.distill.soft_targets.Distill", "temperature": 2.0, "alpha": 0.5}

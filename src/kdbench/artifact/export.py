@@ -14,6 +14,8 @@ from onnx import ModelProto, numpy_helper
 from torch import nn
 
 from kdbench.artifact.normalised import normalised
+from kdbench.compress.quantize.fake_quantize import TRANSLATION
+from kdbench.compress.quantize.integers import whole_numbers
 from kdbench.models.network import Network
 from kdbench.models.onnx_file import OnnxFile
 from kdbench.models.onnx_graph import INPUT, OUTPUT
@@ -25,8 +27,9 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
     `shape`: channels, height and width of the images that it takes.
 
     A network that is an ONNX file already stays as it is, behind its normalisation if it has one.
-    Batch norm is folded into the convolution before it. Names of source files and other traces of the
-    export are removed: they are not part of what ships and would count as bytes.
+    Batch norm is folded into the convolution before it; weights that were trained on grids become whole numbers.
+    Names of source files and other traces of the export are removed: they are not part of what ships and would count
+    as bytes.
     """
     if isinstance(network, Network) and isinstance(network.model, OnnxFile):
         return normalised(network, network.model)
@@ -44,11 +47,12 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
+                custom_translation_table=TRANSLATION,
             )
     finally:
         logging.disable(level)
     assert program is not None
-    return bare(program.model_proto)
+    return whole_numbers(bare(program.model_proto))
 
 
 def bare(file: ModelProto) -> ModelProto:

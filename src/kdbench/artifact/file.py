@@ -8,6 +8,8 @@ from functools import cached_property
 import onnx
 from onnx import ModelProto
 
+from kdbench.artifact.packing import kdz
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -20,6 +22,11 @@ class Artifact:
         """The bytes of the file, after ONNX's own check that it is well formed."""
         onnx.checker.check_model(self.file, full_check=True)
         return self.file.SerializeToString(deterministic=True)
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The same as it travels: the bytes of `model.kdz`."""
+        return kdz.pack(self.content)
 
     @property
     def size_bytes(self) -> int:

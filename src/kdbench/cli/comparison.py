@@ -17,7 +17,6 @@ from kdbench.artifact.file import Artifact
 from kdbench.artifact.ship import ship
 from kdbench.cli.messages import one_line
 from kdbench.compress.order import is_compared, split_steps
-from kdbench.compress.step import Examples, Task, no_fit
 from kdbench.data.load import load as load_data
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError
@@ -126,8 +125,7 @@ def measured(
         network, file_steps = split_steps(config.network)
         maker = Maker(splits, machine, store, together=config.together)
         networks = compared(maker, network, is_compared(config.network))
-        examples = Examples(splits.train, splits.val, splits.class_names)
-        task = Task(examples, (), no_fit, network.seed, maker.initial(network).network)
+        task = experiment.task_of_files(splits, network.seed, maker.initial(network).network, store)
         artifacts = ship(networks, file_steps, task, store)
     except KdbenchError as error:
         logits = logits_of(shipped, splits, machine)

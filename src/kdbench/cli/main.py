@@ -9,7 +9,22 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from kdbench.cli import compress, ls, plot, predict, reproduce, run, search, signals, status, sweep, table, verify
+from kdbench.cli import (
+    compress,
+    ls,
+    pack,
+    plot,
+    predict,
+    reproduce,
+    run,
+    search,
+    signals,
+    status,
+    sweep,
+    table,
+    unpack,
+    verify,
+)
 from kdbench.cli.arguments import Arguments
 from kdbench.errors import BadSetting, KdbenchError, nearest, printable
 from kdbench.version import __version__
@@ -24,7 +39,7 @@ examples:
   kdbench plot outputs/
 """
 INTERRUPTED = (130, 143)
-COMMANDS = (run, sweep, compress, reproduce, search, plot, table, status, verify, predict, ls)
+COMMANDS = (run, sweep, compress, reproduce, search, plot, table, status, verify, predict, pack, unpack, ls)
 TAKE_SETTINGS = ("compress", "reproduce", "search")  # beside arguments of their own
 WRONG_COMMAND = 2
 

@@ -25,6 +25,8 @@ from kdbench.training.teacher import Teacher
 
 T = TypeVar("T")
 
+FINETUNE_SHARE = 0.25  # of train.epochs, for which what is left is trained on where nobody says how long
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -58,6 +60,7 @@ class Fit(Protocol):
         criterion: Criterion = LABELS,
         *,
         epochs: int | None = None,
+        share: float = 1.0,
         until: int | None = None,
         lr_scale: float = 1.0,
         constraint: Constraint | None = None,
@@ -65,10 +68,10 @@ class Fit(Protocol):
     ) -> None:
         """Train `network` in place.
 
-        `epochs`: None is as many as the recipe has; 0 leaves the weights as they are. `until`: stop after that epoch
-        of the schedule. `lr_scale`: times the recipe's learning rate. `constraint`: what must hold after every step,
-        beside what earlier steps left behind. `examples`: images of the method's own, in the place of the transfer
-        set. Raises `NotFinite` if the loss diverges.
+        `epochs`: None is a `share` of those that the recipe has, 1 at least; 0 leaves the weights as they are.
+        `until`: stop after that epoch of the schedule. `lr_scale`: times the recipe's learning rate. `constraint`:
+        what must hold after every step, beside what earlier steps left behind. `examples`: images of the method's
+        own, in the place of the transfer set. Raises `NotFinite` if the loss diverges.
         """
 
 
@@ -89,9 +92,21 @@ def no_run(*_: object, **__: object) -> Output:
     raise TypeError("a FileStep changes a file: no network is run")
 
 
-def no_other(seed: int) -> nn.Module:
+def no_other(_: float) -> nn.Module:
     """Stand where another network would be made. Raises `TypeError`."""
     raise TypeError("a FileStep changes a file: no network is made")
+
+
+class Fastest(Protocol):
+    """A race between files, on this machine."""
+
+    def __call__(self, files: Sequence[ModelProto], than: ModelProto) -> int:
+        """Return the number of the one that runs fastest beside `than`, one image at a time and in batches."""
+
+
+def no_race(*_: object, **__: object) -> int:
+    """Stand where `Fastest` would. Raises `TypeError`."""
+    raise TypeError("a NetworkStep changes a network: no file is timed")
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,8 @@ class Task:
     """All that a method may use; it never sees Hydra, optimisers, paths or the test set.
 
     `seed` is the run's; torch's random state is seeded with it before a method is called. `run` gives what a network
-    computes, as trainings run it; `another` the network as another seed initialises it.
+    computes, as trainings run it; `another` the network as another seed initialises it, `scaled` as its own does with
+    its widths times a number, and raises `BadSetting` if its model has none. Files can be timed by `fastest`.
     """
 
     data: Examples
@@ -109,6 +125,8 @@ class Task:
     _initial: nn.Module
     run: Run = no_run
     another: Callable[[int], nn.Module] = no_other
+    scaled: Callable[[float], nn.Module] = no_other
+    fastest: Fastest = no_race
 
     @property
     def initial(self) -> nn.Module:

@@ -11,12 +11,14 @@ import numpy as np
 from torch import nn
 
 from kdbench.artifact.file import Artifact, Artifacts
+from kdbench.artifact.packing import kdz
 from kdbench.artifact.session import session
 from kdbench.data.splits import Splits
 from kdbench.errors import Collapsed
 from kdbench.evaluation import accuracy, fidelity, size, speed
 from kdbench.evaluation.predictions import Predictions, pixels
 from kdbench.evaluation.robustness import robust_accuracy
+from kdbench.evaluation.weights import float_layers
 from kdbench.models.network import parameters
 from kdbench.networks.compared import Compared
 from kdbench.storage.checksums import checksum
@@ -65,6 +67,7 @@ def measure(
         "robust_accuracy": attacked,
         "robust_eps": robust_eps,
         "val_accuracy": history[-1].val_accuracy if history else of_given(networks.shipped.network, splits, machine),
+        "file_val_accuracy": on_validation(shipped, splits, machine),
         "parameters": count,
         "nonzero_parameters": count - size.zero_weights(shipped.file),
         "baseline_size_bytes": artifacts.baseline.size_bytes,
@@ -116,6 +119,12 @@ def of_given(network: nn.Module, splits: Splits, machine: Runtime) -> float:
     return validate(copy.deepcopy(network).to(machine.device), splits.val, machine).accuracy
 
 
+def on_validation(file: Artifact, splits: Splits, machine: Runtime) -> float:
+    """Return the accuracy of a file on the validation split: what files are to be chosen by."""
+    logits = predictions.of(file, splits.val, f"{splits.fingerprint} val", machine.threads)
+    return 1 - accuracy.errors(logits, splits.val.labels.numpy()) / len(splits.val)
+
+
 def reference(splits: Splits, machine: Runtime, artifacts: Artifacts, weights: Sequence[float] | None) -> np.ndarray:
     """Return the logits (n, classes) that the file's are compared with; `weights` are those of several teachers."""
     compared = artifacts.teachers or (artifacts.baseline,)
@@ -139,7 +148,10 @@ def of_the_file(shipped: Artifact, logits: np.ndarray, labels: np.ndarray) -> di
         "ece": accuracy.ece(logits, labels),
         "macs": size.macs(shipped.file),
         "weight_bytes": size.weight_bytes(shipped.file),
+        "float_layers": " ".join(float_layers(shipped.file)) or None,
         "size_bytes": shipped.size_bytes,
         "size_gzip_bytes": size.gzip_bytes(shipped.content),
+        "packed_bytes": len(shipped.packed),
+        "payload_bytes": kdz.payload_bytes(shipped.packed),
         "artifact_sha256": checksum(shipped.content),
     }

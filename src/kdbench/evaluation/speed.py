@@ -104,13 +104,13 @@ def fastest(ways: Sequence[Way]) -> Way:
     return max(ways, key=lambda way: way.run(WARM_UP_SECONDS, calls=2).rate)
 
 
-def in_turn(ways: Sequence[Way]) -> list[list[Pass]]:
-    """Return passes A B A B ..., one list a turn: what slows down the machine, or a processor, slows down both."""
+def in_turn(ways: Sequence[Way], seconds: float = SECONDS) -> list[list[Pass]]:
+    """Return passes A B A B ..., one list a turn: what slows down the machine, or a processor, slows down all."""
     turns = []
     for _ in range(PASSES):
         turn: list[Pass] = []
         for way in ways:
-            turn.append(way.run(SECONDS / PASSES / len(ways), places=turn[0].places if turn else ()))
+            turn.append(way.run(seconds / PASSES / len(ways), places=turn[0].places if turn else ()))
         turns.append(turn)
     return turns
 

@@ -6,13 +6,15 @@ As numbers, as the integers of ConvInteger, QLinearConv and their kin, or behind
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from kdbench.errors import CannotCount
+from kdbench.models.onnx_graph import layer_name
 
 # Operators with weights: the inputs that may hold them, and for each the input that holds its zero point.
 WEIGHT_INPUTS: dict[str, dict[int, int | None]] = {
@@ -29,9 +31,10 @@ WEIGHT_INPUTS: dict[str, dict[int, int | None]] = {
 # Operators that may apply weights as well. Every other operator that is not ONNX's own is treated like these.
 NOT_COUNTED = {"Einsum", "RNN", "GRU", "LSTM", "DeformConv"}
 # What may stand between a stored tensor and its layer. These change layout and number format, never how many numbers
-# there are; others could also unfold a small file into more memory than there is.
+# there are (Mul and Gather where they scale, or look up in a codebook: see `is_carried`). Others could also unfold a
+# small file into more memory than there is.
 CARRIERS = {
-    *("Constant", "Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze"),
+    *("Constant", "Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Mul", "Gather"),
     *("QuantizeLinear", "DequantizeLinear", "com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear"),
 }
 
@@ -85,9 +88,30 @@ def layers(file: ModelProto) -> list[Layer]:
         if computed.intersection(node.input):
             computed.update(node.output)
         elif operator in CARRIERS and all(name in constants for name in node.input if name):
-            source = constants[node.input[0]].source if node.input else node.output[0]
-            constants[node.output[0]] = Constant(source, evaluate(node, constants))
+            given = [constants[name] for name in node.input if name]
+            if is_carried(operator, [one.values for one in given]):
+                # Of numbers and their scales, or a codebook and what is looked up in it, the numbers are the weights.
+                source = max(given, key=lambda one: one.values.size).source if given else node.output[0]
+                constants[node.output[0]] = Constant(source, evaluate(node, constants))
     return found
+
+
+def float_layers(file: ModelProto) -> list[str]:
+    """Return the layers whose weights are stored as float32, by what `kdbench ls --layers` calls them.
+
+    None where all or none are. Raises `CannotCount` if the weights of a layer are not known.
+    """
+    kinds = {tensor.name: tensor.data_type for tensor in file.graph.initializer}
+    sources = list(dict.fromkeys(layer.source for layer in layers(file)))
+    found = [source for source in sources if kinds.get(source) == TensorProto.FLOAT]
+    return [] if len(found) == len(sources) else list(map(layer_name, found))
+
+
+def is_carried(operator: str, given: Sequence[np.ndarray]) -> bool:
+    """Whether an operator in `CARRIERS` makes as many numbers as the largest of what it is given."""
+    if operator == "Mul":
+        return math.prod(np.broadcast_shapes(*(values.shape for values in given))) == max(v.size for v in given)
+    return operator != "Gather" or given[0].ndim == 1
 
 
 def applied(

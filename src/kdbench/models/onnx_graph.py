@@ -71,3 +71,12 @@ def attribute_tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from attribute.tensors
             for inner in [attribute.g, *attribute.graphs]:
                 yield from inner.initializer
+
+
+def layer_name(weight: str) -> str:
+    """Return what `kdbench ls --layers` calls the layer of a stored weight.
+
+    The exporter names weights by their place in the whole network, in which the model comes second, after its
+    normalisation.
+    """
+    return weight.removeprefix("1.").removesuffix(".weight")

@@ -156,7 +156,10 @@ class Maker:
             def another(seed: int) -> nn.Module:
                 return self.initial(replace(spec, seed=seed)).network
 
-            task = Task(data, known, fitting, spec.seed, initial.network, fitting.forward, another)
+            def scaled(widths: float) -> nn.Module:
+                return self.initial(replace(spec.with_widths_times(widths), weights=None)).network
+
+            task = Task(data, known, fitting, spec.seed, initial.network, fitting.forward, another, scaled)
             return method(network, task)
 
         made = self.once(title, spec, what, start, train, method.architecture)

@@ -55,12 +55,16 @@ class Row:
     robust_accuracy: float | None  # of the test images after attacks on the network, read through the file
     robust_eps: float | None  # by which these move a pixel of [0, 1] at most
     val_accuracy: float | None  # of the last training epoch, before any change of the file
+    file_val_accuracy: float | None  # of the file that ships, on the validation images
     parameters: int  # trainable
     nonzero_parameters: int  # as stored in the file
     macs: int  # multiply-adds for one image
     weight_bytes: int
+    float_layers: str | None  # as words: the layers whose weights stayed float32 where those of others did not
     size_bytes: int
     size_gzip_bytes: int
+    packed_bytes: int | None  # of model.kdz
+    payload_bytes: int | None  # of the numbers in it, without graph and header
     baseline_size_bytes: int
     teacher_size_bytes: int | None
     latency_ms: float | None  # batch 1, one thread, median; empty, like all times of the file, if others disturbed it
@@ -115,8 +119,9 @@ IDENTIFIERS = {
     *("data_fingerprint", "artifact_sha256"),
 }
 FRACTIONS = {"accuracy", "ece", "agreement", "teacher_accuracy", "val_accuracy", "robust_accuracy", "robust_eps"}
-FRACTIONS |= {"transfer_agreement", "transfer_ece"}
+FRACTIONS |= {"transfer_agreement", "transfer_ece", "file_val_accuracy"}
 POSITIVE = {"test_images", "transfer_images", "size_bytes", "baseline_size_bytes", "seeds_together", "train_threads"}
+POSITIVE |= {"packed_bytes"}
 RUN = re.compile(r".+-.+-seed\d+-([0-9a-f]{8})")  # the name of a run's folder ends in the `config_hash`
 NAMES = [field.name for field in fields(Row)]
 NUMBERS = [name for name, kind in _TYPES.items() if kind is not str and str not in get_args(kind)]

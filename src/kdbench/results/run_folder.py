@@ -23,13 +23,15 @@ from kdbench.settings.earlier_run import load_config as load_config
 from kdbench.storage import checksums, durable, locks
 
 if TYPE_CHECKING:
+    from kdbench.artifact.file import Artifact
     from kdbench.training.progress import Epoch
 
 log = logging.getLogger(__name__)
 
-ARTIFACT = "model.onnx"
+ARTIFACT, PACKED = "model.onnx", "model.kdz"
 HISTORY = "history.csv"
-FILES = (ARTIFACT, WEIGHTS, HISTORY, CONFIG, FILE)  # all of a finished run, under checksums
+FILES = (ARTIFACT, PACKED, WEIGHTS, HISTORY, CONFIG, FILE)  # all of a finished run, under checksums
+LATER = (PACKED, WEIGHTS)  # which not every earlier version wrote
 
 
 class RunFolder:
@@ -97,14 +99,15 @@ class RunFolder:
         same_versions = all(getattr(row, name) == version for name, version in versions.items())
         return row if same_code and same_versions and row.timed else None
 
-    def write(self, row: Row, artifact: bytes, weights: bytes, history: Sequence[Epoch]) -> None:
+    def write(self, row: Row, artifact: Artifact, weights: bytes, history: Sequence[Epoch]) -> None:
         """Write the files of the run, and the row last: where there is a row, the rest is whole."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["epoch", "train_loss", "val_loss", "val_accuracy", "seconds", "classes"])
         writer.writerows(asdict(epoch).values() for epoch in history)
         files = {
-            ARTIFACT: artifact,
+            ARTIFACT: artifact.content,
+            PACKED: artifact.packed,
             WEIGHTS: weights,
             HISTORY: text.getvalue().encode(),
             CONFIG: self._configuration(),
@@ -137,9 +140,9 @@ class _LogFile(logging.FileHandler):
 
 
 def files_of(folder: Path) -> list[str]:
-    """Return which files a run folder is to hold; version 0.1.0 wrote no weights. Raises `DamagedFile`."""
+    """Return which files a run folder is to hold; earlier versions wrote fewer. Raises `DamagedFile`."""
     known = checksums.parse_at(folder)
-    return [name for name in FILES if name != WEIGHTS or name in known]
+    return [name for name in FILES if name not in LATER or name in known]
 
 
 def read_whole(folder: Path) -> Row:

@@ -100,6 +100,7 @@ COLUMNS = (
     Column("MACs", macs, 17),
     Column("file", lambda line: size(line[0].size_bytes), 1),
     Column("smaller", lambda line: f"{line[0].baseline_size_bytes / line[0].size_bytes:.2f}x", 2),
+    Column("packed", lambda line: "" if pd.isna(line[0].packed_bytes) else size(line[0].packed_bytes), 2),
     Column("gzip", lambda line: size(line[0].size_gzip_bytes), 9),
     Column("faster", of_file("speedup", lambda one: f"{one.speedup:.2f}x"), 3),
     Column("range", passes("speedup"), 5),

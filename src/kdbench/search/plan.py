@@ -15,7 +15,16 @@ KEYS = ("settings", "space", "objectives", "sampler", "trials", "seeds", "limits
 COUNTS = {"trials": 30, "seeds": 5, "retrain": 1}  # at least 1 each, and what they are where nothing is said
 SAMPLERS = ("tpe", "nsga2", "random")
 DIRECTIONS = {"maximise": "maximize", "minimise": "minimize"}
-MEASURED = ("val_accuracy", "parameters", "macs", "weight_bytes", "size_bytes", "size_gzip_bytes", "speedup")
+MEASURED = (
+    "val_accuracy",
+    "parameters",
+    "macs",
+    "weight_bytes",
+    "size_bytes",
+    "size_gzip_bytes",
+    "packed_bytes",
+    "speedup",
+)
 
 
 class TooLarge(Exception):  # noqa: N818

@@ -11,12 +11,12 @@ from kdbench import experiment
 from kdbench.artifact.ship import ship
 from kdbench.compress.distill.layers import stages
 from kdbench.compress.order import method_of, split_steps, teachers_of
-from kdbench.compress.step import Examples, FileStep, Task, no_fit
+from kdbench.compress.step import FileStep
 from kdbench.data.load import load_for
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting
-from kdbench.evaluation import accuracy, size, speed
-from kdbench.evaluation.measure import predictions
+from kdbench.evaluation import size, speed
+from kdbench.evaluation.measure import on_validation
 from kdbench.evaluation.predictions import pixels
 from kdbench.models.network import parameters
 from kdbench.networks.compared import Compared, baseline
@@ -112,26 +112,23 @@ def of_files(
     columns: Sequence[str],
 ) -> dict[str, float]:
     """Return the columns that the file and the validation split decide."""
-    examples = Examples(splits.train, splits.val, splits.class_names)
-    task = Task(examples, (), no_fit, 0, networks.shipped.network)
+    task = experiment.task_of_files(splits, 0, networks.shipped.network, store)
     files = ship(networks, file_steps, task, store)
     file = files.shipped
     ways: dict[str, Callable[[], float | None]] = {
-        "val_accuracy": lambda: 1 - accuracy.errors(on_val(), splits.val.labels.numpy()) / len(splits.val),
+        "val_accuracy": lambda: on_validation(file, splits, machine),
         "parameters": lambda: parameters(networks.shipped.network),
         "macs": lambda: size.macs(file.file),
         "weight_bytes": lambda: size.weight_bytes(file.file),
         "size_bytes": lambda: file.size_bytes,
         "size_gzip_bytes": lambda: size.gzip_bytes(file.content),
+        "packed_bytes": lambda: len(file.packed),
         "speedup": lambda: (
             speed.measure(
                 file.content, files.baseline.content, pixels(splits.val.images[:256]), machine.threads_measuring
             ).speedup
         ),
     }
-
-    def on_val() -> Any:
-        return predictions.of(file, splits.val, f"{splits.fingerprint} val", machine.threads)
 
     found = {column: ways[column]() for column in columns}
     missing = [column for column, value in found.items() if value is None]

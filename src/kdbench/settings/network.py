@@ -32,6 +32,10 @@ class Recipe:
         for name, value in asdict(self).items():
             schema.check(f"{prefix}.{name}", value)
 
+    def share(self, share: float) -> int:
+        """Return a share of its epochs, 1 at least where that is more than nothing."""
+        return max(1, round(share * self.epochs)) if share else 0
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -106,6 +110,13 @@ class NetworkSpec:
             for step in self.steps
         )
         return replace(self, seed=seed, steps=steps)
+
+    def with_widths_times(self, scale: float) -> NetworkSpec:
+        """Return the same network, its `widths` times a number (1 at least). Raises `BadSetting` if it has none."""
+        widths = self.model.get("widths")
+        if not isinstance(widths, list | tuple):
+            raise BadSetting(f"model={self.name} has no widths to be changed: compress=shrink is for those that have")
+        return replace(self, model={**self.model, "widths": [max(1, round(width * scale)) for width in widths]})
 
     def with_transfers(self, change: Callable[[DataSpec], DataSpec]) -> NetworkSpec:
         """Return the same network with every transfer set, those of its teachers included, as `change` makes it."""

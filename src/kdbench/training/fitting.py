@@ -69,6 +69,7 @@ class Fitting:
         criterion: Criterion = LABELS,
         *,
         epochs: int | None = None,
+        share: float = 1.0,
         until: int | None = None,
         lr_scale: float = 1.0,
         constraint: Constraint | None = None,
@@ -76,7 +77,7 @@ class Fitting:
     ) -> None:
         """Train `network` in place; see `compress.step.Fit`."""
         recipe = self.recipe
-        recipe = replace(recipe, epochs=recipe.epochs if epochs is None else epochs, lr=recipe.lr * lr_scale)
+        recipe = replace(recipe, epochs=recipe.share(share) if epochs is None else epochs, lr=recipe.lr * lr_scale)
         constraints = [*copy.deepcopy(self.constraints), *([constraint] if constraint else [])]
         learner = Learner(network, self.seed, criterion, constraints, self.title, self.checkpoint, watch=self.watch)
         if examples is not None:

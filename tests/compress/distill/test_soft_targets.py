@@ -175,7 +175,7 @@ def test_epochs_and_rate_are_the_recipes_unless_they_are_said(few, machine):
     task = task_of(few, lambda network, criterion, **knobs: seen.append(knobs), [Teacher(built("mlp", few), machine)])
     Distill(2, 0)(built("mlp", few), task)
     Distill(2, 0, epochs=3, lr_scale=0.1)(built("mlp", few), task)
-    assert seen == [{"epochs": None, "lr_scale": 1.0}, {"epochs": 3, "lr_scale": 0.1}]
+    assert seen == [{"epochs": None, "share": 1.0, "lr_scale": 1.0}, {"epochs": 3, "share": 1.0, "lr_scale": 0.1}]
 
 
 @pytest.mark.parametrize("knobs", [(0, 0.5), (-1, 0.5), (4, -0.1), (4, 1.1), ("hot", 0.5), (float("nan"), 0.5)])

@@ -32,7 +32,8 @@ class Distill(NetworkStep):
     temperature: float  # softens both distributions, > 0
     alpha: float  # weight of the labels, in [0, 1]; the rest is the teachers'
     teacher_weights: Sequence[float] | None = None  # of several teachers, in their order; None: alike
-    epochs: int | None = None  # None: those of the recipe
+    epochs: int | None = None  # None: a share of those of the recipe
+    share: float = 1.0
     lr_scale: float = 1.0  # share of train.lr
 
     from_scratch: ClassVar[bool] = True
@@ -46,6 +47,7 @@ class Distill(NetworkStep):
                 checks.real("compress.teacher_weights", weight, "(0, inf)")
         if self.epochs is not None:
             checks.whole("compress.epochs", self.epochs, 0)
+        checks.real("compress.share", self.share, "(0, inf)")
         checks.real("compress.lr_scale", self.lr_scale, "(0, inf)")
 
     @property
@@ -67,7 +69,7 @@ class Distill(NetworkStep):
         self.check(student, [teacher.network for teacher in task.teachers], task.data)
         weights = self.teacher_weights or [1.0] * len(task.teachers)
         criterion = SoftTargets(task.teachers, weights, self.temperature, self.alpha)
-        task.fit(student, criterion, epochs=self.epochs, lr_scale=self.lr_scale)
+        task.fit(student, criterion, epochs=self.epochs, share=self.share, lr_scale=self.lr_scale)
         return student
 
 

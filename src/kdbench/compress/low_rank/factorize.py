@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from kdbench.compress.step import Examples, NetworkStep, Task
+from kdbench.compress.step import FINETUNE_SHARE, Examples, NetworkStep, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training import features
@@ -28,14 +28,15 @@ class Factorize(NetworkStep):
     keep: (
         float  # share of a layer's weights that its two factors may have together, in (0, 1); the rank is 1 at least
     )
-    finetune_epochs: int
+    finetune_epochs: int | None  # None: a quarter of train.epochs, 1 at least; 0: none
     finetune_lr_scale: float
 
     changes_shapes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.real("compress.keep", self.keep, "(0, 1)")
-        checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
+        if self.finetune_epochs is not None:
+            checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
         checks.real("compress.finetune_lr_scale", self.finetune_lr_scale, "(0, inf)")
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
@@ -49,8 +50,9 @@ class Factorize(NetworkStep):
         for name, layer in layers_before_the_last(factorized, task.data.shape).items():
             rank = max(1, int(self.keep * layer.weight.numel() / (layer.out_features + layer.in_features)))
             replace_layer(inner, name, factors(layer, rank))
-        if self.finetune_epochs:
-            task.fit(factorized, epochs=self.finetune_epochs, lr_scale=self.finetune_lr_scale)
+        if self.finetune_epochs != 0:
+            scale = self.finetune_lr_scale
+            task.fit(factorized, epochs=self.finetune_epochs, share=FINETUNE_SHARE, lr_scale=scale)
         return factorized
 
     def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:

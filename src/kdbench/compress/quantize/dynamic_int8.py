@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto
 
+from kdbench.compress.quantize.quiet import quiet
 from kdbench.compress.step import FileStep, Task
 
 
@@ -36,7 +36,7 @@ class DynamicInt8(FileStep):
         # fast as signed in ConvInteger (260 against 555 ms for ResNet-20), signed twice as fast in
         # MatMulInteger (0.2 against 0.5 ms for a 256-128 MLP).
         passes = [(["Conv"], QuantType.QUInt8, False), (["MatMul", "Gemm"], QuantType.QInt8, True)]
-        with tempfile.TemporaryDirectory() as folder, _quiet():
+        with tempfile.TemporaryDirectory() as folder, quiet():
             path = Path(folder) / "model.onnx"
             onnx.save(file, path)
             for operators, weight_type, per_channel in passes:
@@ -49,14 +49,3 @@ class DynamicInt8(FileStep):
                     reduce_range=weight_type is QuantType.QInt8,
                 )
             return onnx.load(path)
-
-
-class _quiet:  # noqa: N801 - used like a function
-    """Silence the quantizer's advice to preprocess: the exporter has folded batch norm already."""
-
-    def __enter__(self) -> None:
-        self.disabled = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self.disabled)

@@ -1,0 +1,68 @@
+"""An ONNX file without the numbers of its tensors, deflated after a dictionary of graphs. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from importlib import resources
+
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from kdbench.artifact.packing.numbers import BITS, Form
+from kdbench.errors import DamagedFile
+
+DICTIONARY = resources.files("kdbench.artifact.packing").joinpath("graphs.bin").read_bytes()
+WINDOW = -15  # zlib's name for deflate without a header, of 32 kB
+STRUCTURE = 8  # so many int64 numbers, such as the shape that Reshape is given, are a part of the graph
+
+
+def apart(file: ModelProto) -> tuple[bytes, list[TensorProto]]:
+    """Return the graph without the numbers of its tensors, and the tensors whose numbers those are, in order."""
+    bare = ModelProto()
+    bare.CopyFrom(file)
+    taken = [tensor for tensor in file.graph.initializer if is_apart(tensor)]
+    for tensor in bare.graph.initializer:
+        if is_apart(tensor):
+            tensor.ClearField("raw_data")
+    return bare.SerializeToString(deterministic=True), taken
+
+
+def is_apart(tensor: TensorProto) -> bool:
+    """Whether the numbers of a tensor go apart from the graph."""
+    count = math.prod(tensor.dims)
+    there = tensor.data_type in BITS and all(size > 0 for size in tensor.dims)
+    return there and (tensor.data_type != TensorProto.INT64 or count > STRUCTURE)
+
+
+def form_of(tensor: TensorProto) -> Form:
+    """Return what is known of a tensor before its numbers."""
+    return Form(tensor.data_type, math.prod(tensor.dims))
+
+
+def canonical(file: ModelProto) -> ModelProto:
+    """Return a copy in which every tensor that goes apart holds its numbers as bytes."""
+    copy = ModelProto()
+    copy.CopyFrom(file)
+    for tensor in copy.graph.initializer:
+        if is_apart(tensor) and not tensor.HasField("raw_data"):
+            raw = numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name)
+            tensor.CopyFrom(raw)
+    return copy
+
+
+def deflated(graph: bytes) -> bytes:
+    """Return the graph in fewer bytes."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, WINDOW, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
+    return coder.compress(graph) + coder.flush()
+
+
+def inflated(content: bytes, most: int) -> bytes:
+    """Return the graph again. Raises `DamagedFile` for what is none, or takes more than `most` bytes."""
+    coder = zlib.decompressobj(WINDOW, DICTIONARY)
+    try:
+        graph = coder.decompress(content, most + 1)
+    except zlib.error as error:
+        raise DamagedFile(f"its graph cannot be read ({error})") from error
+    if len(graph) > most or not coder.eof or coder.unused_data:
+        raise DamagedFile("its graph is not of the length that its header says")
+    return graph

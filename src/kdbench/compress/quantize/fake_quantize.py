@@ -1,0 +1,171 @@
+"""Numbers rounded to a grid while a network trains, with gradients, and how they are exported: Q and DQ of ONNX."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HIGHEST = 255  # of whole activations: uint8
+hardtanh_backward = torch.ops.aten.hardtanh_backward  # a gradient, and 0 where the second lies beyond the ends
+SMALLEST = 1e-8  # scale: of an output all of whose weights are 0
+
+
+@torch.library.custom_op("kdbench::grid", mutates_args=())
+def grid(values: Tensor, scale: Tensor, zero: Tensor, axis: int) -> Tensor:
+    """Stand for Q and DQ in an exported graph: uint8 with a zero, or int8 by a scale for each index along `axis`."""
+    raise NotImplementedError("it is exported, and never run")
+
+
+@grid.register_fake
+def _(values: Tensor, scale: Tensor, zero: Tensor, axis: int) -> Tensor:
+    return torch.empty_like(values)
+
+
+def exported_grid(values: Any, scale: Any, zero: Any, axis: int) -> Any:
+    """Write `grid` with the operators of ONNX: for torch's exporter."""
+    from onnxscript import opset20 as op
+
+    return op.DequantizeLinear(op.QuantizeLinear(values, scale, zero, axis=axis), scale, zero, axis=axis)
+
+
+TRANSLATION: dict[Any, Any] = {torch.ops.kdbench.grid.default: exported_grid}
+
+
+class Rounded(torch.autograd.Function):
+    """Numbers to the nearest step of a grid from `low` to `high`, in whatever precision they come.
+
+    Gradients go through as if there were no rounding (the straight-through estimator, Bengio et al. 2013), and not
+    beyond the ends. `scale` has one number, or one for each index of the first axis.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, low: float, high: float) -> Tensor:
+        """Return `scale clamp(round(values / scale), low, high)`."""
+        ctx.ends = low - 0.5, high + 0.5
+        ctx.save_for_backward(values, scale)
+        return values.mul(1 / scale).round_().clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient where nothing was cut off."""
+        values, scale = ctx.saved_tensors
+        if scale.dim():
+            return gradient, None, None, None  # each of these scales is that of the greatest: nothing was
+        low, high = (float(end * scale) for end in ctx.ends)
+        return hardtanh_backward(gradient, values, low, high), None, None, None
+
+
+class LearnedRounded(torch.autograd.Function):
+    """The same with a gradient to the scale, times `share` (Esser et al. 2020, LSQ, equations 3 and 5)."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, low: float, high: float, share: float) -> Tensor:
+        """Return `scale clamp(round(values / scale), low, high)`."""
+        exact = values.mul(1 / scale)
+        whole = exact.clamp(low, high).round_()
+        within = hardtanh_backward(exact, exact, low, high)  # 0 beyond the ends
+        # What one more of the scale adds to the result: the end that cuts it off, or by how much it was rounded.
+        ctx.save_for_backward(exact, whole - within, scale)
+        ctx.ends, ctx.share = (low, high), share
+        return whole.mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        """Return the gradients to the values and to the scale."""
+        exact, slope, scale = ctx.saved_tensors
+        to_scale = (slope.mul_(gradient)).sum_to_size(scale.shape).to(scale.dtype) * ctx.share
+        return hardtanh_backward(gradient, exact, *ctx.ends), to_scale, None, None, None
+
+
+class Activations(nn.Module):
+    """Activations on a grid of 256 steps: `scale (whole - zero)`, `whole` from 0 to 255.
+
+    While it `watches`, it lets numbers through, and widens its range to them; `settle` fixes the grid. Its scale is
+    trained on if it is `learned`.
+    """
+
+    low: Tensor
+    high: Tensor
+    zero: Tensor
+
+    def __init__(self, learned: bool) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("zero", torch.zeros((), dtype=torch.uint8))
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=learned)
+        self.learned = learned
+        self.watches = False
+
+    def settle(self) -> None:
+        """Fix the grid by what was seen, 0 included: it is a step of its own."""
+        self.watches = False
+        width = max(float(self.high - self.low), 1e-6)
+        self.scale.data.fill_(width / HIGHEST)
+        self.zero.fill_(round(-float(self.low) / width * HIGHEST))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return numbers of the same shape, on the grid."""
+        if torch.compiler.is_exporting():
+            return grid(values, self.scale, self.zero, 1)
+        if self.watches:
+            self.low = torch.minimum(self.low, values.detach().float().min())
+            self.high = torch.maximum(self.high, values.detach().float().max())
+            return values
+        low = -float(self.zero)
+        if not self.learned:
+            return Rounded.apply(values, self.scale, low, low + HIGHEST)
+        share = 1 / math.sqrt(values.numel() * HIGHEST)
+        return LearnedRounded.apply(values, self.scale, low, low + HIGHEST, share)
+
+
+class Weights(nn.Module):
+    """Weights of an output as whole numbers from `-largest` to `largest` times a scale of its own, float32.
+
+    The scale is the greatest weight over `largest`, anew at every step; or it is `learned`, from
+    `2 mean |w| / sqrt(largest)` on (Esser et al. 2020, LSQ, section 2.1).
+    """
+
+    def __init__(self, weight: Tensor, bits: int, learned: bool) -> None:
+        super().__init__()
+        self.largest = 2 ** (bits - 1) - 1
+        self.learned = learned
+        rows = weight.detach().abs().flatten(1)
+        start = 2 * rows.mean(1) / math.sqrt(self.largest) if learned else rows.amax(1) / self.largest
+        self.scale = nn.Parameter(start.clamp_min(SMALLEST), requires_grad=learned)
+        self.register_buffer("zero", torch.zeros(len(weight), dtype=torch.int8))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weights (outputs, ...) on their grid."""
+        if not self.learned:
+            greatest = weight.detach().abs().flatten(1).amax(1)
+            self.scale.data = (greatest / self.largest).clamp_min(SMALLEST)
+        if torch.compiler.is_exporting():
+            return grid(weight, self.scale, self.zero, 0)
+        scale, ends = self.scale.view(-1, *(1,) * (weight.dim() - 1)), (-self.largest, self.largest)
+        if not self.learned:
+            return Rounded.apply(weight, scale, *ends)
+        return LearnedRounded.apply(weight, scale, *ends, 1 / math.sqrt(weight[0].numel() * self.largest))
+
+
+class Convolution(nn.Conv2d):
+    """A convolution whose weights lie on a grid."""
+
+    on_grid: Weights
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return what the convolution gives."""
+        return self._conv_forward(values, self.on_grid(self.weight), self.bias)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights lie on a grid."""
+
+    on_grid: Weights
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return what the layer gives."""
+        return nn.functional.linear(values, self.on_grid(self.weight), self.bias)

@@ -1,0 +1,117 @@
+"""A network as the graph of its operations, with batch norm folded and activations and weights on grids."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from kdbench.compress.quantize.fake_quantize import Activations, Convolution, Linear, Weights
+from kdbench.errors import BadSetting
+
+NORMS = nn.modules.batchnorm._BatchNorm
+POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+SUMS = (operator.add, operator.iadd, torch.add, torch.cat, F.avg_pool2d, F.adaptive_avg_pool2d)
+# Through these a grid goes as it is: they move numbers, or take the greatest, or put in zeros.
+STILL = (nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout)
+STILL_FUNCTIONS = (F.max_pool2d, torch.flatten, F.pad, "flatten", "view", "reshape")
+
+
+def quantized(model: nn.Module, bits: int, learned: bool, name: str) -> fx.GraphModule:
+    """Return a copy of a model (in eval mode) that computes on grids, which are not settled yet.
+
+    Raises `BadSetting` for a model whose `forward` cannot be followed, since it depends on the numbers.
+    """
+    try:
+        traced = fx.symbolic_trace(copy.deepcopy(model).cpu().eval())
+    except Exception as error:  # torch raises many kinds, for whatever stands in a forward
+        raise BadSetting(
+            f"compress={name} cannot follow what {type(model).__name__}.forward does: {error}"
+        ) from error
+    fold_batch_norm(traced)
+    put_on_grids(traced, bits, learned)
+    activations_on_grids(traced, learned)
+    traced.graph.eliminate_dead_code()
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+def fold_batch_norm(traced: fx.GraphModule) -> None:
+    """Multiply batch norm into the layer before it, as the file that ships has it; its node goes."""
+    modules = dict(traced.named_modules())
+    for node in list(traced.graph.nodes):
+        if node.op != "call_module" or not isinstance(modules[node.target], NORMS):
+            continue
+        before = node.args[0]
+        layer = modules.get(str(before.target)) if before.op == "call_module" else None
+        if len(before.users) > 1 or not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        fuse = fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval
+        folded = fuse(layer, modules[node.target]).requires_grad_(True)  # torch freezes a bias that was none before
+        replace_module(traced, before.target, folded)
+        modules = dict(traced.named_modules())
+        node.replace_all_uses_with(before)
+        traced.graph.erase_node(node)
+
+
+def put_on_grids(traced: fx.GraphModule, bits: int, learned: bool) -> None:
+    """Put the weights of all convolutions and linear layers on grids."""
+    for name, module in list(traced.named_modules()):
+        if type(module) in (nn.Conv2d, nn.Linear):
+            made = copy.copy(module)
+            made.__class__ = Convolution if isinstance(module, nn.Conv2d) else Linear
+            made._modules = dict(module._modules)
+            made.add_module("on_grid", Weights(module.weight, bits, learned))
+            replace_module(traced, name, made)
+
+
+def activations_on_grids(traced: fx.GraphModule, learned: bool) -> None:
+    """Put on a grid whatever a layer, a sum or a mean is given."""
+    modules = dict(traced.named_modules())
+    done: dict[fx.Node, fx.Node] = {}
+    for node in list(traced.graph.nodes):
+        if not computes(node, modules):
+            continue
+        for given in sources(node, modules):
+            if given in done:
+                continue
+            name = f"grid_{len(done)}"
+            traced.add_module(name, Activations(learned))
+            with traced.graph.inserting_after(given):
+                on_grid = traced.graph.call_module(name, (given,))
+            given.replace_all_uses_with(on_grid, delete_user_cb=lambda user, own=on_grid: user is not own)
+            done[given] = done[on_grid] = on_grid
+
+
+def computes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node multiplies or adds what it is given."""
+    if node.op == "call_module":
+        return isinstance(modules[str(node.target)], (Convolution, Linear, *POOLS))
+    return node.op == "call_function" and node.target in SUMS
+
+
+def sources(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[fx.Node]:
+    """Yield where what a node is given was computed, before it was moved."""
+    for given in node.all_input_nodes:
+        while moves(given, modules):
+            given = given.all_input_nodes[0]
+        yield given
+
+
+def moves(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node gives numbers that it was given, or zeros."""
+    if node.op == "call_module":
+        return isinstance(modules.get(str(node.target)), STILL)
+    return node.op in ("call_function", "call_method") and node.target in STILL_FUNCTIONS
+
+
+def replace_module(traced: fx.GraphModule, name: object, module: nn.Module) -> None:
+    """Put `module` in the place of the submodule `name`."""
+    parent, _, own = str(name).rpartition(".")
+    setattr(traced.get_submodule(parent), own, module)

@@ -1,0 +1,153 @@
+"""`model.kdz`: the file comes back byte for byte, and what is damaged does not come back at all."""
+
+import random
+import tracemalloc
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tests.compress.tasks import used
+
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact
+from kdbench.artifact.packing import kdz
+from kdbench.errors import DamagedFile
+
+DAMAGES = 2_000
+
+
+@pytest.fixture(scope="module")
+def content(digits) -> bytes:
+    return Artifact(export(used("cnn", digits), digits.shape)).content
+
+
+@pytest.fixture(scope="module")
+def packed(content) -> bytes:
+    return kdz.pack(content)
+
+
+def stores(tensors: list[TensorProto], **of_the_model) -> bytes:
+    """A valid model of nothing but its input, which stores some tensors."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [value("x", TensorProto.FLOAT, ["n", 3])],
+        [value("y", TensorProto.FLOAT, ["n", 3])],
+        tensors,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 25)], ir_version=13, **of_the_model)
+    return made.SerializeToString(deterministic=True)
+
+
+def test_the_file_comes_back_byte_for_byte_and_smaller(content, packed):
+    assert kdz.unpack(packed) == content
+    assert len(packed) < 0.9 * len(content)
+
+
+@pytest.mark.parametrize("kind", sorted(kdz.numbers.BITS), ids=TensorProto.DataType.Name)
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (7, 5), (2, 3, 1, 11), (0, 4), (400, 3)])
+@pytest.mark.parametrize("filled", ["at random", "zeros", "mostly zeros", "few values"])
+def test_every_type_and_number_comes_back(kind, shape, filled):
+    drawn, bits = np.random.default_rng(0), kdz.numbers.BITS[kind]
+    size = (int(np.prod(shape)) * bits + 7) // 8
+    raw = drawn.integers(0, 2 if kind == TensorProto.BOOL else 256, size, np.uint8)
+    if filled == "zeros":
+        raw[:] = 0
+    elif filled == "mostly zeros":
+        raw[drawn.random(size) < 0.95] = 0
+    elif filled == "few values":
+        raw = np.resize(raw[: max(1, bits // 8) * 3], size)
+    over = int(np.prod(shape)) * bits % 8
+    if over and size:
+        raw[-1] &= (1 << over) - 1  # what no number needs is zero
+    stored = TensorProto(name="t", data_type=kind, dims=shape, raw_data=raw.tobytes())
+    content = stores([stored])
+    assert kdz.unpack(kdz.pack(content)) == content
+
+
+def test_numbers_that_are_written_out_come_back_as_numbers():
+    one = helper.make_tensor("a", TensorProto.FLOAT, [3], [1.0, -2.0, 0.5])
+    names = helper.make_tensor("b", TensorProto.STRING, [1], [b"name"])
+    back = onnx.load_model_from_string(kdz.unpack(kdz.pack(stores([one, names]))))
+    assert numpy_helper.to_array(back.graph.initializer[0]).tolist() == [1.0, -2.0, 0.5]
+    assert back.graph.initializer[1].string_data == [b"name"]
+
+
+def test_zeros_and_repeated_numbers_take_what_their_entropy_says():
+    drawn = np.random.default_rng(0)
+    count, share = 40_000, 0.1
+    there = drawn.random(count) < share
+    sparse = np.where(there, drawn.normal(size=count), 0).astype(np.float32)
+    entropy = -(share * np.log2(share) + (1 - share) * np.log2(1 - share)) * count / 8
+    taken = len(kdz.pack(stores([numpy_helper.from_array(sparse, "t")])))
+    assert taken < 1.02 * (entropy + 4 * there.sum())
+    four = drawn.choice(np.float32([0.1, -0.7, 2.0, 9.0]), count, p=[0.5, 0.25, 0.125, 0.125])
+    assert len(kdz.pack(stores([numpy_helper.from_array(four, "t")]))) < 1.02 * (1.75 * count / 8) + 120
+
+
+def test_no_damage_gives_another_network(content, packed):
+    drawn = random.Random(0)
+    back = 0
+    for _ in range(DAMAGES):
+        harmed = bytearray(packed)
+        kind = drawn.randrange(4)
+        at = drawn.randrange(len(harmed))
+        if kind == 0:
+            harmed[at] ^= 1 << drawn.randrange(8)
+        elif kind == 1:
+            del harmed[at:]
+        elif kind == 2:
+            del harmed[at : at + drawn.randrange(1, 9)]
+        else:
+            harmed[at:at] = bytes(drawn.randrange(256) for _ in range(drawn.randrange(1, 9)))
+        try:
+            found = kdz.unpack(bytes(harmed))
+        except DamagedFile:
+            continue
+        back += 1
+        assert found == content
+    assert back < DAMAGES / 20  # what is added at the end, or changed in bits that are not read
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_rubbish_is_refused(seed):
+    drawn = random.Random(seed)
+    for start in (b"", kdz.MAGIC, kdz.MAGIC + bytes(8) + b"\x10\x04"):
+        with pytest.raises(DamagedFile):
+            kdz.unpack(start + drawn.randbytes(drawn.randrange(200)))
+
+
+def header(size: int, graph: bytes) -> bytes:
+    return kdz.MAGIC + bytes(8) + kdz.as_bytes(size) + kdz.as_bytes(len(graph)) + graph
+
+
+def test_no_more_memory_is_taken_than_the_header_admits():
+    """Tensors, and a graph, that unfold to a gigabyte from a few bytes."""
+    large = onnx.load_model_from_string(stores([TensorProto(name="t", data_type=1, dims=[2**28])]))
+    huge = onnx.load_model_from_string(stores([TensorProto(name="t", data_type=1, dims=[2**62, 2**62])]))
+    hostile = [
+        header(10_000, kdz.graph.deflated(large.SerializeToString())),
+        header(10_000, kdz.graph.deflated(huge.SerializeToString())),
+        header(10_000, kdz.graph.deflated(bytes(2**24))),
+        header(2**40, b""),
+    ]
+    for content in hostile:
+        tracemalloc.start()
+        with pytest.raises(DamagedFile):
+            kdz.unpack(content)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 500_000
+
+
+def test_negative_dimensions_are_refused():
+    negative = onnx.load_model_from_string(stores([TensorProto(name="t", data_type=1, dims=[-2, -3])]))
+    with pytest.raises(DamagedFile):
+        kdz.unpack(header(10_000, kdz.graph.deflated(negative.SerializeToString())))
+
+
+def test_what_is_no_onnx_model_is_not_packed():
+    with pytest.raises(DamagedFile, match="not an ONNX model"):
+        kdz.pack(b"rubbish")

@@ -1,0 +1,76 @@
+"""Structured pruning: a smaller network of the channels that mattered."""
+
+import pytest
+import torch
+from tests.compress.tasks import task_of, used
+from torch import nn
+
+from kdbench.compress.prune.channels import Channels, prunable, without_channels
+from kdbench.compress.resized import macs
+from kdbench.compress.step import Examples
+from kdbench.errors import BadSetting
+
+HALF = Channels(0.5, 1, 0, 1, 0)
+families = pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
+
+
+@families
+def test_at_most_so_many_multiply_adds_are_left_and_its_shapes_are_those_it_says(family, few):
+    network = used(family, few)
+    pruned = HALF(network, task_of(few))
+    assert 0.3 < macs(pruned, few.shape) / macs(network, few.shape) <= 0.5
+    shapes = {name: tensor.shape for name, tensor in pruned.state_dict().items()}
+    again = HALF.architecture(network, shapes)
+    again.load_state_dict(pruned.state_dict())
+    images = few.val.images[:9].float() / 255
+    assert torch.equal(again.eval()(images), pruned.eval()(images))
+    assert pruned(images).shape == network(images).shape
+    for module in again.modules():
+        if isinstance(module, nn.Conv2d):
+            assert (module.out_channels, module.in_channels) == module.weight.shape[:2]
+
+
+@families
+def test_without_anything_to_remove_the_network_is_the_same(family, few):
+    network, images = used(family, few), few.val.images[:9].float() / 255
+    assert torch.equal(Channels(1.0, 1, 0, 1, 0)(network, task_of(few))(images), network(images))
+
+
+def test_channels_that_nobody_reads_go_first_and_change_nothing(few):
+    network, images = used("cnn", few), few.val.images[:9].float() / 255
+    first, norm, second = network[1][0], network[1][1], network[1][4]
+    with torch.no_grad():
+        first.weight[1:3] = norm.weight[1:3] = norm.bias[1:3] = 0
+        second.weight[:, 1:3] = 0
+    share = 1 - 2 / len(first.weight)
+    pruned = without_channels(network, ["1.0"], few.shape, share, 1)
+    assert len(pruned[1][0].weight) == len(first.weight) - 2
+    assert torch.allclose(pruned(images), network(images), atol=1e-5)
+
+
+def test_shortcuts_that_pad_channels_keep_them(few):
+    network = used("resnet", few)
+    names = prunable(network, few.shape)
+    pruned = without_channels(network, names, few.shape, 0.5, 1)
+    assert pruned(few.val.images[:2].float() / 255).shape == (2, few.classes)
+    assert 0 < len(names) < sum(isinstance(module, nn.Conv2d) for module in network.modules())
+
+
+def test_channels_come_in_multiples(few):
+    pruned = without_channels(used("mlp", few), prunable(used("mlp", few), few.shape), few.shape, 0.6, 4)
+    widths = [module.out_features for module in pruned.modules() if isinstance(module, nn.Linear)]
+    assert all(width % 4 == 0 for width in widths[:-1])
+
+
+def test_a_cut_that_would_remove_a_layer_is_refused(few):
+    data = Examples(few.train, few.val, few.class_names)
+    with pytest.raises(
+        BadSetting, match=r"compress\.macs=1e-06 would remove a whole layer: with 1 channels in each, 0\."
+    ):
+        Channels(1e-6, 1, 0, 1, 0).check(used("cnn", few), [], data)
+
+
+@pytest.mark.parametrize(("knobs", "name"), [((0, 1, 0, 1, 0), "macs"), ((0.5, 0, 0, 1, 0), "multiple")])
+def test_knobs_out_of_range_are_named(knobs, name):
+    with pytest.raises(BadSetting, match=rf"compress\.{name}=0"):
+        Channels(*knobs)

@@ -1,0 +1,163 @@
+"""Training on grids: where they stand, what is trained through them, and that the file holds the same numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from tests.compress.tasks import fitting, task_of, used
+from torch import nn
+
+from kdbench.artifact.export import export
+from kdbench.artifact.file import Artifact
+from kdbench.artifact.session import session
+from kdbench.compress.quantize.aware import QuantizeAware, settle
+from kdbench.compress.quantize.fake_quantize import Activations, LearnedRounded, Rounded, Weights
+from kdbench.errors import BadSetting
+from kdbench.evaluation import size
+from kdbench.evaluation.weights import layers
+from kdbench.models.network import Network, Normalise
+
+ALL = QuantizeAware(bits=8, images=64, learned=False, finetune_epochs=1, finetune_lr_scale=0.3)
+FAMILIES = ["mlp", "cnn", "resnet"]
+TYPES = {8: TensorProto.INT8, 4: TensorProto.INT4, 3: TensorProto.INT4, 2: TensorProto.INT2}
+
+
+def test_rounding_is_to_the_nearest_step_and_gradients_end_where_the_grid_does():
+    values = torch.tensor([-3.0, -0.9, 0.2, 0.3, 2.6, 9.0], requires_grad=True)
+    made = Rounded.apply(values, torch.tensor(0.5), -2.0, 5.0)
+    assert made.tolist() == [-1.0, -1.0, 0.0, 0.5, 2.5, 2.5]
+    made.sum().backward()
+    assert values.grad.tolist() == [0, 1, 1, 1, 1, 0]
+
+
+def test_the_gradient_to_a_scale_is_that_of_the_paper():
+    """Esser et al. 2020, equation 3: the end beyond the ends, and the rounding error in between."""
+    values, scale = torch.tensor([-3.0, 0.2, 0.35, 9.0]), torch.tensor(0.5, requires_grad=True)
+    LearnedRounded.apply(values, scale, -2.0, 5.0, 0.1).sum().backward()
+    exact = [-2.0, 0 - 0.4, 1 - 0.7, 5.0]
+    assert float(scale.grad) == pytest.approx(0.1 * sum(exact), rel=1e-5)
+
+
+def test_scales_of_outputs_have_gradients_of_their_own():
+    weight = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    learned = Weights(weight, 4, learned=True)
+    learned(weight).square().sum().backward()
+    assert learned.scale.grad.shape == (3,)
+    assert (learned.scale.grad != 0).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_lie_on_as_many_steps_as_the_bits_have_and_the_greatest_is_kept(bits):
+    weight = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    made = Weights(weight, bits, learned=False)(weight)
+    assert max(len(row.unique()) for row in made) <= 2**bits - 1
+    assert torch.allclose(made.abs().amax(1), weight.abs().amax(1))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_eight_bits_change_little_before_any_training(digits, family):
+    network = used(family, digits)
+    made = replace(ALL, finetune_epochs=0)(network, task_of(digits))
+    images = digits.test.images[:64].float() / 255
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in made.modules())
+    assert (made(images) - network(images)).abs().max() < 0.06 * np.ptp(network(images).detach().numpy())
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_is_trained_and_the_given_network_is_not(few, family, learned, recipe, machine):
+    network = used(family, few)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    method = replace(ALL, learned=learned)
+    start = replace(method, finetune_epochs=0)(network, task_of(few))
+    made = method(network, task_of(few, fitting(few, recipe, machine)))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    scales = {name for name, _ in start.named_parameters() if name.endswith("scale")}
+    moved = {name for name, value in start.named_parameters() if not torch.equal(value, made.get_parameter(name))}
+    weights = {name for name, _ in start.named_parameters()} - scales
+    assert moved >= weights | (scales if learned else set())
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_file_holds_the_same_numbers(few, family, bits, recipe, machine):
+    method = replace(ALL, bits=bits)
+    made = method(used(family, few), task_of(few, fitting(few, recipe, machine)))
+    file = Artifact(export(made.eval(), few.shape))
+    kinds = {tensor.name: tensor.data_type for tensor in file.file.graph.initializer}
+    found = layers(file.file)
+    assert {kinds[layer.source] for layer in found} == {TYPES[bits]}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in file.file.graph.initializer}
+    for layer in found:
+        assert np.abs(stored[layer.source].astype(int)).max() <= 2 ** (bits - 1) - 1
+    images = few.test.images[:64]
+    logits = made(images.float() / 255).detach().numpy()
+    ran = session(file.content, 1)(images.numpy().astype(np.float32) / np.float32(255))
+    assert np.abs(ran - logits).max() < 0.03 * np.ptp(logits)  # half steps, and a mean that is no whole pixel
+    assert (ran.argmax(1) == logits.argmax(1)).mean() > 0.9
+    plain = export(used(family, few), few.shape)
+    assert size.macs(file.file) == size.macs(plain)
+
+
+def test_only_q_and_dq_and_layers_are_left(few):
+    """As ONNX Runtime joins them: a layer between DQ and Q, pooling and padding between whole numbers."""
+    for family in FAMILIES:
+        made = replace(ALL, finetune_epochs=0)(used(family, few), task_of(few))
+        graph = export(made, few.shape).graph
+        makers = {name: node for node in graph.node for name in node.output}
+        for node in graph.node:
+            if node.op_type in ("Conv", "Gemm", "Add", "MaxPool", "AveragePool"):
+                for given in node.input:
+                    assert makers[given].op_type == "DequantizeLinear", (family, node.op_type)
+            if node.op_type == "Pad":
+                assert makers[node.input[0]].op_type == "QuantizeLinear"
+        assert not {"Sub", "Div", "BatchNormalization"} & {node.op_type for node in graph.node}
+
+
+def test_the_stored_network_is_rebuilt_from_the_one_before(few):
+    network = used("resnet", few)
+    made = replace(ALL, finetune_epochs=0)(network, task_of(few))
+    shapes = {name: value.shape for name, value in made.state_dict().items()}
+    again = ALL.architecture(used("resnet", few, seed=3), shapes)
+    again.load_state_dict(made.state_dict())
+    images = few.test.images[:8].float() / 255
+    assert torch.equal(again(images), made(images))
+
+
+def test_zero_is_a_step_of_every_grid():
+    grid = Activations(learned=False)
+    grid.watches = True
+    grid(torch.tensor([0.3, 0.9]))
+    grid(torch.tensor([-0.1, 0.5]))
+    grid.settle()
+    assert float(grid(torch.zeros(1))) == 0
+    assert grid(torch.tensor([0.9, 5.0])).tolist() == pytest.approx([0.9, 0.9], abs=0.003)
+
+
+def test_a_forward_that_depends_on_its_numbers_is_one_line(few):
+    class Wayward(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(784, 10)
+
+        def forward(self, images):
+            return self.layer(images.flatten(1)) if images.sum() > 0 else self.layer(-images.flatten(1))
+
+    network = Network(Normalise((0.1,), (0.3,)), Wayward())
+    with pytest.raises(BadSetting, match=r"compress=quantize_aware cannot follow what Wayward\.forward does"):
+        ALL.check(network, (), task_of(few).data)
+
+
+@pytest.mark.parametrize("knob", [{"bits": 9}, {"images": 0}, {"learned": "yes"}, {"finetune_lr_scale": 0}], ids=str)
+def test_knobs_are_checked(knob):
+    with pytest.raises(BadSetting, match=f"compress\\.{next(iter(knob))}"):
+        replace(ALL, **knob)
+
+
+def test_settling_looks_at_all_images(few):
+    network = ALL.on_grids(used("mlp", few))
+    settle(network, torch.cat([torch.zeros(300, *few.shape), torch.ones(1, *few.shape)]))
+    first = next(module for module in network.modules() if isinstance(module, Activations))
+    assert float(first.high) > 0
