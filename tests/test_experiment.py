@@ -200,9 +200,9 @@ def test_the_test_split_is_read_once_by_each_file_and_a_network_is_exported_once
     monkeypatch.setattr(predictions, "predict", lambda *given: read_splits.append(len(given[1])) or predict(*given))
     monkeypatch.setattr(ship, "export", lambda *given: exports.append(given) or export(*given))
     experiment.run(make_config(untrained=True))
-    assert (read_splits, len(exports)) == ([1000], 1)
+    assert (read_splits, len(exports)) == ([1000, 200], 1)  # test and validation
     experiment.run(make_config("quantize", QUANTIZE, untrained=True))
-    assert (read_splits, len(exports)) == ([1000, 1000], 1)
+    assert (read_splits, len(exports)) == ([1000, 200] * 2, 1)
 
 
 def test_nothing_but_the_final_evaluation_touches_the_test_split(make_config, monkeypatch):

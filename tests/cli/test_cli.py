@@ -145,7 +145,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
         (
             ["compress.sparsity=0.5"],
-            "compress.sparsity is a setting of compress=prune,prune_distill_quantize, not of baseline",
+            "compress.sparsity is a setting of compress=prune,prune_distill_quantize,prune_gradual,",
         ),
         (["--frobnicate"], "unrecognized arguments: --frobnicate: see kdbench run --help"),
         (["--cfg", "everything"], "see kdbench run --help"),
@@ -237,6 +237,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         (["-m", "model=glob(vgg*)"], "no run is asked for: model=glob(vgg*) matches nothing"),
         (["outputs=/proc/nothing"], "/proc/nothing"),
         (["train.epochs="], "train.epochs"),
+        (["+experiment=operating_points"], "is several sweeps: type kdbench sweep +experiment=operating_points"),
         (["model=[a"], "model=[a"),
         (["checkpoint_seconds=-1"], "checkpoint_seconds=-1.0 is out of range"),
         (["again=maybe"], "again=maybe is not true or false"),

@@ -37,7 +37,7 @@ def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_chart
     assert main(["compress", "net.onnx", "--data", "mnist_5k", "threads=1"]) == 0
     out = capsys.readouterr().out
     rows = {row.compress: row for row in collect(Path("outputs"))[0]}
-    assert set(rows) == {"baseline", "quantize"}
+    assert set(rows) == {"baseline", "quantize", "quantize_static"}
     assert {(row.model, row.origin, row.train_seconds) for row in rows.values()} == {("net", "given", 0.0)}
     digits = mnist_5k.load().test
     logits = digits.images.flatten(1).float().numpy() / 255 @ weights(0, 784, 10)
@@ -83,7 +83,10 @@ def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
         "error: --methods prune cannot be done (it trains layers, which an ONNX file has none of): the rest is"
         in capsys.readouterr().err
     )
-    assert {row.compress for row in collect(Path("outputs"))[0]} == {"baseline", "quantize"}
+    assert {row.compress for row in collect(Path("outputs"))[0]} == {
+        "baseline",
+        *("quantize", "quantize_static", "quantize_weights", "cluster", "half"),
+    }
 
 
 def test_a_network_is_distilled_into_others(net, no_charts):

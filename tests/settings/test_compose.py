@@ -122,9 +122,9 @@ def test_a_chain_of_assistants_is_a_teacher_that_was_taught():
 def test_a_pruned_student_learns_from_its_unpruned_self():
     config = composed("model=cnn_simple", "compress=prune_distill_quantize", "seed=4")
     assert config.teachers == (config.network.uncompressed,)
-    prune, distill, quantize = config.network.steps
-    assert (prune.teachers, quantize.teachers) == ((), ())
-    assert distill.method["epochs"] == 3
+    prune, distill, quantize, on_grids = config.network.steps
+    assert (prune.teachers, quantize.teachers, on_grids.teachers) == ((), (), distill.teachers)
+    assert (distill.method["epochs"], distill.method["share"]) == (None, 0.25)
 
 
 def test_weights_start_the_model_or_a_teacher(tmp_path):

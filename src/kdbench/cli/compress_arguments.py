@@ -12,8 +12,8 @@ from kdbench.errors import BadSetting, nearest
 from kdbench.settings import own_folder
 from kdbench.settings.choices import config_dir, options, read
 
-OF_FILES = ("quantize",)  # what can be done to a file whose layers cannot be trained
-OF_NETWORKS = ("quantize", "prune", "prune_distill_quantize")
+OF_FILES = ("quantize", "quantize_static")  # what can be done to a file whose layers cannot be trained
+OF_NETWORKS = (*OF_FILES, "prune", "prune_distill_quantize")
 TRAINED = ("distill",)  # besides, where the network is trained here
 
 
@@ -100,7 +100,7 @@ def methods_of(given: argparse.Namespace, form: Form) -> tuple[list[str], dict[s
         if word in known:
             asked[word] = None
         elif word.endswith("_all") and members:
-            asked |= dict.fromkeys(members)
+            asked |= dict.fromkeys(name for name in members if not (form.file and trains(read(known[name]))))
         else:
             raise BadSetting(f"--methods {word} is unknown: {nearest(word, known)}")
     asked.pop("baseline", None)

@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from kdbench.cli import values
 from kdbench.errors import BadSetting
 from kdbench.settings import normalisation, own_folder, schema
-from kdbench.settings.choices import GROUPS, config_dir
+from kdbench.settings.choices import GROUPS, SWEEPS, config_dir, options, read
 from kdbench.settings.knobs import named_by_yaml, require_knob
 
 SETTING = re.compile(r"(\+{0,2})([\w./@:-]+)=(.*)", re.DOTALL)
@@ -120,6 +120,12 @@ def checked(one: Override, chosen: dict[str, str], folders: Sequence[Path], seve
         return f"{one.name}={one.value}"
     if one.name == "experiment" and not one.sign:
         raise BadSetting(f"experiment is not chosen yet: type +{one}")
+    if (
+        one.name == "experiment"
+        and (found := options("experiment", folders).get(one.value))
+        and SWEEPS in read(found)
+    ):
+        raise BadSetting(f"+{one.name}={one.value} is several sweeps: type kdbench sweep {one}")
     if one.name in GROUPS:
         if one.sign and one.name != "experiment":
             raise BadSetting(f"{one.name} is chosen already: type {one.name}={one.value}, without {one.sign}")

@@ -97,7 +97,7 @@ def require_sensible_order(name: str, steps: Sequence[NetworkStep | FileStep]) -
             )
         if isinstance(step, FileStep) and called in files:
             raise BadSetting(f"compress={name}: {called} finds nothing left to do after {called}: leave one out")
-        if isinstance(step, NetworkStep) and step.changes_shapes:
+        if isinstance(step, NetworkStep) and step.changes_shapes and not step.keeps_zeros:
             constrained = [other for other in before if isinstance(other, NetworkStep) and other.leaves_constraint]
             if constrained:
                 earlier = type(constrained[0]).__name__

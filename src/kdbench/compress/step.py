@@ -161,6 +161,8 @@ class NetworkStep(ABC):
     compared: ClassVar[bool] = True
     # True: layers come out with other shapes, so that what held of single weights can not go on.
     changes_shapes: ClassVar[bool] = False
+    # True: though shapes may change, weights keep their names and places, and zeros stay zero.
+    keeps_zeros: ClassVar[bool] = False
     # True: its teachers are no teachers, but networks that it joins with its own, as an ensemble does.
     joins: ClassVar[bool] = False
     # True: something of its weights must hold in later trainings, which `constraint` gives.

@@ -13,6 +13,7 @@ from kdbench.errors import BadSetting
 GROUPS = ("model", "compress", "data", "train", "experiment")
 # What a sweep is over, where it is not narrowed. Not every model: some YAMLs stand for networks of one's own.
 EVERYTHING = {"model": "glob([cnn_*,mlp_*,resnet_*])", "compress": "baseline,quantize,prune,distill"}
+SWEEPS = "sweeps"  # the key of an experiment's YAML that lists several multiruns
 WITH_KNOBS = ("model", "compress", "data")  # whose settings are what their YAML files hold
 
 

@@ -12,12 +12,17 @@ from torch import nn
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
+from kdbench.compress.layers import weight_names
+from kdbench.compress.prune import masks
 from kdbench.compress.quantize.aware import QuantizeAware, settle
 from kdbench.compress.quantize.fake_quantize import Activations, LearnedRounded, Rounded, Weights
 from kdbench.errors import BadSetting
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers
 from kdbench.models.network import Network, Normalise
+from kdbench.training.constraints import KeepZeros
+from kdbench.training.fit import fit
+from kdbench.training.learner import Learner
 
 ALL = QuantizeAware(bits=8, images=64, learned=False, finetune_epochs=1, finetune_lr_scale=0.3)
 FAMILIES = ["mlp", "cnn", "resnet"]
@@ -124,6 +129,22 @@ def test_the_stored_network_is_rebuilt_from_the_one_before(few):
     again.load_state_dict(made.state_dict())
     images = few.test.images[:8].float() / 255
     assert torch.equal(again(images), made(images))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pruned_weights_keep_their_places_and_stay_zero_in_the_file(few, family, recipe, machine):
+    """What earlier steps left behind finds the weights by name, in the network on grids too."""
+    network = used(family, few)
+    names = weight_names(network)
+    zeros = KeepZeros(masks.over_the_network({name: network.get_parameter(name).abs() for name in names}, 0.9))
+    zeros.apply(network, 0, 0)
+    made = ALL.on_grids(network)
+    assert weight_names(made) == names
+    settle(made, few.train.images[:64].float() / 255)
+    fit(Learner(made, 0, constraints=[zeros]), few.train, few.val, recipe, machine)
+    for name, mask in zeros.masks.items():
+        assert not (made.get_parameter(name)[mask == 0] != 0).any()
+    assert size.zero_weights(export(made.eval(), few.shape)) >= sum(int((m == 0).sum()) for m in zeros.masks.values())
 
 
 def test_zero_is_a_step_of_every_grid():

@@ -36,6 +36,7 @@ class QuantizeAware(NetworkStep):
     finetune_lr_scale: float  # share of train.lr
 
     changes_shapes: ClassVar[bool] = True
+    keeps_zeros: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.bits not in BITS:
