@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from kdbench.cli import (
+    best,
     compress,
     ls,
     pack,
@@ -39,7 +40,7 @@ examples:
   kdbench plot outputs/
 """
 INTERRUPTED = (130, 143)
-COMMANDS = (run, sweep, compress, reproduce, search, plot, table, status, verify, predict, pack, unpack, ls)
+COMMANDS = (run, sweep, compress, reproduce, search, plot, table, best, status, verify, predict, pack, unpack, ls)
 TAKE_SETTINGS = ("compress", "reproduce", "search")  # beside arguments of their own
 WRONG_COMMAND = 2
 
