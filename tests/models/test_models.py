@@ -18,7 +18,7 @@ from kdbench.settings.choices import config_dir
 from kdbench.storage.store import Store
 
 OF_OTHERS = ("onnx", "python", "torchvision", "fully_connected")  # one YAML for many
-OF_DIGITS = ("lenet5", "lenet5_half")  # whose third convolution takes images from 28 x 28 on
+OF_DIGITS = ("lenet5", "lenet5_caffe", "lenet5_half")  # which take images from 16 x 16 or 28 x 28 on
 NAMES = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml") if path.stem not in OF_OTHERS)
 DIGITS = ((1, 28, 28), 10)
 COLOURS = ((3, 32, 32), 7)

@@ -75,7 +75,7 @@ def pool(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     numbers = set(own.select_dtypes("number").columns)
     keys = [*VARIANT, "seed"]
     how = {name: "mean" if name in numbers else "first" for name in own if name not in keys}
-    return own.groupby(keys, sort=False).agg(how).reset_index()
+    return own.groupby(keys, sort=False).agg(how).copy().reset_index().copy()  # in few blocks: pandas warns of many
 
 
 def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:
