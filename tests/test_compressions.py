@@ -10,7 +10,6 @@ from tests.settings.test_compose import composed
 
 COMPRESSIONS = choices.options("compress", [config_dir()])
 STUDENT = ("model=cnn_simple", "model.widths=[4,6,8]")
-OTHERS = {"factorize": ("model=mlp_simple", "model.widths=[16]")}  # of which there is nothing to compress in a cnn
 TEACHER = "{model:cnn_simple,model.widths:[3,4,6]}"
 OF_EQUALS = ("ensemble",)  # whose teachers are not typed
 LESS = {"attack_steps": 1, "images": 256, "kept": 256, "hint_epochs": 1}  # of what takes long,
@@ -34,7 +33,7 @@ def test_it_runs_from_its_yaml_and_leaves_a_row(name, outputs, monkeypatch):
     typed += [f"compress.teacher={TEACHER}"] * ("teacher" in knobs and name not in OF_EQUALS)
     typed += ["compress.assistant=cnn_simple"] * ("assistant" in knobs)
     config = composed(
-        *(*OTHERS.get(name, STUDENT), "data=mnist_5k", "data.train_images=200", "threads=1", f"outputs={outputs}"),
+        *(*STUDENT, "data=mnist_5k", "data.train_images=200", "threads=1", f"outputs={outputs}"),
         *("train.epochs=2", "teacher_train.epochs=2", f"compress={name}", *typed),
     )
     row = experiment.run(config).row

@@ -1,17 +1,13 @@
 import pytest
 import torch
-from tests.compress.tasks import fitting, task_of
-from tests.training.methods import built, flat, same
+from tests.compress.tasks import fitting, task_of, used
+from tests.training.methods import flat, same
 from torch import nn
 
-from kdbench.compress.low_rank.factorize import Factorize, factors, linear_layers
+from kdbench.compress.low_rank.factorize import Factorize, layers_before_the_last
+from kdbench.compress.low_rank.factors import as_matrix, weights_of_rank_one
 from kdbench.errors import BadSetting
 from kdbench.models.network import build, parameters
-
-
-def layer_of(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    torch.manual_seed(0)
-    return nn.Linear(inputs, outputs, bias=bias)
 
 
 def mlp_for(splits, widths):
@@ -19,65 +15,58 @@ def mlp_for(splits, widths):
     return build(knobs, 0, splits.shape, splits.classes, splits.pixel_statistics)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("inputs", "outputs"), [(12, 7), (7, 12), (9, 9)])
-def test_at_full_rank_two_layers_are_the_same_function(inputs, outputs, bias):
-    layer = layer_of(inputs, outputs, bias)
-    made = factors(layer, min(inputs, outputs))
-    images = torch.randn(20, inputs)
-    assert torch.allclose(made(images), layer(images), atol=1e-5)
-
-
-@pytest.mark.parametrize("rank", [1, 3, 6])
-def test_the_error_is_the_tail_of_the_singular_values_so_none_of_that_rank_is_less(rank):
-    layer = layer_of(12, 7)
-    made = factors(layer, rank)
-    product = made[1].weight @ made[0].weight
-    values = torch.linalg.svdvals(layer.weight)
-    assert torch.linalg.matrix_norm(layer.weight - product).item() == pytest.approx(
-        values[rank:].square().sum().sqrt().item(), rel=1e-4
-    )
-    assert torch.linalg.matrix_norm(layer.weight - product, 2).item() == pytest.approx(values[rank].item(), rel=1e-4)
-    assert torch.linalg.matrix_rank(product).item() == rank
-    random = torch.Generator().manual_seed(0)
-    for _ in range(5):  # nor is one beside it
-        other = made[1].weight @ (made[0].weight + 1e-2 * torch.randn(rank, 12, generator=random))
-        assert torch.linalg.matrix_norm(layer.weight - other) > torch.linalg.matrix_norm(layer.weight - product)
-
-
-def test_both_factors_have_the_same_share_of_the_singular_values():
-    first, second = factors(layer_of(12, 7), 4)
-    values = torch.linalg.svdvals(layer_of(12, 7).weight)[:4]
-    assert torch.allclose(first.weight @ first.weight.T, torch.diag(values), atol=1e-5)
-    assert torch.allclose(second.weight.T @ second.weight, torch.diag(values), atol=1e-5)
-    assert first.bias is None
-    assert torch.equal(second.bias, layer_of(12, 7).bias)
-
-
-@pytest.mark.parametrize("keep", [0.1, 0.25, 0.3, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("widths", [[64], [40, 24, 16]])
-def test_ranks_are_the_largest_at_which_factors_have_at_most_that_share_of_the_weights(few, keep, widths):
-    network = mlp_for(few, widths)
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("of", [[64], [40, 24, 16], "cnn", "resnet"], ids=str)
+def test_ranks_are_the_largest_at_which_factors_have_at_most_that_share_of_the_weights(few, keep, of):
+    network = used(of, few) if isinstance(of, str) else mlp_for(few, of)
+    before = layers_before_the_last(network, few.shape)
+    if min(weights_of_rank_one(layer) / layer.weight.numel() for layer in before.values()) > keep:
+        return  # which is refused, as is tested below
     made = Factorize(keep, 0, 1)(network, task_of(few))
-    before = [layer for _, layer in linear_layers(network)][:-1]
-    after = [module for module in made.model if isinstance(module, nn.Sequential)]
-    assert len(before) == len(after) == len(widths)
-    for layer, (first, second) in zip(before, after, strict=True):
-        rank = first.out_features
-        assert (first.in_features, second.in_features, second.out_features) == (
-            layer.in_features,
-            rank,
-            layer.out_features,
-        )
-        assert rank == 1 or rank * (layer.in_features + layer.out_features) <= keep * layer.weight.numel()
-        assert (rank + 1) * (layer.in_features + layer.out_features) > keep * layer.weight.numel()
-        assert torch.linalg.matrix_rank(second.weight @ first.weight).item() == rank
+    for name, layer in before.items():
+        new, weights = made.model.get_submodule(name), layer.weight.numel()
+        if isinstance(new, nn.Sequential):
+            rank = len(new[0].weight)
+            assert sum(one.weight.numel() for one in new) == rank * weights_of_rank_one(layer) <= keep * weights
+            assert (rank + 1) * weights_of_rank_one(layer) > keep * weights
+            assert torch.linalg.matrix_rank(as_matrix(new[1]) @ as_matrix(new[0])).item() == rank
+        else:
+            assert weights_of_rank_one(layer) > keep * weights
+            assert same(new, layer)
+    assert made(few.val.images[:3].float() / 255).shape == (3, few.classes)
+    assert same(list(made.model.modules())[-1], list(network.model.modules())[-1])
     assert parameters(made) < parameters(network)
 
 
-def test_the_rank_is_one_at_least(few):
-    made = Factorize(0.001, 0, 1)(mlp_for(few, [16]), task_of(few))
-    assert made.model[1][0].out_features == 1
+def test_grouped_convolutions_and_the_last_layer_that_runs_stay_be_it_a_convolution(few):
+    class Separable(nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                *(nn.Conv2d(1, 8, 5), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1)),
+                *(nn.Conv2d(8, 10, 22), nn.Flatten()),
+            )
+
+    made = Factorize(0.9, 0, 1)(Separable(), task_of(few))
+    assert [type(layer) for layer in made][:4] == [nn.Sequential, nn.Conv2d, nn.Sequential, nn.Conv2d]
+    assert [layer.kernel_size for layer in made[0]] == [(5, 1), (1, 5)]
+
+
+def test_batch_norm_takes_its_statistics_anew(few):
+    network = used("cnn", few)
+    kept, taken = (Factorize(0.5, 0, 1, images)(network, task_of(few)) for images in (0, 300))
+    norms = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    for name in norms:
+        assert same(kept.get_submodule(name), network.get_submodule(name))
+    inner, first, norm = taken.model, taken.model[0], taken.model[1]
+    assert isinstance(first, nn.Sequential)
+    seen = first(taken[0](task_of(few).data.to_calibrate(300)))
+    assert torch.allclose(
+        norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen.split(250)]).mean(0), atol=1e-5
+    )
+    assert all(
+        torch.equal(one, other) for one, other in zip(inner.parameters(), kept.model.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("widths", [[16], [10], [12, 10]])
@@ -114,25 +103,22 @@ def test_the_given_network_is_not_changed(few):
 
 
 @pytest.mark.parametrize("data", ["few", "colours"])
-@pytest.mark.parametrize("widths", [[16], [24, 16]])
-def test_the_architecture_is_rebuilt_from_the_shapes_of_stored_weights(data, widths, request):
+@pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
+def test_the_architecture_is_rebuilt_from_the_shapes_of_stored_weights(data, family, request):
     splits = request.getfixturevalue(data)
-    network = mlp_for(splits, widths)
-    method = Factorize(0.3, 0, 1)
+    network, method = used(family, splits), Factorize(0.5, 0, 1)
     made = method(network, task_of(splits))
     stored = made.state_dict()
     rebuilt = method.architecture(network, {name: tensor.shape for name, tensor in stored.items()})
-    assert {name: tensor.shape for name, tensor in rebuilt.state_dict().items()} == {
-        name: tensor.shape for name, tensor in stored.items()
-    }
     rebuilt.load_state_dict(stored)
     images = splits.val.images[:9].float() / 255
     assert torch.equal(rebuilt.eval()(images), made.eval()(images))
-    assert parameters(network) != parameters(rebuilt)
+    assert parameters(network) > parameters(rebuilt)
 
 
-def test_what_was_factorized_can_be_factorized_again(few):
-    network, method = mlp_for(few, [32]), Factorize(0.5, 0, 1)
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+def test_what_was_factorized_can_be_factorized_again(few, family):
+    network, method = used(family, few), Factorize(0.7, 0, 1)
     once = method(network, task_of(few))
     twice = method(once, task_of(few))
     assert parameters(twice) < parameters(once)
@@ -150,10 +136,25 @@ def test_it_is_fine_tuned_as_long_as_said(few, recipe, machine):
     assert not torch.equal(flat(cut), flat(tuned))
 
 
-@pytest.mark.parametrize("family", ["cnn", "resnet"])
-def test_networks_with_no_linear_layer_but_the_last_are_refused_in_one_line(few, family):
-    with pytest.raises(BadSetting, match="no linear layer but the last: it is for mlp models") as error:
-        Factorize(0.5, 0, 1)(built(family, few), task_of(few))
+@pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
+def test_a_share_that_no_two_factors_fit_in_is_refused_with_the_least_that_does(few, family):
+    network, data = used(family, few), task_of(few).data
+    with pytest.raises(BadSetting, match=r"compress\.keep=0\.001 leaves no layer factors of rank 1: type ") as error:
+        Factorize(0.001, 0, 1).check(network, (), data)
+    least = float(str(error.value).split()[-3])
+    assert set(Factorize(least, 0, 1).ranks(network, few.shape).values()) == {1}
+    with pytest.raises(BadSetting):
+        Factorize(least - 0.002, 0, 1).check(network, (), data)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [[nn.Flatten(), nn.Linear(784, 10)], [nn.Conv2d(1, 1, 2), nn.Conv2d(1, 10, 27), nn.Flatten()]],
+    ids=["one layer", "four weights, and four of rank 1"],
+)
+def test_a_network_in_which_nothing_can_be_factorized_is_refused_in_one_line(few, layers):
+    with pytest.raises(BadSetting, match="no layer before the last whose factors would have fewer weights") as error:
+        Factorize(0.5, 0, 1).check(nn.Sequential(*layers), (), task_of(few).data)
     assert "\n" not in str(error.value)
 
 
@@ -166,6 +167,7 @@ def test_networks_with_no_linear_layer_but_the_last_are_refused_in_one_line(few,
         ((0.5, -1, 1), r"compress\.finetune_epochs"),
         ((0.5, 1.5, 1), r"compress\.finetune_epochs"),
         ((0.5, 1, 0), r"compress\.finetune_lr_scale"),
+        ((0.5, 1, 1, -1), r"compress\.statistics"),
     ],
 )
 def test_knobs_out_of_range_are_named(knobs, message):
