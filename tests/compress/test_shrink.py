@@ -18,23 +18,61 @@ def made(widths: float) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))
 
 
-@pytest.mark.parametrize("keep", [0.03, 0.25, 0.5, 0.99, 1.0])
-def test_it_is_the_widest_of_at_most_so_many_parameters_and_trained_like_a_baseline(keep, few):
+WHOLE = parameters(made(1))
+ALL = [*((Shrink(keep), keep * WHOLE) for keep in (0.03, 0.25, 0.5, 0.99, 1.0)), (Shrink(None), WHOLE / 4)]
+ALL += [(Shrink(None, size), size / 4) for size in (4_000, 20_001, 4 * WHOLE)]
+
+
+@pytest.mark.parametrize(("method", "most"), ALL, ids=str)
+def test_it_is_the_widest_of_at_most_so_many_parameters_and_trained_like_a_baseline(method, most, few):
     fits = []
     task = replace(task_of(few, lambda network, *args, **knobs: fits.append((network, args, knobs))), scaled=made)
-    thin = Shrink(keep)(made(1), task)
+    thin = method(made(1), task)
     assert fits == [(thin, (), {})]
     width = thin[1].out_features
-    assert parameters(thin) <= keep * parameters(made(1)) < parameters(made((width + 1) / 40)) or width == 40
+    assert parameters(thin) <= most < parameters(made((width + 1) / 40)) or (width == 40 and most == WHOLE)
     shapes = {name: tensor.shape for name, tensor in thin.state_dict().items()}
-    again = Shrink(keep).architecture(made(1), shapes)
+    again = method.architecture(made(1), shapes)
     again.load_state_dict(thin.state_dict())
     assert torch.equal(again(torch.ones(1, 784)), thin(torch.ones(1, 784)))
 
 
-def test_less_than_a_width_of_one_is_refused(few):
-    with pytest.raises(BadSetting, match=r"compress\.keep=0\.01 leaves less than a width of 1: type 0\.0"):
-        Shrink(0.01)(made(1), replace(task_of(few), scaled=made))
+def test_as_many_bytes_as_a_file_of_so_many_parameters_are_the_same_network(few):
+    task = replace(task_of(few, lambda *_, **__: None), scaled=made)
+    by_share = Shrink(0.3)(made(1), task)
+    assert parameters(Shrink(None, 4 * parameters(by_share))(made(1), task)) == parameters(by_share)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (Shrink(0.01), r"compress\.keep=0\.01 leaves less than a width of 1: type 0\.0\d+ or more"),
+        (Shrink(None, 100), r"compress\.bytes=100 leaves less than a width of 1: type 3220 or more"),
+        (Shrink(None, 4 * WHOLE + 1), rf"compress\.bytes={4 * WHOLE + 1} is more than .*: type {4 * WHOLE} or less"),
+    ],
+    ids=str,
+)
+def test_what_no_thinner_network_has_is_refused_and_what_to_type_instead_is_not(method, message, few):
+    task = replace(task_of(few, lambda *_, **__: None), scaled=made)
+    with pytest.raises(BadSetting, match=message) as error:
+        method(made(1), task)
+    advised = float(str(error.value).split()[-3])
+    (Shrink(None, int(advised)) if method.bytes else Shrink(advised))(made(1), task)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ((0.0,), r"compress\.keep=0\.0 is out of range"),
+        ((1.5,), r"compress\.keep=1\.5 is out of range"),
+        ((None, 0), r"compress\.bytes=0 is out of range"),
+        ((None, 2.5), r"compress\.bytes=2\.5 is not a whole number"),
+        ((0.5, 4_000), r"compress\.keep=0\.5 and compress\.bytes=4000 both say how much is left: type one"),
+    ],
+)
+def test_knobs_out_of_range_are_named(knobs, message):
+    with pytest.raises(BadSetting, match=message):
+        Shrink(*knobs)
 
 
 def test_models_without_widths_have_no_thinner_ones():
