@@ -14,21 +14,28 @@ SMALLEST = 1e-8  # scale: of an output all of whose weights are 0
 
 
 @torch.library.custom_op("kdbench::grid", mutates_args=())
-def grid(values: Tensor, scale: Tensor, zero: Tensor, axis: int) -> Tensor:
-    """Stand for Q and DQ in an exported graph: uint8 with a zero, or int8 by a scale for each index along `axis`."""
+def grid(values: Tensor, scale: Tensor, zero: Tensor, axis: int, largest: int) -> Tensor:
+    """Stand for Q and DQ in an exported graph: uint8 with a zero, or int8 by a scale for each index along `axis`.
+
+    Whole numbers beyond `largest`, of either sign, are cut off; 0: nothing is but what their type cannot hold.
+    """
     raise NotImplementedError("it is exported, and never run")
 
 
 @grid.register_fake
-def _(values: Tensor, scale: Tensor, zero: Tensor, axis: int) -> Tensor:
+def _(values: Tensor, scale: Tensor, zero: Tensor, axis: int, largest: int) -> Tensor:
     return torch.empty_like(values)
 
 
-def exported_grid(values: Any, scale: Any, zero: Any, axis: int) -> Any:
+def exported_grid(values: Any, scale: Any, zero: Any, axis: int, largest: int) -> Any:
     """Write `grid` with the operators of ONNX: for torch's exporter."""
     from onnxscript import opset20 as op
 
-    return op.DequantizeLinear(op.QuantizeLinear(values, scale, zero, axis=axis), scale, zero, axis=axis)
+    whole = op.QuantizeLinear(values, scale, zero, axis=axis)
+    if largest:
+        ends = [op.CastLike(op.Constant(value_int=end), zero) for end in (-largest, largest)]
+        whole = op.Clip(whole, *ends)
+    return op.DequantizeLinear(whole, scale, zero, axis=axis)
 
 
 TRANSLATION: dict[Any, Any] = {torch.ops.kdbench.grid.default: exported_grid}
@@ -110,7 +117,7 @@ class Activations(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return numbers of the same shape, on the grid."""
         if torch.compiler.is_exporting():
-            return grid(values, self.scale, self.zero, 1)
+            return grid(values, self.scale, self.zero, 1, 0)
         if self.watches:
             self.low = torch.minimum(self.low, values.detach().float().min())
             self.high = torch.maximum(self.high, values.detach().float().max())
@@ -123,16 +130,19 @@ class Activations(nn.Module):
 
 
 class Weights(nn.Module):
-    """Weights of an output as whole numbers from `-largest` to `largest` times a scale of its own, float32.
+    """Weights of an output as whole numbers from `-largest` to `largest` times a scale of its own.
 
     The scale is the greatest weight over `largest`, anew at every step; or it is `learned`, from
-    `2 mean |w| / sqrt(largest)` on (Esser et al. 2020, LSQ, section 2.1).
+    `2 mean |w| / sqrt(largest)` on (Esser et al. 2020, LSQ, section 2.1). It is rounded to what `scales` can hold:
+    float16, as it is stored beside weights that are multiplied out; or bfloat16, a float32 whose lower two bytes are
+    0, as DequantizeLinear has it: for they pack to nothing.
     """
 
-    def __init__(self, weight: Tensor, bits: int, learned: bool) -> None:
+    def __init__(self, weight: Tensor, bits: int, learned: bool, scales: torch.dtype) -> None:
         super().__init__()
         self.largest = 2 ** (bits - 1) - 1
         self.learned = learned
+        self.scales = scales
         rows = weight.detach().abs().flatten(1)
         start = 2 * rows.mean(1) / math.sqrt(self.largest) if learned else rows.amax(1) / self.largest
         self.scale = nn.Parameter(start.clamp_min(SMALLEST), requires_grad=learned)
@@ -144,11 +154,18 @@ class Weights(nn.Module):
             greatest = weight.detach().abs().flatten(1).amax(1)
             self.scale.data = (greatest / self.largest).clamp_min(SMALLEST)
         if torch.compiler.is_exporting():
-            return grid(weight, self.scale, self.zero, 0)
-        scale, ends = self.scale.view(-1, *(1,) * (weight.dim() - 1)), (-self.largest, self.largest)
+            return grid(weight, self.scale, self.zero, 0, self.largest)
+        scale, ends = rounded_to(self.scales, self.scale), (-self.largest, self.largest)
+        scale = scale.view(-1, *(1,) * (weight.dim() - 1))
         if not self.learned:
             return Rounded.apply(weight, scale, *ends)
         return LearnedRounded.apply(weight, scale, *ends, 1 / math.sqrt(weight[0].numel() * self.largest))
+
+
+def rounded_to(precision: torch.dtype, scale: Tensor) -> Tensor:
+    """Return positive numbers as `precision` has them, in float32; gradients go through as if they were not rounded."""
+    rounded = scale.detach().to(precision).clamp_min(torch.finfo(precision).tiny).float()
+    return scale + (rounded - scale.detach())
 
 
 class Convolution(nn.Conv2d):

@@ -1,10 +1,10 @@
-"""A network as the graph of its operations, with batch norm folded and activations and weights on grids."""
+"""A network as the graph of its operations, with batch norm folded, and weights and perhaps activations on grids."""
 
 from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,11 @@ STILL = (nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout)
 STILL_FUNCTIONS = (F.max_pool2d, torch.flatten, F.pad, "flatten", "view", "reshape")
 
 
-def quantized(model: nn.Module, bits: int, learned: bool, name: str) -> fx.GraphModule:
-    """Return a copy of a model (in eval mode) that computes on grids, which are not settled yet.
+def quantized(model: nn.Module, bits: Sequence[int], learned: bool, activations: bool, name: str) -> fx.GraphModule:
+    """Return a copy of a model (in eval mode) that computes on grids, those of `activations` not settled yet.
 
-    Raises `BadSetting` for a model whose `forward` cannot be followed, since it depends on the numbers.
+    Where activations stay float, weights are multiplied out before they are used, by scales in float16. Raises
+    `BadSetting` for a model whose `forward` cannot be followed, since it depends on the numbers.
     """
     try:
         traced = fx.symbolic_trace(copy.deepcopy(model).cpu().eval())
@@ -34,8 +35,9 @@ def quantized(model: nn.Module, bits: int, learned: bool, name: str) -> fx.Graph
             f"compress={name} cannot follow what {type(model).__name__}.forward does: {error}"
         ) from error
     fold_batch_norm(traced)
-    put_on_grids(traced, bits, learned)
-    activations_on_grids(traced, learned)
+    weights_on_grids(traced, bits, learned, torch.bfloat16 if activations else torch.float16)
+    if activations:
+        activations_on_grids(traced, learned)
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.recompile()
@@ -60,14 +62,19 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
         traced.graph.erase_node(node)
 
 
-def put_on_grids(traced: fx.GraphModule, bits: int, learned: bool) -> None:
-    """Put the weights of all convolutions and linear layers on grids."""
-    for name, module in list(traced.named_modules()):
+def weights_on_grids(traced: fx.GraphModule, bits: Sequence[int], learned: bool, scales: torch.dtype) -> None:
+    """Put the weights of all convolutions and linear layers on grids: of the first, those between, and the last."""
+    modules = dict(traced.named_modules())
+    ran = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
+    layers = [name for name in dict.fromkeys(ran) if type(modules[name]) in (nn.Conv2d, nn.Linear)]
+    first, between, last = bits
+    of_layers = {name: between for name in layers} | {layers[0]: first, layers[-1]: last} if layers else {}
+    for name, module in modules.items():
         if type(module) in (nn.Conv2d, nn.Linear):
             made = copy.copy(module)
             made.__class__ = Convolution if isinstance(module, nn.Conv2d) else Linear
             made._modules = dict(module._modules)
-            made.add_module("on_grid", Weights(module.weight, bits, learned))
+            made.add_module("on_grid", Weights(module.weight, of_layers.get(name, between), learned, scales))
             replace_module(traced, name, made)
 
 
