@@ -163,7 +163,7 @@ class Weights(nn.Module):
 
 
 def rounded_to(precision: torch.dtype, scale: Tensor) -> Tensor:
-    """Return positive numbers as `precision` has them, in float32; gradients go through as if they were not rounded."""
+    """Return positive numbers as `precision` has them, in float32; gradients go through as if that were nothing."""
     rounded = scale.detach().to(precision).clamp_min(torch.finfo(precision).tiny).float()
     return scale + (rounded - scale.detach())
 

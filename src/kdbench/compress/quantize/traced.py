@@ -68,7 +68,7 @@ def weights_on_grids(traced: fx.GraphModule, bits: Sequence[int], learned: bool,
     ran = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
     layers = [name for name in dict.fromkeys(ran) if type(modules[name]) in (nn.Conv2d, nn.Linear)]
     first, between, last = bits
-    of_layers = {name: between for name in layers} | {layers[0]: first, layers[-1]: last} if layers else {}
+    of_layers = dict.fromkeys(layers, between) | dict.fromkeys(layers[:1], first) | dict.fromkeys(layers[-1:], last)
     for name, module in modules.items():
         if type(module) in (nn.Conv2d, nn.Linear):
             made = copy.copy(module)
