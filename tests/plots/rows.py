@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from tests.conftest import make_row
 
@@ -105,4 +106,80 @@ def series(seeds: int = 1) -> list[Row]:
     for generation in (1, 2, 3):
         words, own = f"generations={generation} temperature=1", {"code_hash": "c0de0001", "transfer_images": 55_000}
         add("cnn_simple", "born_again", "cnn_simple", words, 0.009 - 0.0005 * generation, **own)
+    return rows
+
+
+PRUNED = {  # how much harm each does at one sparsity, and whether it can be left without fine-tuning
+    "prune": (1.0, True),
+    "prune_layerwise": (1.2, True),
+    "prune_random": (3.0, True),
+    "prune_gradual": (0.8, False),
+    "prune_lottery": (0.9, False),
+    "prune_taylor": (0.85, False),
+}
+SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+OTHERS = ("smooth_labels", "mixup", "attention", "similarity", "relational", "mutual", "ensemble")
+
+
+def compressed(seeds: int = 1, models: Sequence[str] = tuple(SIZES)) -> list[Row]:
+    """Rows of about twenty methods, those of pruning and quantization over what they are set to."""
+    chance = random.Random(2)
+    rows = []
+
+    def add(model: str, method: str, settings: str, harm: float, bytes_: float, packed: float, macs: float) -> None:
+        family, _, grade = model.partition("_")
+        for seed in range(seeds):
+            error = ERRORS[family] * {"simple": 1.6, "medium": 1.2, "deep": 1.0}[grade]
+            error = min(error * (1 + harm) * chance.uniform(0.93, 1.07), 0.9)
+            variant = f"{model}-{method}-{settings}"
+            rows.append(
+                make_row(
+                    model=model,
+                    compress=method,
+                    settings=settings,
+                    seed=seed,
+                    accuracy=1 - error,
+                    errors=round(error * 10_000),
+                    macs=round(macs),
+                    size_bytes=round(bytes_),
+                    size_gzip_bytes=round(1.08 * packed),
+                    packed_bytes=round(packed),
+                    baseline_size_bytes=SIZES[model],
+                    latency_ms=SIZES[model] / 3e6 * (macs / SIZES[model] / 10) ** 0.8 * chance.uniform(0.97, 1.03),
+                    network_hash=f"net-{model}",
+                    variant_hash=variant,
+                    config_hash=f"{variant}-{seed}",
+                )
+            )
+
+    for model in models:
+        dense, macs = SIZES[model], 10 * SIZES[model]
+        add(model, "baseline", "", 0, dense, 0.85 * dense, macs)
+        for method in OTHERS:
+            add(model, method, "weight=1", chance.uniform(-0.2, 0.3), dense, 0.85 * dense, macs)
+        for method, (harm, bare) in PRUNED.items():
+            for sparsity in SPARSITIES:
+                words, left = f"sparsity={sparsity}", 1 - sparsity
+                add(model, method, f"{words} lr_scale=1", harm * 0.02 / left, dense, dense * left, macs)
+                if bare:
+                    add(
+                        model, method, f"{words} finetune_epochs=0", harm * 0.1 / left**1.7, dense, dense * left, macs
+                    )
+        for bits in (8, 4, 3, 2):
+            share = bits / 32
+            add(model, "quantize_weights", f"bits={bits}", 4 / 2**bits, share * dense, 0.9 * share * dense, macs)
+            words = f"bits={bits} images=500 learned=False finetune_lr_scale=0.1"
+            add(model, "quantize_aware", words, 1 / 2**bits, share * dense, 0.9 * share * dense, macs / 2)
+            words = f"clusters={2**bits}"
+            add(model, "cluster", words, 3 / 2**bits, share * dense, 0.8 * share * dense, macs)
+        add(model, "half", "", 0.001, dense / 2, 0.45 * dense, macs)
+        add(model, "quantize", "", 0.02, dense / 3.5, dense / 4, 2 * macs)
+        add(model, "quantize_static", "images=500 weight_bits=7", 0.05, dense / 3.5, dense / 4.5, macs / 2)
+        for share in (0.75, 0.5, 0.25, 0.1):
+            kept = share * dense
+            words = f"macs={share} multiple=1 finetune_lr_scale=1"
+            add(model, "prune_structured", words, 0.1 / share, kept, 0.85 * kept, share * macs)
+            words = f"macs={share} multiple=1 finetune_epochs=0"
+            add(model, "prune_structured", words, 1 / share**1.5, kept, 0.85 * kept, share * macs)
+            add(model, "shrink", f"keep={share}", 0.15 / share, kept, 0.85 * kept, 0.9 * share * macs)
     return rows

@@ -67,7 +67,7 @@ def test_a_space_that_is_none_says_why(space, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["distillation", "student"])
+@pytest.mark.parametrize("name", ["compression", "distillation", "student"])
 def test_the_searches_that_ship_can_be_read(name):
     plan = read(name, options("search", [config_dir()])[name])
     assert plan.about.endswith(".")

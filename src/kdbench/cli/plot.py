@@ -1,4 +1,4 @@
-"""`kdbench plot`: every chart of the rows under a folder, as PNG and SVG. Imports no torch."""
+"""`kdbench plot`: every chart of the rows under a folder, as PNG and SVG, and their table. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from kdbench.results.row import Row
 
 KINDS = ("png", "svg")
+TABLE = "compression_table"
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
-    about = "comparison charts (PNG and SVG) from the rows under FOLDER"
+    about = "comparison charts (PNG and SVG) from the rows under FOLDER, and their table (Markdown, CSV and LaTeX)"
     parser = subparsers.add_parser("plot", help=about, description=about)
     add_folder(parser)
     parser.add_argument("--to", type=Path, metavar="DIR", help="where the charts go (default: FOLDER/plots)")
@@ -39,8 +40,28 @@ def main(options: argparse.Namespace) -> int:
         # Rows of different data never share a chart; with one data set there is no need for a folder each.
         alone = len(datasets) == 1
         place = target if alone else target / dataset
-        draw_all(members, place, target / dataset if alone else target, options.folder)
+        other = target / dataset if alone else target
+        draw_all(members, place, other, options.folder)
+        tabulate(members, place, other)
     return 1 if damaged else 0
+
+
+def tabulate(rows: Sequence[Row], folder: Path, other: Path) -> None:
+    """Write the table of all methods beside the charts, the CSV with every column; none of earlier rows stays."""
+    from kdbench.results import table, table_csv, table_latex
+    from kdbench.results.lines import shown
+    from kdbench.results.table_columns import COMPRESSION
+    from kdbench.storage import durable
+
+    kinds = {
+        "md": table.markdown(rows, COMPRESSION) + "\n",
+        "csv": table_csv.csv_text(rows),
+        "tex": table_latex.latex(rows) + "\n",
+    }
+    for kind, content in kinds.items():
+        (other / f"{TABLE}.{kind}").unlink(missing_ok=True)
+        durable.write(folder / f"{TABLE}.{kind}", content.encode())
+    print(f"{shown((folder / TABLE).absolute())}.md .csv .tex")
 
 
 def draw_all(
@@ -68,8 +89,13 @@ def draw_all(
         distillation_impact,
         fidelity,
         generations,
+        latency_vs_accuracy,
+        pareto,
+        pruning_curves,
         pruning_impact,
+        quantization_curves,
         quantization_impact,
+        structured_curves,
         teacher_vs_student,
         temperature,
         transfer_curve,
@@ -82,8 +108,11 @@ def draw_all(
     durable.folder(folder)
     durable.sweep(folder, "*", older_than=durable.ABANDONED_SECONDS)
     of_methods = (distillation_impact, teacher_vs_student, fidelity, quantization_impact, pruning_impact)
-    of_series = (temperature, transfer_curve, generations)
-    for chart in (accuracy_vs_size, *of_methods, *of_series):
+    # What is left out without a word: these lack rows where accuracy_vs_size does, or nothing was timed or packed ...
+    of_costs = (latency_vs_accuracy, pareto)
+    # ... and few people want these.
+    of_series = (temperature, transfer_curve, generations, pruning_curves, structured_curves, quantization_curves)
+    for chart in (accuracy_vs_size, *of_costs, *of_methods, *of_series):
         name = chart.__name__.rpartition(".")[2]
         if only and name not in only:
             continue
@@ -92,7 +121,7 @@ def draw_all(
             for kind in KINDS:
                 (place / f"{name}.{kind}").unlink(missing_ok=True)
         if figure is None:
-            if source is not None and chart not in of_series:  # which few people want
+            if source is not None and chart not in (*of_costs, *of_series):
                 print(f"skipped {name}: {missing(rows, chart.METHODS, source)}", file=sys.stderr)
             continue
         figure.draw_without_rendering()

@@ -21,6 +21,7 @@ def add(subparsers: Subparsers) -> None:
     add_folder(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="as Markdown, for a page")
+    form.add_argument("--latex", action="store_true", help="as LaTeX, for a paper: what compression is judged by")
     form.add_argument("--csv", action="store_true", help="as CSV: every column, unrounded, with standard deviations")
     parser.set_defaults(main=main)
 
@@ -28,7 +29,7 @@ def add(subparsers: Subparsers) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print the table; name damaged rows on stderr, and return 1 if there are any."""
     from kdbench.cli import terminal
-    from kdbench.results import table, table_csv
+    from kdbench.results import table, table_csv, table_latex
     from kdbench.results.collect import collect
 
     rows, damaged = collect(options.folder)
@@ -36,6 +37,8 @@ def main(options: argparse.Namespace) -> int:
         print(f"skipped {message}", file=sys.stderr)
     if options.csv:
         print(table_csv.csv_text(rows), end="")
+    elif options.latex:
+        print(table_latex.latex(rows))
     else:
         print(table.markdown(rows) if options.markdown else table.text(rows, terminal.width()))
     return 1 if damaged else 0

@@ -52,6 +52,14 @@ class Ratio:
         ratios(axes, pairs, places, look, self.column)
 
 
+# Of the packed file no gzip is shown: of 158 files of many methods it was as large within 1% (median 1.001 times).
+BYTES = (
+    Amount("size_bytes", "bytes of model.onnx (log)"),
+    Amount("size_gzip_bytes", "bytes of model.onnx, gzipped (log)"),
+    Amount("packed_bytes", "bytes of model.kdz, packed (log)"),
+)
+
+
 def chart(
     runs: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[Amount | Ratio]
 ) -> Figure | None:

@@ -15,7 +15,7 @@ from kdbench.plots import accuracy_axis, style
 from kdbench.plots.labels import Label, place
 from kdbench.results.summary import VERSIONS, summarise
 
-MOST = len(style.OTHERS) + len(style.LOOKS)  # curves, of which each has a look of its own
+MOST = 12  # curves, each named beside its end
 LOOKS = [*style.LOOKS.values(), *style.OTHERS]
 
 

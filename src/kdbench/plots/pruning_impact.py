@@ -1,4 +1,4 @@
-"""What pruning does to accuracy and bytes: each network before and after, as a file and as a gzipped file."""
+"""What pruning does to accuracy and bytes: each network before and after, as a file, gzipped and packed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
-from kdbench.plots.before_after import Amount
+from kdbench.plots.before_after import BYTES
 
 METHODS = ("baseline", "prune")
 
@@ -18,8 +18,5 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         "prune",
         "What magnitude pruning costs, and what it buys",
         ("dense", "pruned"),
-        [
-            Amount("size_bytes", "bytes of model.onnx (log)"),
-            Amount("size_gzip_bytes", "bytes of model.onnx, gzipped (log)"),
-        ],
+        BYTES,
     )

@@ -6,10 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
-from kdbench.plots.before_after import Amount, Ratio
+from kdbench.plots.before_after import BYTES, Amount, Ratio
 
 METHODS = ("baseline", "quantize")
-BYTES = Amount("size_bytes", "bytes of model.onnx (log)")
 RATIOS = [
     Ratio("speedup", "times as fast, one image at a time\n(log; bars: range of the passes)"),
     Ratio("throughput_ratio", "times as many images/s, batches of 256\n(log; bars: range of the passes)"),
@@ -26,5 +25,5 @@ def draw(runs: pd.DataFrame) -> Figure | None:
         "quantize",
         "What int8 quantization costs, and what it buys",
         ("float32", "int8"),
-        [BYTES, *(RATIOS if timed_in_turn else [LATENCY])],
+        [*BYTES, *(RATIOS if timed_in_turn else [LATENCY])],
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, FuncFormatter
 
 from kdbench.plots import ticks
@@ -29,8 +32,14 @@ LOOKS = {
     "prune": Look("#E69F00", "v"),
     "distill": Look("#009E73", "D"),
 }
-OTHERS = [Look("#CC79A7", "P"), Look("#56B4E9", "X"), Look("#D55E00", "^"), Look("#999999", "*")]
-OTHERS += [Look("#0072B2", "<"), Look("#E69F00", ">"), Look("#009E73", "p"), Look("#CC79A7", "h")]
+# The rest of theirs, and three of Tol 2021 ("muted").
+COLORS = ("#CC79A7", "#56B4E9", "#D55E00", "#999999", "#882255", "#44AA99", "#332288")
+MARKERS = ("P", "X", "^", "d", "<", ">", "p", "h")  # one more than colours, so that every pair comes once
+OTHERS = [
+    Look(COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]) for number in range(len(COLORS) * len(MARKERS))
+]
+LEGEND_CHARACTERS = 12.5  # an inch of the legend has room for
+HANDLE_CHARACTERS = 7  # that a marker in it and the space around it take
 HEAD_INCHES = 0.62  # kept free above the axes for the title and the line below it
 INK, FAINT = "#222222", "#bbbbbb"
 
@@ -50,7 +59,9 @@ def figure(title: str, frame: pd.DataFrame, width: float, height: float, note: s
     made.text(0.01, 1 - 0.1 / height, title, ha="left", va="top", fontsize=13, fontweight="bold", color=INK)
     seeds = sorted(set(frame["seeds"]))
     counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    spread = "one seed, no spread known" if seeds[-1] == 1 else f"means of {counted} seeds, bars ± 1 std"
+    spread = (
+        "one seed, no spread known" if seeds[-1] == 1 else f"means of {counted} seeds, bars: ± 1 standard deviation"
+    )
     images = int(frame["test_images"].iloc[0])
     text = f"{frame['dataset'].iloc[0]}, {images:,} test images, {spread}{note and f'; {note}'}"
     made.text(0.01, 1 - 0.42 / height, text, ha="left", va="top", fontsize=9.5, color="#555555")
@@ -70,6 +81,39 @@ def points(axes: Axes, x: Any, y: Any, look: Look, **bars: Any) -> None:
         elinewidth=1,
         zorder=3,
         **bars,
+    )
+
+
+def handle(look: Look, label: str, line: str = "none") -> Line2D:
+    """Return what stands for a method in a legend: its marker, on a line of the style `line`."""
+    return Line2D(
+        [],
+        [],
+        color=look.color,
+        marker=look.marker,
+        markersize=6.5,
+        markeredgecolor="white",
+        linestyle=line,
+        label=label,
+    )
+
+
+def legend(made: Figure, handles: Sequence[Artist]) -> None:
+    """Write what `handles` stand for below the axes, in as many columns as the width of the figure has room for."""
+    lengths = [len(str(one.get_label())) + HANDLE_CHARACTERS for one in handles]
+    room = LEGEND_CHARACTERS * made.get_figwidth()
+    fitting = (
+        count
+        for count in range(len(lengths), 1, -1)
+        if sum(max(column) for column in np.array_split(lengths, count)) <= room
+    )
+    made.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=next(fitting, 1),
+        frameon=False,
+        fontsize=9,
+        handlelength=2.4,
     )
 
 

@@ -31,7 +31,7 @@ def prepared(means: pd.DataFrame) -> pd.DataFrame:
     rest = rest.str.replace(r"[{}'\"]", "", regex=True)
     recipe = means["recipe"].str.replace(EPOCHS, "", regex=True)
     columns = ["model", "architecture", "weights", "origin", "device", "precision", "seeds_together"]
-    network = means[columns].astype(str).agg(" ".join, axis=1) + " " + recipe
+    network = means[columns].map(str).agg(" ".join, axis=1) + " " + recipe
     lines = means.assign(x=means["transfer_images"].where(named), rest=rest, network=network)
     taught = begun(lines.dropna(subset="x"))
     short = taught["rest"].str.replace(TRAIN_AND, r"train+\1", regex=True)

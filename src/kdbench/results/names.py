@@ -74,7 +74,7 @@ def differing(lines: pd.DataFrame, columns: Sequence[tuple[str, ...]]) -> list[s
 
     Of `columns` only the first that differ are used, and further ones for lines that are still alike.
     """
-    records = lines.to_dict("records")
+    records = lines[[name for group in columns for name in group]].to_dict("records")
     found: list[tuple[str, ...]] = [()] * len(records)
     for group in columns:
         for alike in [[i for i, other in enumerate(found) if other == own] for own in dict.fromkeys(found)]:

@@ -24,7 +24,10 @@ TIMINGS = [
     *("throughput_ratio", "throughput_ratio_low", "throughput_ratio_high"),
     *("train_seconds", "train_cpu_seconds", "teacher_train_seconds", "teacher_train_cpu_seconds"),
 ]
-SPREADS = ["accuracy", "file_val_accuracy", "accuracy_before", "gained", "given_up", "agreement"]
+SPREADS = [
+    *("accuracy", "accuracy_before", "gained", "given_up", "agreement", "file_val_accuracy"),
+    *("nonzero_parameters", "macs", "size_bytes", "packed_bytes", "latency_ms", "throughput_ratio"),
+]
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 
 
@@ -75,7 +78,7 @@ def pool(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     numbers = set(own.select_dtypes("number").columns)
     keys = [*VARIANT, "seed"]
     how = {name: "mean" if name in numbers else "first" for name in own if name not in keys}
-    return own.groupby(keys, sort=False).agg(how).copy().reset_index().copy()  # in few blocks: pandas warns of many
+    return own.groupby(keys, sort=False).agg(how).copy().reset_index()  # in one piece: else pandas warns
 
 
 def beside_baselines(runs: pd.DataFrame) -> pd.DataFrame:

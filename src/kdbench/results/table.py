@@ -79,10 +79,10 @@ def text(rows: Sequence[Row], width: int | None = None) -> str:
     return "\n\n".join(_aligned(table, width) for table in tables(rows))
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
     """Return one Markdown table a data set."""
     parts = []
-    for table in tables(rows):
+    for table in tables(rows, columns):
         rule = ["---:" if column.right else "---" for column in table.columns]
         header = [column.header for column in table.columns]
         lines = [header, rule, *([*map(plain, line)] for line in table.cells)]
@@ -96,8 +96,8 @@ def plain(text: str) -> str:
     return text.replace("[", "\\[").replace("]", "\\]").replace("*", "\\*")
 
 
-def tables(rows: Sequence[Row]) -> list[Table]:
-    """Return the table of each data set: a line for each variant, and the columns in which there is anything.
+def tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> list[Table]:
+    """Return the table of each data set: a line for each variant, and those of `columns` in which there is anything.
 
     What several machines found is averaged, but for times: those cells hold one value a machine, in the order in
     which the caption names them.
@@ -118,9 +118,9 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         there = f"{trained}; {' / '.join(places)}"
         caption = f"{dataset}, {members[0].test_images} test images, {counted} seed{plural} ({there})"
         variants = zip(*(mean.to_dict("records") for mean in means), strict=True)
-        cells = [[column.cell([*map(pd.Series, variant)]) for column in COLUMNS] for variant in variants]
+        cells = [[column.cell([*map(pd.Series, variant)]) for column in columns] for variant in variants]
         filled = [number for number, column in enumerate(zip(*cells, strict=True)) if any(column)]
-        made.append(Table(caption, COLUMNS, cells).only(filled))
+        made.append(Table(caption, columns, cells).only(filled))
     return made
 
 

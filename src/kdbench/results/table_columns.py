@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from kdbench.results.lines import seconds, size
 
 DISTURBED = "*"  # in the place of a time
 WEAK = "†"  # beside a teacher
+SEEN = 0.0005  # the share of a mean from which on a standard deviation shows in three digits of it
 FOOTNOTES = {
     DISTURBED: "not timed: others had the processor too",
     WEAK: "a teacher that is no better than its student is without it",
@@ -48,10 +50,41 @@ def errors(line: Line) -> str:
     return f"{line[0].errors:.0f}" if line[0].seeds == 1 and line[0].errors % 1 == 0 else f"{line[0].errors:.1f}"
 
 
-def macs(line: Line) -> str:
+def millions(count: float) -> str:
     """Return multiply-adds in millions or billions."""
-    count = line[0].macs
     return f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}G"
+
+
+def counted(value: float) -> str:
+    """Return a count with its thousands apart."""
+    return f"{value:,.0f}"
+
+
+def percent(value: float) -> str:
+    """Return a fraction in percent, without its sign."""
+    return f"{value:.2%}"[:-1]
+
+
+def spread(name: str, shown: Callable[[float], str], least: float = 0) -> Callable[[pd.Series], str]:
+    """Return what writes the mean and the standard deviation, if there is one of at least that share of the mean."""
+
+    def cell(one: pd.Series) -> str:
+        mean, std = one[name], one[f"{name}_std"]
+        return shown(mean) if pd.isna(std) or std < least * mean else f"{shown(mean)} ± {shown(std)}"
+
+    return cell
+
+
+def of_network(name: str, shown: Callable[[float], str], least: float = SEEN) -> Callable[[Line], str]:
+    """Return what writes `spread` of a column that no machine decides; nothing where it is empty."""
+    return lambda line: "" if pd.isna(line[0][name]) else spread(name, shown, least)(line[0])
+
+
+def latency(one: pd.Series) -> str:
+    """Return three digits of the mean, and the standard deviation to the same place."""
+    mean, std = one.latency_ms, one.latency_ms_std
+    places = max(2 - math.floor(math.log10(mean)), 0)
+    return digits(mean) if pd.isna(std) else f"{mean:.{places}f} ± {std:.{places}f}"
 
 
 def digits(value: float) -> str:
@@ -97,7 +130,7 @@ COLUMNS = (
         "robust %", lambda line: "" if pd.isna(line[0].robust_accuracy) else f"{line[0].robust_accuracy:.1%}"[:-1], 5
     ),
     Column("nonzero", lambda line: f"{line[0].nonzero_parameters:,.0f}", 16),
-    Column("MACs", macs, 17),
+    Column("MACs", lambda line: millions(line[0].macs), 17),
     Column("file", lambda line: size(line[0].size_bytes), 1),
     Column("smaller", lambda line: f"{line[0].baseline_size_bytes / line[0].size_bytes:.2f}x", 2),
     Column("packed", lambda line: "" if pd.isna(line[0].packed_bytes) else size(line[0].packed_bytes), 2),
@@ -112,4 +145,18 @@ COLUMNS = (
     Column("train s", of_training("train_seconds"), 13),
     Column("CPU s", of_training("train_cpu_seconds"), 14),
     Column("teacher s", of_training("teacher_train_seconds"), 18),
+)
+
+# What compression is judged by, with the spread over seeds of each.
+COMPRESSION = (
+    *COLUMNS[:2],
+    Column("seeds", lambda line: counted(line[0].seeds), 0),
+    Column("accuracy %", accuracy, 0),
+    Column("validation %", of_network("file_val_accuracy", percent, least=0), 0),
+    Column("nonzero", of_network("nonzero_parameters", counted), 0),
+    Column("MACs", of_network("macs", millions), 0),
+    Column("file", of_network("size_bytes", size), 0),
+    Column("packed", of_network("packed_bytes", size), 0),
+    Column("ms/image", of_file("latency_ms", latency), 0),
+    Column("faster 256", of_file("throughput_ratio", spread("throughput_ratio", lambda ratio: f"{ratio:.2f}x")), 0),
 )

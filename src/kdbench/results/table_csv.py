@@ -19,7 +19,7 @@ OF_A_RUN = {
 VARYING = [
     *("accuracy", "errors", "nll", "ece", "agreement", "teacher_kl", "teacher_accuracy", "val_accuracy"),
     "file_val_accuracy",
-    *("nonzero_parameters", "size_bytes", "size_gzip_bytes", "packed_bytes", "payload_bytes"),
+    *("nonzero_parameters", "macs", "size_bytes", "size_gzip_bytes", "packed_bytes", "payload_bytes"),
     *("latency_ms", "latency_min_ms", "latency_p90_ms", "throughput", "speedup", "throughput_ratio"),
     *("train_seconds", "train_cpu_seconds"),
 ]
