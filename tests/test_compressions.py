@@ -3,6 +3,7 @@
 import pytest
 
 from kdbench import experiment
+from kdbench.artifact.packing import kdz
 from kdbench.evaluation import robustness
 from kdbench.settings import choices
 from kdbench.settings.choices import config_dir
@@ -36,7 +37,10 @@ def test_it_runs_from_its_yaml_and_leaves_a_row(name, outputs, monkeypatch):
         *(*STUDENT, "data=mnist_5k", "data.train_images=200", "threads=1", f"outputs={outputs}"),
         *("train.epochs=2", "teacher_train.epochs=2", f"compress={name}", *typed),
     )
-    row = experiment.run(config).row
+    result = experiment.run(config)
+    row, content = result.row, result.artifact.path.read_bytes()
+    assert kdz.unpack(kdz.pack(content)) == content
+    assert row.packed_bytes == len(kdz.pack(content)) < row.size_bytes
     assert (row.compress, row.test_images) == (name, 1_000)
     assert 0 < row.errors < 1_000
     assert (row.agreement is None) == (name in NOT_COMPARED)

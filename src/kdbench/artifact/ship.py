@@ -11,6 +11,7 @@ from onnx import ModelProto
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.artifact.metadata import Description, with_metadata
+from kdbench.artifact.packing.graph import canonical
 from kdbench.compress.step import FileStep, Task
 from kdbench.models.network import Network
 from kdbench.models.weights_file import written
@@ -25,14 +26,14 @@ from kdbench.training.once import Trained
 def ship(networks: Compared, file_steps: Sequence[FileStep], task: Task, store: Store) -> Artifacts:
     """Write the network as the file that ships, through the steps that change files, and the others as they are.
 
-    Each says in its metadata what data it is for.
+    Each says in its metadata what data it is for, and holds its numbers as bytes: packed, it comes back byte for byte.
     """
     shipped, shape = networks.shipped, task.data.shape
     description = Description.of(task.data.train.images.numpy(), task.data.class_names)
 
     def artifact(trained: Trained, file: ModelProto | None = None) -> Artifact:
         made = exported(trained, shape, store) if file is None else file
-        return Artifact(with_metadata(made, description, normalisation_of(trained)))
+        return Artifact(canonical(with_metadata(made, description, normalisation_of(trained))))
 
     file = exported(shipped, shape, store)
     plain = artifact(shipped, file)

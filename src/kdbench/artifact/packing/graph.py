@@ -36,7 +36,7 @@ def is_apart(tensor: TensorProto) -> bool:
 
 def form_of(tensor: TensorProto) -> Form:
     """Return what is known of a tensor before its numbers."""
-    return Form(tensor.data_type, math.prod(tensor.dims))
+    return Form(tensor.data_type, tuple(tensor.dims))
 
 
 def canonical(file: ModelProto) -> ModelProto:

@@ -1,5 +1,7 @@
 """The numbers of a tensor as symbols: the bytes of each, where zeros and repeated numbers are told apart first.
 
+Of a tensor of several axes, what is written first of each number can be written beside its left neighbour.
+
 Nothing here rounds: the bytes that come back are those that were given. Imports no torch.
 """
 
@@ -24,15 +26,27 @@ BITS = {
     **dict.fromkeys((TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT64), 64),
 }
 PLAIN, SPARSE, PALETTE = range(3)
+WAYS = 6  # each of the three, and each of them beside neighbours
 MOST_COLOURS = 256
 
 
 @dataclass(frozen=True)
 class Form:
-    """What is known of a tensor before its numbers: their type in ONNX, and how many there are."""
+    """What is known of a tensor before its numbers: their type in ONNX, and its shape."""
 
     data_type: int
-    count: int
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many numbers there are."""
+        return math.prod(self.shape)
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns: the first axis, and all others."""
+        rows = self.shape[0] if len(self.shape) > 1 else 1
+        return rows, self.count // max(rows, 1)
 
     @property
     def bits(self) -> int:
@@ -83,44 +97,57 @@ def joined(parts: np.ndarray, form: Form) -> bytes:
 def write(sink: Writer, content: bytes, form: Form) -> None:
     """Write the numbers in the way that takes the fewest bits."""
     parts = split(content, form)
-    costs = {}
-    for way in ways(parts):
+
+    def bits(way: int, beside: bool) -> float:
         tally = Tally(sink.memory.copy())
-        write_as(way, tally, parts, form)
-        costs[way] = tally.bits
-    write_as(min(costs, key=costs.__getitem__), sink, parts, form)
+        write_as(way, beside, tally, parts, form)
+        return tally.bits
+
+    costs = {(way, beside): bits(way, beside) for way, beside in ways(parts, form)}
+    write_as(*min(costs, key=costs.__getitem__), sink, parts, form)
 
 
-def ways(parts: np.ndarray) -> Sequence[int]:
-    """Return the ways in which these numbers can be written."""
+def ways(parts: np.ndarray, form: Form) -> Sequence[tuple[int, bool]]:
+    """Return the ways in which these numbers can be written, each with whether it is beside neighbours."""
     found = [PLAIN]
     if len(parts) and not parts.any(1).all():
         found.append(SPARSE)
-    if len(parts) > 1 and len(palette_of(parts)[0]) <= MOST_COLOURS:
+    if len(parts) > 1 and form.bits > 8 and len(palette_of(parts)[0]) <= MOST_COLOURS:
         found.append(PALETTE)
-    return found
+    return [(way, beside) for way in found for beside in ((False, True) if min(form.matrix) > 1 else (False,))]
 
 
-def write_as(way: int, sink: Tally, parts: np.ndarray, form: Form) -> None:
+def write_as(way: int, beside: bool, sink: Tally, parts: np.ndarray, form: Form) -> None:
     """Write numbers in one of the `ways`."""
-    sink.write(np.array([way]), 3, "way")
+    sink.write(np.array([way + 3 * beside]), WAYS, "way")
     if way == PALETTE:
         colours, which = palette_of(parts)
         sink.write(np.array([len(colours) - 1]), MOST_COLOURS, "colours")
         write_parts(sink, colours, form, f"palette {form.data_type}")
-        sink.write(which, len(colours), "which")
+        write_first(sink, which.astype(np.uint8), len(colours), "which", form, beside)
         return
+    kind = f"{form.data_type}"
     if way == SPARSE:
         there = parts.any(1)
-        sink.write(there.astype(np.uint8), 2, "there")
-        parts = parts[there]
-    write_parts(sink, parts, form, f"{form.data_type}")
+        write_first(sink, there.astype(np.uint8), 2, "there", form, beside)
+        write_parts(sink, parts[there], form, kind)
+        return
+    write_first(sink, parts[:, 0], form.alphabet, f"{kind}.0", form, beside)
+    write_parts(sink, parts, form, kind, after=1)
 
 
-def write_parts(sink: Tally, parts: np.ndarray, form: Form, kind: str) -> None:
-    """Write the parts of numbers, all first ones before all second ones."""
-    for number, part in enumerate(parts.T):
-        sink.write(part, form.alphabet, f"{kind}.{number}")
+def write_first(sink: Tally, symbols: np.ndarray, alphabet: int, kind: str, form: Form, beside: bool) -> None:
+    """Write the first symbol of each number of a tensor."""
+    if beside:
+        sink.write_columns(symbols.reshape(form.matrix), alphabet, kind)
+    else:
+        sink.write(symbols, alphabet, kind)
+
+
+def write_parts(sink: Tally, parts: np.ndarray, form: Form, kind: str, after: int = 0) -> None:
+    """Write the parts of numbers `after` some, all first ones before all second ones."""
+    for number in range(after, form.parts):
+        sink.write(parts[:, number], form.alphabet, f"{kind}.{number}")
 
 
 def palette_of(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,22 +161,31 @@ def palette_of(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def read(source: Reader, form: Form) -> bytes:
     """Return the numbers that were written. Raises `DamagedFile` for what no `write` gives, or gives any numbers."""
-    (way,) = source.read(1, 3, "way")
+    beside, way = divmod(int(source.read(1, WAYS, "way")[0]), 3)
     if way == PALETTE:
         colours = int(source.read(1, MOST_COLOURS, "colours")[0]) + 1
         palette = read_parts(source, colours, form, f"palette {form.data_type}")
-        return joined(palette[source.read(form.count, colours, "which")], form)
-    if way == PLAIN:
-        return joined(read_parts(source, form.count, form, f"{form.data_type}"), form)
-    there = source.read(form.count, 2, "there").astype(bool)
-    parts = np.zeros((form.count, form.parts), np.uint8)
-    parts[there] = read_parts(source, int(there.sum()), form, f"{form.data_type}")
+        return joined(palette[read_first(source, colours, "which", form, beside)], form)
+    kind, parts = f"{form.data_type}", np.zeros((form.count, form.parts), np.uint8)
+    if way == SPARSE:
+        there = read_first(source, 2, "there", form, beside).astype(bool)
+        parts[there] = read_parts(source, int(there.sum()), form, kind)
+        return joined(parts, form)
+    parts[:, 0] = read_first(source, form.alphabet, f"{kind}.0", form, beside)
+    parts[:, 1:] = read_parts(source, form.count, form, kind, after=1)
     return joined(parts, form)
 
 
-def read_parts(source: Reader, count: int, form: Form, kind: str) -> np.ndarray:
-    """Return the parts of `count` numbers, uint8 (count, parts)."""
-    parts = np.empty((count, form.parts), np.uint8)
-    for number in range(form.parts):
-        parts[:, number] = source.read(count, form.alphabet, f"{kind}.{number}")
+def read_first(source: Reader, alphabet: int, kind: str, form: Form, beside: int) -> np.ndarray:
+    """Return the first symbol of each number, uint8 (count,)."""
+    if beside:
+        return source.read_columns(form.matrix, alphabet, kind).ravel()
+    return source.read(form.count, alphabet, kind)
+
+
+def read_parts(source: Reader, count: int, form: Form, kind: str, after: int = 0) -> np.ndarray:
+    """Return the parts of `count` numbers `after` some, uint8 (count, parts)."""
+    parts = np.empty((count, form.parts - after), np.uint8)
+    for number in range(after, form.parts):
+        parts[:, number - after] = source.read(count, form.alphabet, f"{kind}.{number}")
     return parts
