@@ -131,7 +131,7 @@ def compressed(seeds: int = 1, models: Sequence[str] = tuple(SIZES)) -> list[Row
         for seed in range(seeds):
             error = ERRORS[family] * {"simple": 1.6, "medium": 1.2, "deep": 1.0}[grade]
             error = min(error * (1 + harm) * chance.uniform(0.93, 1.07), 0.9)
-            variant = f"{model}-{method}-{settings}"
+            variant = f"{model}-{method}-{settings}".replace("=", "-").replace(" ", "-").rstrip("-")
             rows.append(
                 make_row(
                     model=model,
@@ -160,10 +160,16 @@ def compressed(seeds: int = 1, models: Sequence[str] = tuple(SIZES)) -> list[Row
         for method, (harm, bare) in PRUNED.items():
             for sparsity in SPARSITIES:
                 words, left = f"sparsity={sparsity}", 1 - sparsity
-                add(model, method, f"{words} lr_scale=1", harm * 0.02 / left, dense, dense * left, macs)
+                add(model, method, f"{words} finetune_lr_scale=1", harm * 0.02 / left, dense, dense * left, macs)
                 if bare:
                     add(
-                        model, method, f"{words} finetune_epochs=0", harm * 0.1 / left**1.7, dense, dense * left, macs
+                        model,
+                        method,
+                        f"{words} finetune_epochs=0 finetune_lr_scale=1",
+                        harm * 0.1 / left**1.7,
+                        dense,
+                        dense * left,
+                        macs,
                     )
         for bits in (8, 4, 3, 2):
             share = bits / 32
@@ -179,7 +185,7 @@ def compressed(seeds: int = 1, models: Sequence[str] = tuple(SIZES)) -> list[Row
             kept = share * dense
             words = f"macs={share} multiple=1 finetune_lr_scale=1"
             add(model, "prune_structured", words, 0.1 / share, kept, 0.85 * kept, share * macs)
-            words = f"macs={share} multiple=1 finetune_epochs=0"
+            words = f"macs={share} multiple=1 finetune_epochs=0 finetune_lr_scale=1"
             add(model, "prune_structured", words, 1 / share**1.5, kept, 0.85 * kept, share * macs)
             add(model, "shrink", f"keep={share}", 0.15 / share, kept, 0.85 * kept, 0.9 * share * macs)
     return rows

@@ -29,7 +29,7 @@ def test_no_text_is_clipped_and_no_two_overlap(chart, models):
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_they_are_not_drawn_of_networks_compressed_to_one_amount(chart):
     assert chart.draw(frame(study(2))) is None
-    one = ("sparsity=0.9 lr_scale=1", "macs=0.5 multiple=1 finetune_lr", "bits=4")
+    one = ("sparsity=0.9 finetune_lr_scale=1", "macs=0.5 multiple=1 finetune_lr", "bits=4")
     kept = [row for row in compressed(1) if not row.settings or row.settings.startswith(one)]
     rows = [row for row in kept if row.compress not in ("half", "quantize", "quantize_static")]
     assert chart.draw(frame(rows)) is None

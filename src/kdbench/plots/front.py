@@ -70,9 +70,8 @@ def chart(runs: pd.DataFrame, title: str, costs: Sequence[Cost]) -> Figure | Non
             color=style.INK,
         )  # fmt: skip
     for axes, cost, part, best, text, points in zip(panels, costs, shown, fronts, lists, drawn, strict=True):
-        place(
-            axes, front_names.labels(part, best, cost.column, numbered=bool(text)), points
-        )  # when the layout changes no more
+        # Only now, when the layout changes no more.
+        place(axes, front_names.labels(part, best, cost.column, numbered=bool(text)), points)
     return figure
 
 

@@ -90,8 +90,7 @@ def chart(
 def named(lines: pd.DataFrame) -> pd.DataFrame:
     """Return the lines with whether they are `one_shot`, and their `kind`: the method, and what differs in `rest`."""
     one_shot = curves.knob(lines["settings"], "finetune_epochs") == 0
-    rest = lines["rest"].mask(one_shot, curves.without_knob(lines["rest"], "finetune_epochs"))
-    lines = lines.assign(one_shot=one_shot, rest=rest, kind=lines["compress"])
+    lines = lines.assign(one_shot=one_shot, kind=lines["compress"])
     for _, alike in lines.groupby(["compress", "one_shot"]):
         apart = differing(alike.assign(settings=alike["rest"]), [("settings",)])
         lines.loc[alike.index, "kind"] += apart

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
-from kdbench.plots.before_after import BYTES, Amount, Ratio
+from kdbench.plots.before_after import Amount, Ratio
+from kdbench.plots.file_bytes import BYTES
 
 METHODS = ("baseline", "quantize")
 RATIOS = [
