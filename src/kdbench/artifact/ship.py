@@ -26,7 +26,7 @@ from kdbench.training.once import Trained
 def ship(networks: Compared, file_steps: Sequence[FileStep], task: Task, store: Store) -> Artifacts:
     """Write the network as the file that ships, through the steps that change files, and the others as they are.
 
-    Each says in its metadata what data it is for, and holds its numbers as bytes: packed, it comes back byte for byte.
+    Each says in its metadata what data it is for, and holds its numbers as bytes, so that it packs byte for byte.
     """
     shipped, shape = networks.shipped, task.data.shape
     description = Description.of(task.data.train.images.numpy(), task.data.class_names)

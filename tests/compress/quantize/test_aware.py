@@ -15,7 +15,8 @@ from kdbench.artifact.session import session
 from kdbench.compress.layers import weight_names
 from kdbench.compress.prune import masks
 from kdbench.compress.quantize.aware import QuantizeAware, settle
-from kdbench.compress.quantize.fake_quantize import Activations, LearnedRounded, Linear, Rounded, Weights
+from kdbench.compress.quantize.fake_quantize import Activations, Linear, Weights
+from kdbench.compress.quantize.rounding import LearnedRounded, Rounded, rounded_to
 from kdbench.errors import BadSetting
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers
@@ -59,6 +60,21 @@ def test_weights_lie_on_as_many_steps_as_the_bits_have_and_the_greatest_is_kept(
     made = Weights(weight, bits, learned=False, scales=torch.bfloat16)(weight)
     assert max(len(row.unique()) for row in made) <= 2**bits - 1
     assert torch.allclose(made.abs().amax(1), weight.abs().amax(1), rtol=2**-8)
+
+
+@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("bits", [2, 3, 7, 8])
+def test_nothing_is_cut_off_where_the_scale_is_that_of_the_greatest_weight(bits, halved):
+    """So the ends need not be looked at, and every weight has the gradient."""
+    largest = 2 ** (bits - 1) - 1
+    weight = torch.randn(2000, 9, generator=torch.Generator().manual_seed(0)).mul(0.1).requires_grad_()
+    grid = Weights(weight, bits, learned=False, halved=halved)
+    made = grid(weight)
+    scale = (rounded_to(torch.float16, grid.scale) if halved else grid.scale)[:, None]
+    cut_off = weight.detach().mul(1 / scale).round().clamp(-largest, largest).mul(scale)
+    assert torch.equal(made, cut_off)
+    made.sum().backward()
+    assert (weight.grad == 1).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -14,7 +14,8 @@ from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.packing import kdz
 from kdbench.artifact.session import session
-from kdbench.compress.quantize.fake_quantize import Convolution, Linear, rounded_to
+from kdbench.compress.quantize.fake_quantize import Convolution, Linear
+from kdbench.compress.quantize.rounding import rounded_to
 from kdbench.compress.quantize.trained_weights import TrainedWeights
 from kdbench.compress.quantize.weight_only import TYPES, WeightOnly
 from kdbench.errors import BadSetting

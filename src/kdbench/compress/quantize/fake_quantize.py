@@ -1,4 +1,4 @@
-"""Numbers rounded to a grid while a network trains, with gradients, and how they are exported: Q and DQ of ONNX."""
+"""Layers and activations on grids while a network trains, and how they are exported: as Q and DQ of ONNX."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdbench.compress.quantize.rounding import LearnedRounded, Rounded, RoundedToGreatest, rounded_to
+
 HIGHEST = 255  # of whole activations: uint8
-hardtanh_backward = torch.ops.aten.hardtanh_backward  # a gradient, and 0 where the second lies beyond the ends
 SMALLEST = 1e-8  # scale: of an output all of whose weights are 0
 
 
@@ -39,52 +40,6 @@ def exported_grid(values: Any, scale: Any, zero: Any, axis: int, largest: int) -
 
 
 TRANSLATION: dict[Any, Any] = {torch.ops.kdbench.grid.default: exported_grid}
-
-
-class Rounded(torch.autograd.Function):
-    """Numbers to the nearest step of a grid from `low` to `high`, in whatever precision they come.
-
-    Gradients go through as if there were no rounding (the straight-through estimator, Bengio et al. 2013), and not
-    beyond the ends. `scale` has one number, or one for each index of the first axis.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor, low: float, high: float) -> Tensor:
-        """Return `scale clamp(round(values / scale), low, high)`."""
-        ctx.ends = low - 0.5, high + 0.5
-        ctx.save_for_backward(values, scale)
-        return values.mul(1 / scale).round_().clamp_(low, high).mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient where nothing was cut off."""
-        values, scale = ctx.saved_tensors
-        if scale.dim():
-            return gradient, None, None, None  # each of these scales is that of the greatest: nothing was
-        low, high = (float(end * scale) for end in ctx.ends)
-        return hardtanh_backward(gradient, values, low, high), None, None, None
-
-
-class LearnedRounded(torch.autograd.Function):
-    """The same with a gradient to the scale, times `share` (Esser et al. 2020, LSQ, equations 3 and 5)."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor, low: float, high: float, share: float) -> Tensor:
-        """Return `scale clamp(round(values / scale), low, high)`."""
-        exact = values.mul(1 / scale)
-        whole = exact.clamp(low, high).round_()
-        within = hardtanh_backward(exact, exact, low, high)  # 0 beyond the ends
-        # What one more of the scale adds to the result: the end that cuts it off, or by how much it was rounded.
-        ctx.save_for_backward(exact, whole - within, scale)
-        ctx.ends, ctx.share = (low, high), share
-        return whole.mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """Return the gradients to the values and to the scale."""
-        exact, slope, scale = ctx.saved_tensors
-        to_scale = (slope.mul_(gradient)).sum_to_size(scale.shape).to(scale.dtype) * ctx.share
-        return hardtanh_backward(gradient, exact, *ctx.ends), to_scale, None, None, None
 
 
 class Activations(nn.Module):
@@ -151,21 +106,16 @@ class Weights(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weights (outputs, ...) on their grid."""
         if not self.learned:
-            greatest = weight.detach().abs().flatten(1).amax(1)
+            rows = weight.detach().flatten(1)
+            greatest = torch.maximum(rows.amax(1), -rows.amin(1))  # without a tensor of all absolute values
             self.scale.data = (greatest / self.largest).clamp_min(SMALLEST)
         if torch.compiler.is_exporting():
             return grid(weight, self.scale, self.zero, 0, self.largest)
-        scale, ends = rounded_to(self.scales, self.scale), (-self.largest, self.largest)
-        scale = scale.view(-1, *(1,) * (weight.dim() - 1))
+        scale = rounded_to(self.scales, self.scale).view(-1, *(1,) * (weight.dim() - 1))
         if not self.learned:
-            return Rounded.apply(weight, scale, *ends)
-        return LearnedRounded.apply(weight, scale, *ends, 1 / math.sqrt(weight[0].numel() * self.largest))
-
-
-def rounded_to(precision: torch.dtype, scale: Tensor) -> Tensor:
-    """Return positive numbers as `precision` has them, in float32; gradients go through as if that were nothing."""
-    rounded = scale.detach().to(precision).clamp_min(torch.finfo(precision).tiny).float()
-    return scale + (rounded - scale.detach())
+            return RoundedToGreatest.apply(weight, scale)
+        share = 1 / math.sqrt(weight[0].numel() * self.largest)
+        return LearnedRounded.apply(weight, scale, -self.largest, self.largest, share)
 
 
 class Convolution(nn.Conv2d):
