@@ -81,6 +81,8 @@ def test_a_command_in_the_readme_is_understood(command, tmp_path, monkeypatch, c
 
     monkeypatch.setattr(experiment, "run", run)
     arguments = shlex.split(command, comments=True)[1:]
+    if "+experiment=operating_points" in arguments:
+        arguments.append("compress=cluster")  # of over a hundred points a few: tests/cli/test_sweep.py has all
     if not any("model=" in argument and "glob(" not in argument for argument in arguments):
         arguments.append("model=mlp_simple")  # one of several models says as much
     assert main(arguments) == 1

@@ -9,7 +9,6 @@ def test_networks_are_those_that_a_sweep_is_over_and_those_without_data() -> Non
     assert list(configs) == [
         *(f"{family}_{size}" for family in families for size in sizes),
         "lenet5",
-        "lenet5_caffe",
         "lenet5_half",
     ]
     assert {config.data.name for config in configs.values()} == {"mnist_5k"}

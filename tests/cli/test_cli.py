@@ -145,7 +145,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         (["train.epoch=3"], "train.epoch is not a setting: did you mean 'train.epochs'?"),
         (
             ["compress.sparsity=0.5"],
-            "compress.sparsity is a setting of compress=prune,prune_distill_quantize,prune_gradual,",
+            "compress.sparsity is a setting of compress=deep_compression,prune,prune_distill_quantize,prune_gradual,",
         ),
         (["--frobnicate"], "unrecognized arguments: --frobnicate: see kdbench run --help"),
         (["--cfg", "everything"], "see kdbench run --help"),
@@ -228,7 +228,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         ),
         (
             ["-m", "compress=distill,baseline", "compress.teacher=mlp_simple"],
-            "compress.teacher is a setting of compress=assistant,attention,contrastive,data_free,decoupled,distill,",
+            "compress.teacher is a setting of compress=assistant,attention,contrastive,data_free,decoupled,deep_compression,",
         ),
         (["+model=cnn_deep"], "model is chosen already: type model=cnn_deep, without +"),
         (["trust=[mine]"], "trust is not a setting"),

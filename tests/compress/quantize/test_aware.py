@@ -62,15 +62,15 @@ def test_weights_lie_on_as_many_steps_as_the_bits_have_and_the_greatest_is_kept(
     assert torch.allclose(made.abs().amax(1), weight.abs().amax(1), rtol=2**-8)
 
 
-@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("scales", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("bits", [2, 3, 7, 8])
-def test_nothing_is_cut_off_where_the_scale_is_that_of_the_greatest_weight(bits, halved):
+def test_nothing_is_cut_off_where_the_scale_is_that_of_the_greatest_weight(bits, scales):
     """So the ends need not be looked at, and every weight has the gradient."""
     largest = 2 ** (bits - 1) - 1
     weight = torch.randn(2000, 9, generator=torch.Generator().manual_seed(0)).mul(0.1).requires_grad_()
-    grid = Weights(weight, bits, learned=False, halved=halved)
+    grid = Weights(weight, bits, learned=False, scales=scales)
     made = grid(weight)
-    scale = (rounded_to(torch.float16, grid.scale) if halved else grid.scale)[:, None]
+    scale = rounded_to(scales, grid.scale)[:, None]
     cut_off = weight.detach().mul(1 / scale).round().clamp(-largest, largest).mul(scale)
     assert torch.equal(made, cut_off)
     made.sum().backward()

@@ -15,6 +15,7 @@ import numpy as np
 from onnx import TensorProto
 
 from kdbench.artifact.packing.symbols import Reader, Tally, Writer
+from kdbench.errors import DamagedFile
 
 # Bits of a number, by its type in the file. Others (text, complex numbers) stay in the graph.
 BITS = {
@@ -28,6 +29,7 @@ BITS = {
 PLAIN, SPARSE, PALETTE = range(3)
 WAYS = 6  # each of the three, and each of them beside neighbours
 MOST_COLOURS = 256
+MOST_COLUMNS = 2**16
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class Form:
         """Rows and columns: the first axis, and all others."""
         rows = self.shape[0] if len(self.shape) > 1 else 1
         return rows, self.count // max(rows, 1)
+
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether its numbers may be written beside their neighbours: column by column, of which too many take long."""
+        rows, columns = self.matrix
+        return rows > 1 and 1 < columns <= MOST_COLUMNS
 
     @property
     def bits(self) -> int:
@@ -114,7 +122,7 @@ def ways(parts: np.ndarray, form: Form) -> Sequence[tuple[int, bool]]:
         found.append(SPARSE)
     if len(parts) > 1 and form.bits > 8 and len(palette_of(parts)[0]) <= MOST_COLOURS:
         found.append(PALETTE)
-    return [(way, beside) for way in found for beside in ((False, True) if min(form.matrix) > 1 else (False,))]
+    return [(way, beside) for way in found for beside in ((False, True) if form.has_neighbours else (False,))]
 
 
 def write_as(way: int, beside: bool, sink: Tally, parts: np.ndarray, form: Form) -> None:
@@ -162,6 +170,8 @@ def palette_of(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def read(source: Reader, form: Form) -> bytes:
     """Return the numbers that were written. Raises `DamagedFile` for what no `write` gives, or gives any numbers."""
     beside, way = divmod(int(source.read(1, WAYS, "way")[0]), 3)
+    if beside and not form.has_neighbours:
+        raise DamagedFile("its numbers cannot be read")
     if way == PALETTE:
         colours = int(source.read(1, MOST_COLOURS, "colours")[0]) + 1
         palette = read_parts(source, colours, form, f"palette {form.data_type}")
