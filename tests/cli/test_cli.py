@@ -228,7 +228,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         ),
         (
             ["-m", "compress=distill,baseline", "compress.teacher=mlp_simple"],
-            "compress.teacher is a setting of compress=assistant,attention,contrastive,data_free,decoupled,deep_compression,",
+            "compress.teacher is a setting of compress=assistant,attention,contrastive,data_free,decoupled,deep_",
         ),
         (["+model=cnn_deep"], "model is chosen already: type model=cnn_deep, without +"),
         (["trust=[mine]"], "trust is not a setting"),

@@ -104,8 +104,12 @@ def fastest(ways: Sequence[Way]) -> Way:
     return max(ways, key=lambda way: way.run(WARM_UP_SECONDS, calls=2).rate)
 
 
-def in_turn(ways: Sequence[Way], seconds: float = SECONDS) -> list[list[Pass]]:
-    """Return passes A B A B ..., one list a turn: what slows down the machine, or a processor, slows down all."""
+def in_turn(ways: Sequence[Way], seconds: float | None = None) -> list[list[Pass]]:
+    """Return passes A B A B ..., one list a turn: what slows down the machine, or a processor, slows down all.
+
+    All together take so many `seconds`; None: `SECONDS`.
+    """
+    seconds = SECONDS if seconds is None else seconds
     turns = []
     for _ in range(PASSES):
         turn: list[Pass] = []

@@ -52,7 +52,7 @@ class Form:
 
     @property
     def has_neighbours(self) -> bool:
-        """Whether its numbers may be written beside their neighbours: column by column, of which too many take long."""
+        """Whether its numbers may be written beside their neighbours: column by column, and many take long."""
         rows, columns = self.matrix
         return rows > 1 and 1 < columns <= MOST_COLUMNS
 
