@@ -358,9 +358,9 @@ def test_choices_and_networks_of_ones_own_are_found_again(tmp_path, capsys):
     choice.parent.mkdir(parents=True)
     choice.write_text("_target_: kdbench.compress.quantize.dynamic_int8.DynamicInt8\n")
     assert main(["sweep", *QUICK, "-cd", "mine", "compress=half_int8", "outputs=a"]) == 0
-    (tmp_path / "linear_net.py").write_text(LINEAR)
+    (tmp_path / "nets_own.py").write_text(LINEAR)
     settings = ["train.epochs=1", "threads=1", "outputs=b"]
-    assert main(["compress", "linear_net.py:Linear", "--data", "mnist_5k", "--methods", "quantize", *settings]) == 0
+    assert main(["compress", "nets_own.py:Linear", "--data", "mnist_5k", "--methods", "quantize", *settings]) == 0
     for outputs in ("a", "b"):
         capsys.readouterr()
         assert main(["best", outputs]) == 0
