@@ -17,7 +17,7 @@ import onnx
 from onnx import ModelProto
 from torch import nn
 
-from kdbench.compress.quantize.static_int8 import Batches
+from kdbench.compress.quantize.static_int8 import CalibrationBatches
 from kdbench.compress.step import Examples
 from kdbench.data.splits import Splits
 from kdbench.experiment import task_of_files
@@ -68,7 +68,7 @@ def onnxruntime(file: ModelProto, splits: Splits) -> ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(file, given)
-        quantize_static(given, made, Batches(INPUT, images(splits)))
+        quantize_static(given, made, CalibrationBatches(INPUT, images(splits)))
         return onnx.load(made)
 
 

@@ -25,7 +25,7 @@ CHARACTER_INCHES = 0.064  # of a list
 
 
 @dataclass(frozen=True)
-class Cost:
+class Expense:
     """What accuracy is held against, of which less is better: a column, and how its axis reads."""
 
     column: str
@@ -33,12 +33,12 @@ class Cost:
     shown: Callable[[float], str]
 
 
-DENSE = Cost("size_bytes", "bytes of model.onnx (log)", size)
-PACKED = Cost("packed_bytes", "bytes of model.kdz, the packed file (log)", size)
-LATENCY = Cost("latency_ms", "ms for one image, one thread (log)", lambda value: f"{value:g}")
+DENSE = Expense("size_bytes", "bytes of model.onnx (log)", size)
+PACKED = Expense("packed_bytes", "bytes of model.kdz, the packed file (log)", size)
+LATENCY = Expense("latency_ms", "ms for one image, one thread (log)", lambda value: f"{value:g}")
 
 
-def chart(runs: pd.DataFrame, title: str, costs: Sequence[Cost]) -> Figure | None:
+def chart(runs: pd.DataFrame, title: str, costs: Sequence[Expense]) -> Figure | None:
     """Return a chart of a panel for each of `costs` that at least two variants have; None if there is no such cost.
 
     What is not drawn is counted below the axis: variants without that cost, and those that err too often to be in
@@ -81,7 +81,7 @@ def in_view(means: pd.DataFrame) -> pd.DataFrame:
     return means[~(errors > OUT_OF_VIEW * errors[means["compress"] == "baseline"].max())]
 
 
-def on_front(means: pd.DataFrame, cost: Cost) -> pd.DataFrame:
+def on_front(means: pd.DataFrame, cost: Expense) -> pd.DataFrame:
     """Return the variants that no other beats on both, from the cheapest."""
     return means[front(means, cost.column)].sort_values([cost.column, "accuracy"])
 
@@ -94,7 +94,7 @@ def front(means: pd.DataFrame, column: str) -> pd.Series:
 
 
 def panel(
-    axes: Axes, cost: Cost, means: pd.DataFrame, best: pd.DataFrame, methods: Sequence[str]
+    axes: Axes, cost: Expense, means: pd.DataFrame, best: pd.DataFrame, methods: Sequence[str]
 ) -> list[tuple[float, float]]:
     """Draw the variants and the front, `best`; return points that labels keep clear of.
 
@@ -119,7 +119,7 @@ def panel(
     ]
 
 
-def remarks(runs: pd.DataFrame, means: pd.DataFrame, cost: Cost, shown: pd.DataFrame) -> list[str]:
+def remarks(runs: pd.DataFrame, means: pd.DataFrame, cost: Expense, shown: pd.DataFrame) -> list[str]:
     """Return what is to be said below an axis: whose times they are, and which of `means` are not `shown`."""
     lines = []
     if cost.column in TIMINGS and runs["machine"].nunique() > 1:

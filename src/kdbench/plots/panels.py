@@ -28,7 +28,7 @@ ONE_SHOT = "one-shot"  # not trained after it was compressed: settings of `finet
 
 
 @dataclass(frozen=True)
-class Amount:
+class LeftAxis:
     """The axis of what is left, from little to `whole` (of the uncompressed network); log.
 
     Of `ticks` the last set that has room is shown. `inverted`: what is left falls from left to right.
@@ -50,7 +50,7 @@ class Amount:
 
 
 def chart(
-    runs: pd.DataFrame, prepare: Callable[[pd.DataFrame], pd.DataFrame], title: str, amount: Amount
+    runs: pd.DataFrame, prepare: Callable[[pd.DataFrame], pd.DataFrame], title: str, amount: LeftAxis
 ) -> Figure | None:
     """Return a chart of the accuracy over what `prepare` puts into `x` of lines; None if no network has two of it.
 
@@ -97,7 +97,7 @@ def named(lines: pd.DataFrame) -> pd.DataFrame:
     return lines
 
 
-def panel(axes: Axes, lines: pd.DataFrame, alone: float, amount: Amount, kinds: Sequence[str]) -> None:
+def panel(axes: Axes, lines: pd.DataFrame, alone: float, amount: LeftAxis, kinds: Sequence[str]) -> None:
     """Draw the lines of one network, and its accuracy uncompressed, `alone` (NaN: not known)."""
     style.tidy(axes)
     axes.set_title(textwrap.fill(lines["name"].iloc[0], 50), fontsize=9.5, loc="left", color=style.INK)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import curves, panels
-from kdbench.plots.panels import Amount
+from kdbench.plots.panels import LeftAxis
 
 METHODS = ("baseline", "prune")
 SPARSITIES = (
@@ -14,7 +14,7 @@ SPARSITIES = (
     (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9),
 )
 # By the share that is left, so that 98% and 99% are as far apart as 50% and 75%.
-SHARE = Amount(
+SHARE = LeftAxis(
     "sparsity, % of the weights (log of the rest)",
     1,
     [[1 - percent / 100 for percent in percents] for percents in SPARSITIES],

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import curves, panels
-from kdbench.plots.panels import Amount
+from kdbench.plots.panels import LeftAxis
 
 METHODS = ("baseline", "quantize")
 FIXED = {"half": 16, "quantize": 8, "quantize_static": 8}  # where no setting says otherwise
-BITS = Amount(
+BITS = LeftAxis(
     "bits of a weight (log)",
     32,
     [(2, 8, 32), (2, 4, 8, 16, 32), (2, 3, 4, 8, 16, 32), (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)],

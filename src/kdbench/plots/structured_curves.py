@@ -6,13 +6,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import curves, panels
-from kdbench.plots.panels import Amount
+from kdbench.plots.panels import LeftAxis
 from kdbench.results.summary import NETWORK
 
 METHODS = ("baseline", "prune_structured")
 KNOBS = ("macs", "keep")  # of methods whose networks are smaller ones, such as prune_structured and shrink
 SHARES = ((1, 10, 100), (1, 3, 10, 30, 100), (1, 2, 5, 10, 25, 50, 100), (1, 2, 3, 5, 10, 15, 25, 35, 50, 75, 100))
-SHARE = Amount(
+SHARE = LeftAxis(
     "multiply-adds that are left, % (log)",
     1,
     [[percent / 100 for percent in percents] for percents in SHARES],

@@ -8,7 +8,7 @@ from importlib import resources
 
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from kdbench.artifact.packing.numbers import BITS, Form
+from kdbench.artifact.packing.numbers import BITS, TensorForm
 from kdbench.errors import DamagedFile
 
 DICTIONARY = resources.files("kdbench.artifact.packing").joinpath("graphs.bin").read_bytes()
@@ -34,9 +34,9 @@ def is_apart(tensor: TensorProto) -> bool:
     return there and (tensor.data_type != TensorProto.INT64 or count > STRUCTURE)
 
 
-def form_of(tensor: TensorProto) -> Form:
+def form_of(tensor: TensorProto) -> TensorForm:
     """Return what is known of a tensor before its numbers."""
-    return Form(tensor.data_type, tuple(tensor.dims))
+    return TensorForm(tensor.data_type, tuple(tensor.dims))
 
 
 def canonical(file: ModelProto) -> ModelProto:

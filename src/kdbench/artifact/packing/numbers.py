@@ -1,4 +1,4 @@
-"""The numbers of a tensor as symbols: the bytes of each, where zeros and repeated numbers are told apart first.
+"""The numbers of a tensor as symbols: the bytes of each, where zeros and repeated numbers are found first.
 
 Of a tensor of several axes, what is written first of each number can be written beside its left neighbour.
 
@@ -33,7 +33,7 @@ MOST_COLUMNS = 2**16
 
 
 @dataclass(frozen=True)
-class Form:
+class TensorForm:
     """What is known of a tensor before its numbers: their type in ONNX, and its shape."""
 
     data_type: int
@@ -81,7 +81,7 @@ class Form:
         return f"{self.data_type}.{part}"
 
 
-def split(content: bytes, form: Form) -> np.ndarray:
+def split(content: bytes, form: TensorForm) -> np.ndarray:
     """Return the parts of each number, the highest first: uint8 (count, parts)."""
     if form.bits < 8:
         each = 8 // form.bits
@@ -91,7 +91,7 @@ def split(content: bytes, form: Form) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(form.count, form.parts)[:, ::-1]
 
 
-def joined(parts: np.ndarray, form: Form) -> bytes:
+def joined(parts: np.ndarray, form: TensorForm) -> bytes:
     """Return the bytes that `split` gave these parts of."""
     if form.bits < 8:
         each = 8 // form.bits
@@ -102,7 +102,7 @@ def joined(parts: np.ndarray, form: Form) -> bytes:
     return np.ascontiguousarray(parts[:, ::-1]).tobytes()
 
 
-def write(sink: Writer, content: bytes, form: Form) -> None:
+def write(sink: Writer, content: bytes, form: TensorForm) -> None:
     """Write the numbers in the way that takes the fewest bits."""
     parts = split(content, form)
 
@@ -115,7 +115,7 @@ def write(sink: Writer, content: bytes, form: Form) -> None:
     write_as(*min(costs, key=costs.__getitem__), sink, parts, form)
 
 
-def ways(parts: np.ndarray, form: Form) -> Sequence[tuple[int, bool]]:
+def ways(parts: np.ndarray, form: TensorForm) -> Sequence[tuple[int, bool]]:
     """Return the ways in which these numbers can be written, each with whether it is beside neighbours."""
     found = [PLAIN]
     if len(parts) and not parts.any(1).all():
@@ -125,7 +125,7 @@ def ways(parts: np.ndarray, form: Form) -> Sequence[tuple[int, bool]]:
     return [(way, beside) for way in found for beside in ((False, True) if form.has_neighbours else (False,))]
 
 
-def write_as(way: int, beside: bool, sink: Tally, parts: np.ndarray, form: Form) -> None:
+def write_as(way: int, beside: bool, sink: Tally, parts: np.ndarray, form: TensorForm) -> None:
     """Write numbers in one of the `ways`."""
     sink.write(np.array([way + 3 * beside]), WAYS, "way")
     if way == PALETTE:
@@ -144,7 +144,7 @@ def write_as(way: int, beside: bool, sink: Tally, parts: np.ndarray, form: Form)
     write_parts(sink, parts, form, kind, after=1)
 
 
-def write_first(sink: Tally, symbols: np.ndarray, alphabet: int, kind: str, form: Form, beside: bool) -> None:
+def write_first(sink: Tally, symbols: np.ndarray, alphabet: int, kind: str, form: TensorForm, beside: bool) -> None:
     """Write the first symbol of each number of a tensor."""
     if beside:
         sink.write_columns(symbols.reshape(form.matrix), alphabet, kind)
@@ -152,7 +152,7 @@ def write_first(sink: Tally, symbols: np.ndarray, alphabet: int, kind: str, form
         sink.write(symbols, alphabet, kind)
 
 
-def write_parts(sink: Tally, parts: np.ndarray, form: Form, kind: str, after: int = 0) -> None:
+def write_parts(sink: Tally, parts: np.ndarray, form: TensorForm, kind: str, after: int = 0) -> None:
     """Write the parts of numbers `after` some, all first ones before all second ones."""
     for number in range(after, form.parts):
         sink.write(parts[:, number], form.alphabet, f"{kind}.{number}")
@@ -167,7 +167,7 @@ def palette_of(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return parts[first], which.ravel()
 
 
-def read(source: Reader, form: Form) -> bytes:
+def read(source: Reader, form: TensorForm) -> bytes:
     """Return the numbers that were written. Raises `DamagedFile` for what no `write` gives, or gives any numbers."""
     beside, way = divmod(int(source.read(1, WAYS, "way")[0]), 3)
     if beside and not form.has_neighbours:
@@ -186,14 +186,14 @@ def read(source: Reader, form: Form) -> bytes:
     return joined(parts, form)
 
 
-def read_first(source: Reader, alphabet: int, kind: str, form: Form, beside: int) -> np.ndarray:
+def read_first(source: Reader, alphabet: int, kind: str, form: TensorForm, beside: int) -> np.ndarray:
     """Return the first symbol of each number, uint8 (count,)."""
     if beside:
         return source.read_columns(form.matrix, alphabet, kind).ravel()
     return source.read(form.count, alphabet, kind)
 
 
-def read_parts(source: Reader, count: int, form: Form, kind: str, after: int = 0) -> np.ndarray:
+def read_parts(source: Reader, count: int, form: TensorForm, kind: str, after: int = 0) -> np.ndarray:
     """Return the parts of `count` numbers `after` some, uint8 (count, parts)."""
     parts = np.empty((count, form.parts - after), np.uint8)
     for number in range(after, form.parts):

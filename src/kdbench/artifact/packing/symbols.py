@@ -51,7 +51,7 @@ def beside(kind: str, context: int) -> str:
     return f"{kind} beside {context}"
 
 
-class Memory:
+class Seen:
     """What was seen of each kind of symbol, whatever tensor it stood in."""
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class Memory:
         counts = np.stack([np.zeros(alphabet) if seen is None else remembered(seen) for seen in before])
         return Neighbours(alphabet, self.counts(kind, alphabet).seen, counts)
 
-    def copy(self) -> Memory:
+    def copy(self) -> Seen:
         """Return a memory that can change without this one."""
-        copied = Memory()
+        copied = Seen()
         copied.of = dict(self.of)
         return copied
 
@@ -99,8 +99,8 @@ def blocks(count: int) -> Iterator[tuple[int, int]]:
 class Tally:
     """Counts the bits that symbols would take, and writes nothing."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
-        self.memory = memory or Memory()
+    def __init__(self, memory: Seen | None = None) -> None:
+        self.memory = memory or Seen()
         self.bits = 0.0
 
     def write(self, symbols: np.ndarray, alphabet: int, kind: str) -> None:
@@ -151,7 +151,7 @@ class Reader:
     """Gives back the symbols that a `Writer` was given, if asked for in the same order."""
 
     def __init__(self, content: bytes) -> None:
-        self.memory = Memory()
+        self.memory = Seen()
         self.coder = stream.queue.RangeDecoder(
             np.frombuffer(content[: len(content) // 4 * 4], "<u4").astype(np.uint32)
         )

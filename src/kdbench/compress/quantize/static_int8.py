@@ -85,7 +85,7 @@ class StaticInt8(FileStep):
             onnx.save(file, paths[0])
             quantize_static(
                 *paths,
-                Batches(graph.input, images),
+                CalibrationBatches(graph.input, images),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(OPERATORS),
                 per_channel=True,
@@ -102,7 +102,7 @@ class StaticInt8(FileStep):
         return bare(made)
 
 
-class Batches:
+class CalibrationBatches:
     """The images as ONNX Runtime's calibration asks for them: its CalibrationDataReader."""
 
     def __init__(self, name: str, images: np.ndarray) -> None:
