@@ -81,7 +81,7 @@ def payload_bytes(packed: bytes) -> int:
 
 
 def checksum(content: bytes) -> bytes:
-    """Return what says one file from another."""
+    """Return what distinguishes one file from another."""
     return hashlib.sha256(content).digest()[:CHECKED]
 
 
