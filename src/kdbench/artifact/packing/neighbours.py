@@ -13,7 +13,7 @@ KNOWN = 16  # a left neighbour is known by its four highest bits,
 CONTEXTS = 2 * KNOWN  # and by whether it is as the one to its own left
 ALL = 8.0  # what symbols beside any neighbour count together, where a symbol is expected beside one
 GRAINS = 64  # counts are whole in these, so that their sums are exact: every machine finds the same model
-FIRST_BLOCK = 16
+FIRST_BLOCK = 16  # symbols, after which a model is renewed for the first time
 RENEWED = 0.125  # of what was seen beside a neighbour: as much more of it makes the model anew
 
 

@@ -14,10 +14,9 @@ import numpy as np
 from constriction import stream
 
 from kdbench.artifact.packing import neighbours
-from kdbench.artifact.packing.neighbours import CONTEXTS, Neighbours
+from kdbench.artifact.packing.neighbours import CONTEXTS, FIRST_BLOCK, Neighbours
 from kdbench.errors import DamagedFile
 
-FIRST_BLOCK = 16
 UNSEEN = 0.375  # what a symbol counts before it is seen
 EIGHTHS = 8  # all counts are eighths, whose sums are exact: every machine finds the same model
 REMEMBERED = 24.0  # what all symbols of earlier tensors count together
