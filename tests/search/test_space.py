@@ -6,6 +6,7 @@ from kdbench.errors import BadSetting
 from kdbench.search.plan import read
 from kdbench.search.space import Place, space_of
 from kdbench.settings.choices import config_dir, options
+from kdbench.settings.typed import config_of
 
 SPACE = yaml.safe_load("""
 compress: [distill, hints]
@@ -72,6 +73,8 @@ def test_the_searches_that_ship_can_be_read(name):
     plan = read(name, options("search", [config_dir()])[name])
     assert plan.about.endswith(".")
     assert plan.trials >= 30
+    for settings in (plan.settings, plan.settings | plan.against):  # as `kdbench search` composes both before a trial
+        config_of(settings)
 
 
 @pytest.mark.parametrize(
