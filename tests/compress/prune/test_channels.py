@@ -9,6 +9,7 @@ from kdbench.compress.prune.channels import Channels, prunable, without_channels
 from kdbench.compress.resized import macs
 from kdbench.compress.step import Examples
 from kdbench.errors import BadSetting
+from kdbench.models.cnn import CNN
 
 HALF = Channels(0.5, 1, 0, 1, 0)
 families = pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
@@ -60,6 +61,23 @@ def test_channels_come_in_multiples(few):
     pruned = without_channels(used("mlp", few), prunable(used("mlp", few), few.shape), few.shape, 0.6, 4)
     widths = [module.out_features for module in pruned.modules() if isinstance(module, nn.Linear)]
     assert all(width % 4 == 0 for width in widths[:-1])
+
+
+def widths_of(network):
+    return [module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)]
+
+
+@pytest.mark.parametrize(
+    ("widths", "macs_left", "multiple"),
+    [([32, 96], 0.75, 16), ([24, 40], 0.5, 4), ([16, 32], 0.25, 1)],
+)
+def test_left_open_channels_come_in_the_largest_multiple_that_comes_near(few, widths, macs_left, multiple):
+    network = CNN(widths, 1, "average", few.shape, few.classes).eval()
+    pruned = Channels(macs_left, None, 0, 1, 0).smaller(network, few.shape)
+    typed = Channels(macs_left, multiple, 0, 1, 0).smaller(network, few.shape)
+    assert widths_of(pruned) == widths_of(typed)
+    assert all(width % multiple == 0 for width in widths_of(pruned))
+    assert 0.9 * macs_left <= macs(pruned, few.shape) / macs(network, few.shape) <= macs_left
 
 
 def test_a_cut_that_would_remove_a_layer_is_refused(few):
