@@ -14,7 +14,7 @@ from kdbench.results.summary import frame, summarise
 from kdbench.results.table import markdown, tables
 from kdbench.results.table_columns import COMPRESSION
 from kdbench.results.table_csv import csv_text
-from kdbench.results.table_latex import ESCAPES, escaped, latex
+from kdbench.results.table_latex import ESCAPES, PARAGRAPHS, escaped, latex
 
 MARKS = r"""& % $ # _ { } ~ ^ \ < > | " [ ] ± † ← …"""
 
@@ -37,13 +37,16 @@ def test_a_latex_table_has_the_cells_of_the_markdown_one():
     rows = [*compressed(3, ["cnn_simple", "mlp_simple"]), make_row(**UNTIMED, network_hash="n1", model="a_b")]
     [table] = tables(rows, COMPRESSION)
     written = latex(rows)
-    assert written.startswith(r"% \usepackage{booktabs,longtable}")
+    assert written.startswith(r"% \usepackage{array,booktabs,longtable}")
     lines = [line.removesuffix(r" \\") for line in written.splitlines() if " & " in line]
     header = [column.header for column in table.columns]
     assert [line.split(" & ") for line in lines] == [[*map(escaped, line)] for line in (header, *table.cells)]
     assert written.count(r"\addlinespace") == 2  # three networks
     assert written.count("{") == written.count("}")
-    assert f"\\begin{{longtable}}{{{'l' * 2}{'r' * (len(table.columns) - 2)}}}" in written
+    [sides] = re.findall(r"\\begin\{longtable\}\{(.*)\}", written)
+    longest = [max(len(line[place]) for line in table.cells) for place in (0, 1)]
+    assert sides.startswith("".join("l" if length <= 24 else PARAGRAPHS for length in longest))
+    assert sides.endswith("r" * (len(table.columns) - 2))
     assert "not timed: others had the processor too" in written
 
 

@@ -9,7 +9,10 @@ from kdbench.results.row import Row
 from kdbench.results.table import Table, tables
 from kdbench.results.table_columns import COMPRESSION
 
-PACKAGES = r"% \usepackage{booktabs,longtable}"
+PACKAGES = r"""% \usepackage{array,booktabs,longtable}
+% It fits a page after \footnotesize\setlength{\tabcolsep}{3pt} and \usepackage[landscape,margin=15mm]{geometry}."""
+LONG = 24  # characters of a text from which on its column is one of paragraphs
+PARAGRAPHS = r">{\raggedright\arraybackslash}p{0.14\linewidth}"
 # One character after another, so that nothing is escaped twice.
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -40,13 +43,13 @@ def escaped(text: str) -> str:
 
 
 def _table(table: Table) -> str:
-    sides = "".join("r" if column.right else "l" for column in table.columns)
+    sides = [_side(column.right, [line[place] for line in table.cells]) for place, column in enumerate(table.columns)]
     networks = [[*lines] for _, lines in groupby(table.cells, key=lambda line: line[0])]
     body = "\n\\addlinespace\n".join("\n".join(map(_line, lines)) for lines in networks)
     notes = [f"\\multicolumn{{{len(sides)}}}{{l}}{{{escaped(note)}}} \\\\" for note in table.footnotes]
     return "\n".join(
         [
-            rf"\begin{{longtable}}{{{sides}}}",
+            rf"\begin{{longtable}}{{{''.join(sides)}}}",
             rf"\caption{{{escaped(table.caption)}}} \\",
             r"\toprule",
             _line([column.header for column in table.columns]),
@@ -59,6 +62,13 @@ def _table(table: Table) -> str:
             r"\end{longtable}",
         ]
     )
+
+
+def _side(right: bool, texts: Sequence[str]) -> str:
+    """Return how LaTeX sets a column: text that is long in several lines, so that the numbers stay on the page."""
+    if right:
+        return "r"
+    return PARAGRAPHS if max(map(len, texts), default=0) > LONG else "l"
 
 
 def _line(cells: Sequence[str]) -> str:
