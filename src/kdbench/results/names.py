@@ -74,14 +74,18 @@ def differing(lines: pd.DataFrame, columns: Sequence[tuple[str, ...]]) -> list[s
 
     Of `columns` only the first that differ are used, and further ones for lines that are still alike.
     """
-    records = lines[[name for group in columns for name in group]].to_dict("records")
-    found: list[tuple[str, ...]] = [()] * len(records)
+    found: list[tuple[str, ...]] = [()] * len(lines)
     for group in columns:
+        if len(set(found)) == len(found):
+            break
+        values = zip(*(lines[name] for name in group), strict=True)
+        words = [
+            [word for name, value in zip(group, line, strict=True) for word in _words(name, value)] for line in values
+        ]
         for alike in [[i for i, other in enumerate(found) if other == own] for own in dict.fromkeys(found)]:
-            words = [[word for name in group for word in _words(name, records[i][name])] for i in alike]
-            shared = set.intersection(*map(set, words))
-            for i, own in zip(alike, words, strict=True):
-                found[i] += tuple(word for word in own if word not in shared)
+            shared = set.intersection(*(set(words[i]) for i in alike))
+            for i in alike:
+                found[i] += tuple(word for word in words[i] if word not in shared)
     return [f" ({' '.join(words)})" if words else "" for words in found]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import pandas as pd
 
@@ -39,7 +38,7 @@ def frame(rows: Sequence[Row], called: Mapping[str, str] | None = None) -> pd.Da
     """
     own = called or {}
     table = pd.DataFrame(
-        [asdict(row) | {"machine": machine(row), "called": own.get(row.config_hash, "")} for row in rows]
+        [vars(row) | {"machine": machine(row), "called": own.get(row.config_hash, "")} for row in rows]
     )
     # A column without any value, such as the agreement of baselines, would otherwise not be one of numbers.
     table = table.astype(dict.fromkeys(NUMBERS, float))
