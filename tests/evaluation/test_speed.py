@@ -55,7 +55,8 @@ def clock(monkeypatch):
 
 def test_latency_is_of_one_image_on_one_thread_and_throughput_of_a_batch_though_there_are_fewer_images(clock):
     found = speed.measure(b"1e-3", b"2e-3", IMAGES, threads=1)
-    assert {(threads, size) for _, threads, size in clock.calls} == {(1, 1), (1, 256)}
+    uncounted = {(1, passes.SETTLING)}
+    assert {(threads, size) for _, threads, size in clock.calls} - uncounted == {(1, 1), (1, 256)}
     assert found.latency_min_ms == pytest.approx(1)
     assert found.latency_min_ms <= found.latency_ms <= found.latency_p90_ms
     assert found.throughput == pytest.approx(1000)
@@ -172,7 +173,7 @@ def test_the_files_of_one_turn_run_on_one_processor_and_the_process_stays_free(m
     other = second.run(0.0, calls=3, places=one.places)
     [place] = one.places
     assert other.places == one.places
-    assert [where for _, where in seen[1:4] + seen[5:]] == [frozenset({place})] * 6
+    assert [where for _, where in seen[1:]] == [frozenset({place})] * 6
     assert os.sched_getaffinity(0) == before
 
 

@@ -17,6 +17,7 @@ from kdbench.artifact.session import Session
 
 SCHEDSTAT = Path("/proc/thread-self/schedstat")
 STAT = Path("/proc/thread-self/stat")
+SETTLING = 32  # images of a call that is not counted
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,11 @@ class Way:
         def work(number: int) -> tuple[np.ndarray, float, float, int | None]:
             place = None
             if self.threads == 1:
-                self.session(self.images)  # time for the system to find a processor where nobody runs
-                place = places[number] if number < len(places) else here()
+                if number < len(places):
+                    place = places[number]
+                else:
+                    self.session(self.images[:SETTLING])  # time for the system to find a processor where nobody runs
+                    place = here()
                 with turn:  # two threads may have begun on one
                     place = place if place in free else min(free, default=None)
                     free.discard(place)
