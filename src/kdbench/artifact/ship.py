@@ -11,6 +11,7 @@ from onnx import ModelProto
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact, Artifacts
 from kdbench.artifact.metadata import Description, with_metadata
+from kdbench.artifact.names import by_position
 from kdbench.artifact.packing.graph import canonical
 from kdbench.compress.step import FileStep, Task
 from kdbench.models.network import Network
@@ -33,7 +34,7 @@ def ship(networks: Compared, file_steps: Sequence[FileStep], task: Task, store: 
 
     def artifact(trained: Trained, file: ModelProto | None = None) -> Artifact:
         made = exported(trained, shape, store) if file is None else file
-        return Artifact(canonical(with_metadata(made, description, normalisation_of(trained))))
+        return Artifact(canonical(by_position(with_metadata(made, description, normalisation_of(trained)))))
 
     file = exported(shipped, shape, store)
     plain = artifact(shipped, file)

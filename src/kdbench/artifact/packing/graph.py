@@ -1,4 +1,8 @@
-"""An ONNX file without the numbers of its tensors, deflated after a dictionary of graphs. Imports no torch."""
+"""An ONNX file without the numbers of its tensors, deflated (RFC 1951) after a dictionary of graphs. Imports no torch.
+
+The first of the deflated bytes says which form follows: 1, that of `structure`, or 0, the ONNX file as it is, for
+graphs that `structure` does not give back byte for byte, or in more bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,18 @@ from importlib import resources
 
 from onnx import ModelProto, TensorProto, numpy_helper
 
+from kdbench.artifact.packing import structure
 from kdbench.artifact.packing.numbers import BITS, TensorForm
 from kdbench.errors import DamagedFile
+from kdbench.models import onnx_graph
 
 DICTIONARY = resources.files("kdbench.artifact.packing").joinpath("graphs.bin").read_bytes()
+PLAIN, STRUCTURED = range(2)
 WINDOW = -15  # zlib's name for deflate without a header, of 32 kB
 STRUCTURE = 8  # so many int64 numbers, such as the shape that Reshape is given, are a part of the graph
 
 
-def apart(file: ModelProto) -> tuple[bytes, list[TensorProto]]:
+def apart(file: ModelProto) -> tuple[ModelProto, list[TensorProto]]:
     """Return the graph without the numbers of its tensors, and the tensors whose numbers those are, in order."""
     bare = ModelProto()
     bare.CopyFrom(file)
@@ -24,7 +31,7 @@ def apart(file: ModelProto) -> tuple[bytes, list[TensorProto]]:
     for tensor in bare.graph.initializer:
         if is_apart(tensor):
             tensor.ClearField("raw_data")
-    return bare.SerializeToString(deterministic=True), taken
+    return bare, taken
 
 
 def is_apart(tensor: TensorProto) -> bool:
@@ -50,14 +57,46 @@ def canonical(file: ModelProto) -> ModelProto:
     return copy
 
 
-def deflated(graph: bytes) -> bytes:
-    """Return the graph in fewer bytes."""
-    coder = zlib.compressobj(9, zlib.DEFLATED, WINDOW, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
-    return coder.compress(graph) + coder.flush()
+def packed(bare: ModelProto) -> bytes:
+    """Return a graph without numbers in as few bytes as it comes back from."""
+    return min(map(deflated, forms(bare)), key=len)
+
+
+def forms(bare: ModelProto) -> list[bytes]:
+    """Return the forms of a graph from which it comes back byte for byte, and that are not longer than it."""
+    content = bare.SerializeToString(deterministic=True)
+    plain = bytes([PLAIN]) + content
+    try:
+        structured = bytes([STRUCTURED]) + structure.written(bare)
+        same = read(structured, len(content)).SerializeToString(deterministic=True) == content
+    except (DamagedFile, ValueError):  # such as negative sizes, or text that is no UTF-8
+        return [plain]
+    return [structured, plain] if same and len(structured) <= len(plain) else [plain]
+
+
+def unpacked(content: bytes, most: int) -> ModelProto:
+    """Return the graph again. Raises `DamagedFile` for what is none, or takes more than `most` bytes."""
+    return read(inflated(content, most + 1), most)
+
+
+def read(form: bytes, most: int) -> ModelProto:
+    """Return the graph of a form, whose values' names take at most `most` bytes. Raises `DamagedFile`."""
+    kind, content = form[:1], form[1:]
+    if kind == bytes([STRUCTURED]):
+        return structure.read(content, most)
+    if kind == bytes([PLAIN]):
+        return onnx_graph.parsed(content)
+    raise DamagedFile("its graph is of no form that is known")
+
+
+def deflated(form: bytes, dictionary: bytes = DICTIONARY) -> bytes:
+    """Return the form of a graph in fewer bytes."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, WINDOW, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
+    return coder.compress(form) + coder.flush()
 
 
 def inflated(content: bytes, most: int) -> bytes:
-    """Return the graph again. Raises `DamagedFile` for what is none, or takes more than `most` bytes."""
+    """Return the form again. Raises `DamagedFile` for what is none, or takes more than `most` bytes."""
     coder = zlib.decompressobj(WINDOW, DICTIONARY)
     try:
         graph = coder.decompress(content, most + 1)

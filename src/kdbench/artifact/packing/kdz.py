@@ -6,7 +6,7 @@
 | 8 | the first bytes of the SHA-256 of the ONNX file |
 | 1 to 5 | the length of the ONNX file: 7 bits a byte, the lowest first, the highest bit set in all but the last |
 | 1 to 5 | the length of the graph below, likewise |
-| as it says | the graph: the ONNX file without the numbers of its tensors, deflated (RFC 1951) after `graphs.bin` |
+| as it says | the graph: the ONNX file without the numbers of its tensors, see `graph` |
 | the rest | the numbers, through a range coder: see `numbers` and `symbols` |
 
 Imports no torch.
@@ -18,6 +18,7 @@ import hashlib
 
 from kdbench.artifact.packing import graph, numbers
 from kdbench.artifact.packing.symbols import Reader, Writer
+from kdbench.artifact.packing.whole_numbers import Cursor, as_bytes
 from kdbench.errors import DamagedFile
 from kdbench.models import onnx_graph
 
@@ -41,7 +42,7 @@ def pack(content: bytes) -> bytes:
     writer = Writer()
     for tensor in tensors:
         numbers.write(writer, tensor.raw_data, graph.form_of(tensor))
-    packed_graph = graph.deflated(bare)
+    packed_graph = graph.packed(bare)
     lengths = as_bytes(len(whole)) + as_bytes(len(packed_graph))
     return MAGIC + checksum(whole) + lengths + packed_graph + writer.content()
 
@@ -54,17 +55,16 @@ def unpack(content: bytes) -> bytes:
     """
     if content[: len(MAGIC)] != MAGIC:
         raise DamagedFile("it is no packed network (kdz)")
-    begin = len(MAGIC) + CHECKED
-    known = content[len(MAGIC) : begin]
-    size, begin = length_at(content, begin)
-    packed_graph, begin = length_at(content, begin)
-    if size > MOST_BYTES or begin + packed_graph > len(content):
-        raise DamagedFile("it is cut off, or its header is damaged")
-    file = onnx_graph.parsed(graph.inflated(content[begin : begin + packed_graph], size))
+    cursor = Cursor(content, len(MAGIC))
+    known = cursor.bytes(CHECKED)
+    size = cursor.number()
+    if size > MOST_BYTES:
+        raise DamagedFile("it is larger than any ONNX file, or its header is damaged")
+    file = graph.unpacked(cursor.bytes(cursor.number()), size)
     tensors = [tensor for tensor in file.graph.initializer if graph.is_apart(tensor)]
     if sum(graph.form_of(tensor).size_bytes for tensor in tensors) > size:
         raise DamagedFile("its tensors are larger than its header says")
-    reader = Reader(content[begin + packed_graph :])
+    reader = Reader(content[cursor.at :])
     for tensor in tensors:
         tensor.raw_data = numbers.read(reader, graph.form_of(tensor))
     whole = file.SerializeToString(deterministic=True)
@@ -75,30 +75,12 @@ def unpack(content: bytes) -> bytes:
 
 def payload_bytes(packed: bytes) -> int:
     """Count the bytes of what was packed that are numbers of tensors: neither graph nor header."""
-    _, begin = length_at(packed, len(MAGIC) + CHECKED)
-    size, begin = length_at(packed, begin)
-    return len(packed) - begin - size
+    cursor = Cursor(packed, len(MAGIC) + CHECKED)
+    cursor.number()
+    cursor.bytes(cursor.number())
+    return len(packed) - cursor.at
 
 
 def checksum(content: bytes) -> bytes:
     """Return what distinguishes one file from another."""
     return hashlib.sha256(content).digest()[:CHECKED]
-
-
-def as_bytes(length: int) -> bytes:
-    """Return a length as the header has it."""
-    parts = bytearray()
-    while length > 127:
-        parts.append(length & 127 | 128)
-        length >>= 7
-    return bytes([*parts, length])
-
-
-def length_at(content: bytes, begin: int) -> tuple[int, int]:
-    """Return the length that stands at `begin`, and where the next thing does. Raises `DamagedFile`."""
-    length = 0
-    for number, byte in enumerate(content[begin : begin + 5]):
-        length |= (byte & 127) << 7 * number
-        if byte < 128:
-            return length, begin + number + 1
-    raise DamagedFile("it is cut off, or its header is damaged")
