@@ -145,10 +145,13 @@ def test_no_more_memory_is_taken_than_the_header_admits():
     """Tensors, and a graph, that unfold to a gigabyte from a few bytes."""
     large = onnx.load_model_from_string(stores([TensorProto(name="t", data_type=1, dims=[2**28])]))
     huge = onnx.load_model_from_string(stores([TensorProto(name="t", data_type=1, dims=[2**62, 2**62])]))
+    often = onnx.load_model_from_string(stores([]))
+    often.graph.node[0].input.extend(["long" * 1_000] * 5_000)
     hostile = [
-        header(10_000, kdz.graph.deflated(large.SerializeToString())),
-        header(10_000, kdz.graph.deflated(huge.SerializeToString())),
-        header(10_000, kdz.graph.deflated(bytes(2**24))),
+        *(header(10_000, kdz.graph.deflated(form)) for form in kdz.graph.forms(large)),
+        *(header(10_000, kdz.graph.deflated(form)) for form in kdz.graph.forms(huge)),
+        *(header(20_000, kdz.graph.deflated(form)) for form in kdz.graph.forms(often)),
+        *(header(10_000, kdz.graph.deflated(bytes([form]) + bytes(2**24))) for form in range(3)),
         header(2**40, b""),
     ]
     for content in hostile:
@@ -163,7 +166,7 @@ def test_no_more_memory_is_taken_than_the_header_admits():
 def test_negative_dimensions_are_refused():
     negative = onnx.load_model_from_string(stores([TensorProto(name="t", data_type=1, dims=[-2, -3])]))
     with pytest.raises(DamagedFile):
-        kdz.unpack(header(10_000, kdz.graph.deflated(negative.SerializeToString())))
+        kdz.unpack(header(10_000, kdz.graph.packed(negative)))
 
 
 def test_what_is_no_onnx_model_is_not_packed():

@@ -69,7 +69,7 @@ def forms(bare: ModelProto) -> list[bytes]:
     try:
         structured = bytes([STRUCTURED]) + structure.written(bare)
         same = read(structured, len(content)).SerializeToString(deterministic=True) == content
-    except (DamagedFile, ValueError):  # such as negative sizes, or text that is no UTF-8
+    except (DamagedFile, ValueError, TypeError):  # negative sizes, and names that are no UTF-8, which come as bytes
         return [plain]
     return [structured, plain] if same and len(structured) <= len(plain) else [plain]
 

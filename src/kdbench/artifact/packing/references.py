@@ -83,9 +83,9 @@ def read(graph: GraphProto, listed: Iterable[str], cursor: Cursor, most: int) ->
             output += 1
 
 
-def put(values: list[str], name: str | None, most: int) -> int:
+def put(values: list[str], name: str | bytes | None, most: int) -> int:
     """Append the name of a value, which takes at most `most` bytes, and return how many it takes."""
-    if name is None or len(name) > most:
+    if not isinstance(name, str) or len(name) > most:  # protobuf gives text that is no UTF-8 as bytes
         raise DamagedFile("its nodes refer to values that it does not hold")
     values.append(name)
     return len(name)
