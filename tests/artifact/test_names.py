@@ -41,7 +41,8 @@ def test_tensors_stand_in_the_order_of_their_use_and_the_rest_has_no_names_of_it
     assert names(graph.initializer) == list(dict.fromkeys(read))
     values = [name for made in graph.node for name in made.output]
     assert values == [*(f"v{place}" for place in range(len(values) - 1)), "logits"]
-    assert not any(names(graph.node)) and not graph.value_info
+    assert not any(names(graph.node))
+    assert not graph.value_info
 
 
 def test_what_is_named_by_position_stays_so(file):

@@ -14,9 +14,9 @@ from kdbench.models import onnx_graph
 def by_position(file: ModelProto) -> ModelProto:
     """Return a copy whose nodes have no names, and whose values between them are named by their position.
 
-    Stored tensors stand in the order in which nodes use them, and inferred shapes are left out: a graph of the same
-    layers is then the same bytes, whichever steps it went through. What it computes is the same to the last bit. A file with graphs
-    within nodes, or notes on how values were quantized, keeps its names, since they stand there too.
+    Stored tensors stand in the order in which nodes use them, and inferred shapes are left out, so that layers which
+    are repeated are repeated bytes in a packed file. What it computes is the same to the last bit. A file with graphs
+    within nodes, or notes on how values were quantized, stays as it is: names of values stand there too.
     """
     renamed = ModelProto()
     renamed.CopyFrom(file)

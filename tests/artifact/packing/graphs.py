@@ -30,16 +30,28 @@ ODD = {
     ),
     "an input that is left out": model(node("Clip", ["x", "", "most"], ["y"]), stored=("most",)),
     "an output that is left out": model(node("Dropout", ["x"], ["", "mask"]), node("Cast", ["mask"], ["y"], to=1)),
-    "a tensor that two nodes share": model(node("Mul", ["x", "w"], ["a"]), node("Add", ["a", "w"], ["y"]), stored=("w",)),
+    "a tensor that two nodes share": model(
+        node("Mul", ["x", "w"], ["a"]), node("Add", ["a", "w"], ["y"]), stored=("w",)
+    ),
     "two outputs": model(node("Split", ["x"], ["v0", "v1"], axis=0, num_outputs=2), node("Add", ["v1", "v0"], ["y"])),
-    "names of other positions": model(node("Abs", ["x"], ["v1"]), node("Neg", ["v1"], ["v0"]), node("Abs", ["v0"], ["y"])),
-    "a tensor with the name of a position": model(node("Mul", ["x", "v0"], ["a"]), node("Abs", ["a"], ["y"]), stored=("v0",)),
+    "names of other positions": model(
+        node("Abs", ["x"], ["v1"]), node("Neg", ["v1"], ["v0"]), node("Abs", ["v0"], ["y"])
+    ),
+    "a tensor with the name of a position": model(
+        node("Mul", ["x", "v0"], ["a"]), node("Abs", ["a"], ["y"]), stored=("v0",)
+    ),
     "tensors used backwards": model(node("Sum", ["x", "c", "b", "a"], ["y"]), stored=("a", "b", "c", "never")),
     "used before it is there": model(node("Abs", ["b"], ["y"]), node("Neg", ["x"], ["b"])),
     "made of itself": model(node("Add", ["x", "y"], ["y"])),
     "one name twice": model(node("Add", ["x", "a"], ["y"]), node("Abs", ["a"], ["y"]), stored=("a", "a", "x", "y")),
-    "names with digits": model(node("Sum", ["x", "007", "a1b22", "9" * 30], ["y"]), stored=("007", "a1b22", "9" * 30, "a1b3")),
-    "names with marks": model(node("Sum", ["x", "a\0b", "a\n\nb", "é" * 9, " "], ["y"]), stored=("a\0b", "a\n\nb", "é" * 9, "")),
-    "notes on nodes": model(node("Abs", ["x"], ["y"], name="first", doc_string="", domain="of.mine"), doc_string="notes"),
+    "names with digits": model(
+        node("Sum", ["x", "007", "a1b22", "9" * 30], ["y"]), stored=("007", "a1b22", "9" * 30, "a1b3")
+    ),
+    "names with marks": model(
+        node("Sum", ["x", "a\0b", "a\n\nb", "é" * 9, " "], ["y"]), stored=("a\0b", "a\n\nb", "é" * 9, "")
+    ),
+    "notes on nodes": model(
+        node("Abs", ["x"], ["y"], name="first", doc_string="", domain="of.mine"), doc_string="notes"
+    ),
     "values with shapes": model(node("Abs", ["x"], ["a"]), node("Abs", ["a"], ["y"]), value_info=[FLOATS]),
 }

@@ -1,7 +1,7 @@
-"""An ONNX file without the numbers of its tensors, deflated (RFC 1951) after a dictionary of graphs. Imports no torch.
+"""An ONNX file without the numbers of its tensors, deflated (RFC 1951) after a dictionary of graphs.
 
 The first of the deflated bytes says which form follows: 1, that of `structure`, or 0, the ONNX file as it is, for
-graphs that `structure` does not give back byte for byte, or in more bytes.
+graphs that `structure` does not give back byte for byte, or in more bytes. Imports no torch.
 """
 
 from __future__ import annotations
@@ -89,10 +89,15 @@ def read(form: bytes, most: int) -> ModelProto:
     raise DamagedFile("its graph is of no form that is known")
 
 
-def deflated(form: bytes, dictionary: bytes = DICTIONARY) -> bytes:
+def deflated(form: bytes) -> bytes:
     """Return the form of a graph in fewer bytes."""
-    coder = zlib.compressobj(9, zlib.DEFLATED, WINDOW, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
+    coder = coder_after(DICTIONARY)
     return coder.compress(form) + coder.flush()
+
+
+def coder_after(dictionary: bytes) -> zlib._Compress:
+    """Return what deflates one form after a dictionary."""
+    return zlib.compressobj(9, zlib.DEFLATED, WINDOW, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
 
 
 def inflated(content: bytes, most: int) -> bytes:

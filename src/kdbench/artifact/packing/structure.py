@@ -3,8 +3,8 @@
 | what | how |
 | --- | --- |
 | the rest | the ONNX file without all that follows, in protobuf, behind its length |
-| counts | of nodes, of stored tensors, and of values whose names are not their positions |
-| nodes, tensors | without inputs, outputs, names of tensors and shapes: see `recent`; a new one is in protobuf, behind its length |
+| counts | of nodes, of stored tensors, and of values that have a name of their own |
+| nodes | without inputs and outputs, then tensors without names and shapes: `recent`; a new one behind its length |
 | shapes | the numbers of axes, then the sizes of all: see `recent` |
 | names | of the tensors, then of those values: see `names` |
 | references | inputs and outputs of nodes: see `references` |
