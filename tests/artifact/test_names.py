@@ -5,11 +5,16 @@ import pytest
 from onnx import ModelProto, checker, load_model_from_string
 from tests.artifact.packing.graphs import ODD, model, node
 from tests.compress.tasks import task_of, used
+from tests.training.methods import KNOBS
+from torch.nn.functional import pad
 
 from kdbench.artifact.export import export
 from kdbench.artifact.names import by_position
+from kdbench.artifact.packing import graph
 from kdbench.artifact.session import session
+from kdbench.compress.quantize.aware import QuantizeAware, settle
 from kdbench.compress.quantize.static_int8 import StaticInt8
+from kdbench.models.network import build
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +77,15 @@ def test_values_swap_names_and_what_is_left_out_stays_out():
 def test_graphs_within_nodes_keep_their_names():
     odd = ODD["a graph within a node"]
     assert by_position(odd) == odd
+
+
+def test_the_graph_of_a_network_a_stage_deeper_than_any_in_the_dictionary_takes_350_bytes(digits):
+    """`graphs.bin` holds up to four stages; this one has five, of other widths."""
+    knobs = KNOBS["cnn"] | {"widths": [3, 5, 7, 9, 13], "convs": 2}
+    network = build(knobs, 0, (1, 32, 32), 10, ([0.2], [0.3])).eval()
+    on_grids = QuantizeAware(bits=4, images=20, learned=False, finetune_epochs=0, finetune_lr_scale=1.0).on_grids(
+        network
+    )
+    settle(on_grids, pad(digits.train.images[:20].float() / 255, (2, 2, 2, 2)))
+    bare, _ = graph.apart(graph.canonical(by_position(export(on_grids.eval(), (1, 32, 32)))))
+    assert len(graph.packed(bare)) < 350
