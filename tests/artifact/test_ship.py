@@ -9,6 +9,7 @@ from tests.models.test_models import COLOURS, built, some
 from kdbench.artifact import metadata
 from kdbench.artifact import ship as shipping
 from kdbench.artifact.export import bare, export
+from kdbench.artifact.names import by_position
 from kdbench.artifact.session import session
 from kdbench.artifact.ship import exported, ship
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
@@ -75,8 +76,10 @@ def test_what_ships_went_through_the_steps_and_the_others_did_not(trained, store
     teacher = Trained(built("mlp_simple", seed=1, data=COLOURS).eval(), "b" * 32)
     artifacts = ship(Compared(trained, trained, (teacher, teacher)), [DynamicInt8()], task_of(examples, 0), store)
     assert artifacts.shipped.size_bytes < artifacts.baseline.size_bytes / 2
-    assert bare(artifacts.baseline.file) == bare(exported(trained, COLOURS[0], store))
-    assert [bare(file.file) for file in artifacts.teachers] == [bare(exported(teacher, COLOURS[0], store))] * 2
+    assert bare(artifacts.baseline.file) == bare(by_position(exported(trained, COLOURS[0], store)))
+    assert [bare(file.file) for file in artifacts.teachers] == [
+        bare(by_position(exported(teacher, COLOURS[0], store)))
+    ] * 2
 
 
 def test_every_file_says_what_data_it_is_for_after_all_steps(trained, store, examples):

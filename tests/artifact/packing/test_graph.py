@@ -48,8 +48,9 @@ def layers(count: int, first: int = 0) -> ModelProto:
 
 
 def test_layers_more_cost_little_more_than_their_widths():
+    """A width takes two bytes from 128 on."""
     few, many = (len(graph.deflated(graph.forms(layers(count))[0])) for count in (20, 120))
-    assert many - few < 2.2 * 100
+    assert many - few < 2.5 * 100
 
 
 def test_widths_and_names_do_not_change_the_length():
