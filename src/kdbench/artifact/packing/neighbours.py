@@ -28,7 +28,8 @@ class Neighbours:
         self.alone = alone.copy()
         self.beside = beside.copy()
         self.shift = max(0, (alphabet - 1).bit_length() - (KNOWN - 1).bit_length())
-        self.unused = np.full(CONTEXTS, np.inf)  # how much was seen since the model of a context was made
+        self.total = beside.sum(1).tolist()  # of each context
+        self.unused = [np.inf] * CONTEXTS  # how much was seen since the model of a context was made
         self.models: list[np.ndarray] = [np.empty(0)] * CONTEXTS
 
     def contexts(self, left: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -37,7 +38,7 @@ class Neighbours:
 
     def probabilities(self, context: int) -> np.ndarray:
         """Return float64 (alphabet,), which sum to 1: the same array until it is renewed."""
-        if self.unused[context] >= RENEWED * self.beside[context].sum():
+        if self.unused[context] >= RENEWED * self.total[context]:
             share = self.alone * (ALL / self.alone.sum())
             counts = self.beside[context] + np.maximum(np.floor(share * GRAINS), 1) / GRAINS
             self.models[context] = counts / counts.sum()
@@ -49,6 +50,7 @@ class Neighbours:
         seen = np.bincount(symbols, minlength=len(self.alone))
         self.alone += seen
         self.beside[context] += seen
+        self.total[context] += len(symbols)
         self.unused[context] += len(symbols)
 
 
@@ -67,8 +69,9 @@ def blocks(rows: int, columns: int) -> Iterator[tuple[int, slice]]:
 def groups(contexts: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Return each context that there is, and where: whole numbers (n,), rising."""
     order = np.argsort(contexts, kind="stable")
-    found, begins = np.unique(contexts[order], return_index=True)
-    return list(zip(found.tolist(), np.split(order, begins[1:]), strict=True))
+    ends = np.cumsum(np.bincount(contexts)).tolist()
+    begins = [0, *ends[:-1]]
+    return [(n, order[begin:end]) for n, (begin, end) in enumerate(zip(begins, ends, strict=True)) if end > begin]
 
 
 def padded(matrix: np.ndarray) -> np.ndarray:
