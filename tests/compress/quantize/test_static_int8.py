@@ -12,12 +12,12 @@ from tests.compress.tasks import task_of, used
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
-from kdbench.compress.quantize.static_int8 import StaticInt8
+from kdbench.compress.quantize.static_int8 import LAYER, OUTPUT, StaticInt8, rounding_loss
 from kdbench.errors import BadSetting
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers
 
-ALL = StaticInt8(images=64, ranges="minmax", percentile=99.9, weight_bits=7, in_float=[])
+ALL = StaticInt8(images=64, ranges="minmax", percentile=99.9, weight_bits=7, in_float=[], linear_scales=OUTPUT)
 FAMILIES = ["mlp", "cnn", "resnet"]
 
 
@@ -139,6 +139,47 @@ def test_unless_layers_are_named_the_faster_form_is_taken(digits):
     assert forms[0] == ALL(plain, task_of(digits)).SerializeToString() != forms[1]
 
 
+def scales_of(file):
+    """How many scales the weights of each layer have."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in file.graph.initializer}
+    scales = {node.input[0]: stored[node.input[1]] for node in file.graph.node if node.op_type == "DequantizeLinear"}
+    return [scales[layer.source].size for layer in layers(file)]
+
+
+def test_one_scale_a_layer_for_linear_layers_but_the_last(digits):
+    plain = export(used("mlp", digits), digits.shape)
+    widths = scales_of(ALL(plain, task_of(digits)))
+    made = replace(ALL, linear_scales=LAYER)(plain, task_of(digits))
+    assert min(widths) > 1
+    assert scales_of(made) == [1] * (len(widths) - 1) + [10]
+    before, after = (session(file.SerializeToString(), 1)(images_of(digits)) for file in (plain, made))
+    assert np.abs(before - after).max() < 0.1 * np.ptp(before)
+    conv = export(used("cnn", digits), digits.shape)
+    assert scales_of(replace(ALL, linear_scales=LAYER)(conv, task_of(digits))) == scales_of(
+        ALL(conv, task_of(digits))
+    )
+
+
+@pytest.mark.parametrize(("outlier", "raced"), [(1, 2), (100, 0)])
+def test_one_scale_is_not_tried_where_rounding_would_lose_much(digits, outlier, raced):
+    network = used("mlp", digits)
+    with torch.no_grad():
+        for parameter in list(network.parameters())[:-2]:
+            if parameter.ndim == 2:
+                parameter[0, 0] = outlier * parameter.abs().max()
+    asked = []
+    task = replace(task_of(digits), fastest=lambda files, than: asked.append(len(files)) or 0)
+    replace(ALL, linear_scales=None)(export(network, digits.shape), task)
+    assert sum(asked) == raced
+
+
+def test_the_loss_of_rounding_is_that_of_an_even_spread():
+    """Of weights spread evenly over [-m, m]: step^2 / 12 of m^2 / 3, with step = m / 2^(bits - 1)."""
+    weights = np.linspace(-3, 3, 100_001)
+    assert rounding_loss(weights, 7) == pytest.approx(0.25 / 64**2, rel=0.01)
+    assert rounding_loss(np.zeros(4), 7) == 0
+
+
 @pytest.mark.parametrize(
     ("knobs", "says"),
     [
@@ -148,6 +189,7 @@ def test_unless_layers_are_named_the_faster_form_is_taken(digits):
         ({"ranges": "max"}, "compress.ranges"),
         ({"percentile": 50}, "compress.percentile"),
         ({"weight_bits": 4}, "compress.weight_bits"),
+        ({"linear_scales": "channel"}, "compress.linear_scales"),
     ],
     ids=str,
 )

@@ -23,6 +23,9 @@ from kdbench.models.onnx_graph import layer_name
 from kdbench.settings import checks
 
 MINMAX, PERCENTILE, ENTROPY = "minmax", "percentile", "entropy"
+OUTPUT, LAYER = "output", "layer"
+LINEAR = ("Gemm", "MatMul")
+MOST_LOST = 0.01  # of the squares of a layer's weights, by one scale, that nobody typed
 BATCH = 100
 # What ONNX Runtime can do in whole numbers, as far as nothing is lost by it: no softmax, no logarithm.
 OPERATORS = (
@@ -30,6 +33,14 @@ OPERATORS = (
     *("Add", "AveragePool", "GlobalAveragePool", "MaxPool", "Relu", "Clip", "Concat", "Pad"),
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
 )
+
+
+@dataclass(frozen=True)
+class Int8Form:
+    """What of a network stays float: layers by name. And whose weights have one scale in all: tensors by name."""
+
+    in_float: Sequence[str]
+    one_scale: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,26 +60,43 @@ class StaticInt8(FileStep):
     percentile: float  # of the values that a range holds, by `percentile`
     weight_bits: int  # 7 or 8; with 8, processors without VNNI overflow, see `DynamicInt8`
     in_float: Sequence[str] | None  # layers that stay as they are; None: the first or none, whichever is faster here
+    linear_scales: (
+        str | None
+    )  # of linear layers but the last: one an `output` or one a `layer`; None: the faster here
 
     def __post_init__(self) -> None:
         checks.whole("compress.images", self.images, 1)
         checks.one_of("compress.ranges", self.ranges, [MINMAX, PERCENTILE, ENTROPY])
         checks.real("compress.percentile", self.percentile, "(50, 100]")
         checks.whole("compress.weight_bits", self.weight_bits, 7, 8)
+        if self.linear_scales is not None:
+            checks.one_of("compress.linear_scales", self.linear_scales, [OUTPUT, LAYER])
 
     def __call__(self, file: ModelProto, task: Task) -> ModelProto:
         """Return the file. Raises `BadSetting` if a layer is named that it has not, or all are left out."""
         images = task.data.to_calibrate(self.images).numpy()
         ready = fusions.relu_before_pooling(named(file))
-        layers = [layer_name(node.input[1]) for node in Graph(ready).leads_to_weights() if is_layer(node, ready)]
-        if self.in_float is not None:
-            require_layers(self.in_float, layers)
-            return self.quantized(ready, images, self.in_float)
-        ways = [self.quantized(ready, images, left) for left in ([], layers[:1])[: len(layers)]]
+        ways = [self.quantized(ready, images, form) for form in self.forms(ready)]
         return ways[task.fastest(ways, file)] if len(ways) > 1 else ways[0]
 
-    def quantized(self, file: ModelProto, images: np.ndarray, in_float: Sequence[str]) -> ModelProto:
-        """Return the file in int8, but for the layers `in_float`, and what comes after the last layer."""
+    def forms(self, file: ModelProto) -> list[Int8Form]:
+        """Return the forms to choose from."""
+        nodes = [node for node in Graph(file).leads_to_weights() if is_layer(node, file)]
+        layers = [layer_name(node.input[1]) for node in nodes]
+        if self.in_float is not None:
+            require_layers(self.in_float, layers)
+        left = [self.in_float] if self.in_float is not None else [[], layers[:1]][: len(layers)]
+        linear = [node.input[1] for node in nodes[:-1] if node.op_type in LINEAR]
+        if self.linear_scales is None:
+            stored = Graph(file).stored
+            fit = [name for name in linear if rounding_loss(stored[name], self.weight_bits) <= MOST_LOST]
+            scales = [[], fit] if fit else [[]]
+        else:
+            scales = [linear if self.linear_scales == LAYER else []]
+        return [Int8Form(in_float, one_scale) for one_scale in scales for in_float in left]
+
+    def quantized(self, file: ModelProto, images: np.ndarray, form: Int8Form) -> ModelProto:
+        """Return the file in int8, but for what the form leaves in float, and what comes after the last layer."""
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
         methods = {
@@ -79,7 +107,9 @@ class StaticInt8(FileStep):
         graph = Graph(file)
         inside = {node.name for node in graph.leads_to_weights()}
         left = [node.name for node in graph.nodes if node.name not in inside]
-        left += [node.name for node in graph.nodes if is_layer(node, file) and layer_name(node.input[1]) in in_float]
+        left += [
+            node.name for node in graph.nodes if is_layer(node, file) and layer_name(node.input[1]) in form.in_float
+        ]
         with tempfile.TemporaryDirectory() as folder, quiet(), contextlib.redirect_stdout(io.StringIO()):
             paths = [Path(folder) / name for name in ("float.onnx", "int8.onnx")]
             onnx.save(file, paths[0])
@@ -94,7 +124,15 @@ class StaticInt8(FileStep):
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=left,
                 calibrate_method=methods[self.ranges],
-                extra_options={"CalibPercentile": self.percentile},
+                extra_options={
+                    "CalibPercentile": self.percentile,
+                    "TensorQuantOverrides": {
+                        weight: [
+                            {"quant_type": QuantType.QInt8, "symmetric": True, "reduce_range": self.weight_bits == 7}
+                        ]
+                        for weight in form.one_scale
+                    },
+                },
             )
             made = onnx.load(paths[1])
         for rewrite in (fusions.float_results, fusions.pixels_as_bytes, fusions.padding_in_integers):
@@ -138,6 +176,12 @@ def is_layer(node: onnx.NodeProto, file: ModelProto) -> bool:
     """Whether a node is a layer with stored weights."""
     stored = {tensor.name for tensor in file.graph.initializer}
     return node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in stored
+
+
+def rounding_loss(weights: np.ndarray, bits: int) -> float:
+    """Return what share of their squared sum weights lose by rounding with one scale."""
+    step = float(np.abs(weights).max()) / 2 ** (bits - 1) or 1.0
+    return float(np.square(weights - step * np.rint(weights / step)).sum() / max(np.square(weights).sum(), 1e-30))
 
 
 def require_layers(asked: Sequence[str], layers: Sequence[str]) -> None:
