@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting
@@ -25,6 +24,7 @@ from kdbench.settings.composed import (
     step_nodes,
     update,
 )
+from kdbench.settings.composing import compose
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Node, Recipe, StepSpec, knobs_in_words
 from kdbench.settings.schema import Schema
@@ -48,7 +48,7 @@ def resolve(
     composer = Composer(folders, outputs, not_null(group(composed, "teacher_train")))
     return Config(
         data=data_from(names["data"], data, outputs),
-        fallback=_fallback(str(fallback), overrides, folders, outputs, images) if fallback else None,
+        fallback=_fallback(str(fallback), composed, overrides, folders, images) if fallback else None,
         network=composer.network(composed, names["model"], names["compress"]),
         settings=knobs_in_words(group(composed, "compress")),
         device=composed.device,
@@ -161,7 +161,7 @@ class Composer:
             raise BadSetting(f"compress.teacher={described}: type compress.teacher={{model:cnn_deep,compress:prune}}")
         require_choice("compress.teacher", model, "model", self.folders, (AUTO, SELF))
         require_choice("compress.teacher compress", compress, "compress", self.folders)
-        composed = hydra.compose("config", [f"model={model}", f"compress={compress}"])
+        composed = compose([f"model={model}", f"compress={compress}"], self.folders)
         OmegaConf.set_struct(composed, True)
         update(composed, {f"train.{name}": value for name, value in self.teacher_train.items()})
         seed = settings.pop("seed", None)
@@ -187,15 +187,17 @@ def outputs_of(composed: DictConfig) -> Path:
 
 
 def _fallback(
-    name: str, overrides: Sequence[str], folders: Sequence[Path], outputs: Path, train_images: int | None
+    name: str, composed: DictConfig, overrides: Sequence[str], folders: Sequence[Path], train_images: int | None
 ) -> DataSpec:
     """Return the data set that is used if another cannot be had, with as many training images as were typed."""
     require_choice("data.fallback", name, "data", folders, ("null",))
-    other_groups = ("data", "model", "compress")
-    kept = [text for text in overrides if text.lstrip("+~").split("=")[0].split(".")[0] not in other_groups]
-    node = group(hydra.compose("config", [*kept, f"data={name}"]), "data")
+    experiments = [text for text in overrides if text.lstrip("+~").startswith("experiment")]
+    other = compose([*experiments, f"data={name}"], folders)
+    for setting in ("outputs", "seed"):  # which a choice may refer to
+        other[setting] = composed[setting]
+    node = group(other, "data")
     node.pop("fallback", None)
-    return data_from(name, node | {"train_images": train_images}, outputs)
+    return data_from(name, node | {"train_images": train_images}, outputs_of(composed))
 
 
 def _weights(value: Any) -> Path | None:

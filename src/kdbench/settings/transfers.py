@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import OmegaConf
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.settings.choices import options, read
 from kdbench.settings.composed import data_from, group, require_choice, update
+from kdbench.settings.composing import compose
 from kdbench.settings.network import DataSpec, plain
 
 JOINED = "kdbench.data.joined.load"
@@ -30,7 +30,7 @@ def transfer(described: Any, folders: Sequence[Path], outputs: Path) -> DataSpec
     made_here = options("transfer", folders)
     if name not in made_here:
         require_choice("compress.transfer", name, "data", folders, list(made_here))
-        return of_data(name, settings, outputs)
+        return of_data(name, settings, folders, outputs)
     node = read(made_here[name])
     for knob, value in settings.items():
         if knob not in node or knob == "_target_":
@@ -41,9 +41,9 @@ def transfer(described: Any, folders: Sequence[Path], outputs: Path) -> DataSpec
     return DataSpec(name, node, None, outputs / "data")
 
 
-def of_data(name: str, settings: dict[str, Any], outputs: Path) -> DataSpec:
+def of_data(name: str, settings: dict[str, Any], folders: Sequence[Path], outputs: Path) -> DataSpec:
     """Return a data set of `kdbench ls` under settings of its own."""
-    composed = hydra.compose("config", [f"data={name}"])
+    composed = compose([f"data={name}"], folders)
     OmegaConf.set_struct(composed, True)
     update(composed, {f"data.{knob}": value for knob, value in settings.items()})
     node = group(composed, "data")

@@ -1,0 +1,40 @@
+"""What Hydra composes beside a run's own settings: for its teachers, and for data other than its own.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+KNOWN: dict[object, bytes] = {}  # of this process: the runs of a sweep ask for the same teachers again and again
+
+
+def compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+    """Return what Hydra composes, where choices are looked for in `folders`.
+
+    It takes Hydra a tenth of a second. While no file in the folders changes, the same overrides are composed once.
+    """
+    key = (tuple(overrides), *(stamp for folder in folders for stamp in stamps(folder)))
+    if key not in KNOWN:
+        KNOWN[key] = pickle.dumps(hydra.compose("config", list(overrides)))
+    return pickle.loads(KNOWN[key])
+
+
+def stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Return path, time of change in nanoseconds and size of every YAML file in a folder, and in those inside it."""
+    found = []
+    for inside, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".yaml"):
+                path = os.path.join(inside, name)
+                state = os.stat(path)
+                found.append((path, state.st_mtime_ns, state.st_size))
+    return found
