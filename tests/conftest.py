@@ -9,6 +9,7 @@ import os
 import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import onnx
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from kdbench.artifact.ship import ship
 from kdbench.compress.step import Examples, Task, no_fit
@@ -84,14 +86,31 @@ def threads_of_tests():
 @pytest.fixture(scope="session", autouse=True)
 def exports_of_tests(tmp_path_factory):
     """Exports are made once, and quicker: torch's exporter lists all operators anew for every file."""
-    own = tmp_path_factory.getbasetemp()
-    of_all_processes = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    of_all_processes = folder_of_all_processes(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         with contextlib.suppress(ImportError, AttributeError):  # it is not public: without it, tests take longer
             registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
             patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
         patch.setattr(torch.onnx, "export", once_each(torch.onnx.export, of_all_processes))
         yield
+
+
+def folder_of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all processes of the suite share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
+    """Return a folder that `fill` was called with in one process for all: tests only read it."""
+    folder = folder_of_all_processes(tmp_path_factory) / name
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            folder.mkdir()
+            fill(folder)
+            done.touch()
+    return folder
 
 
 def once_each(export: Any, folder: Path) -> Any:

@@ -10,6 +10,7 @@ from kdbench.cli.main import main
 from kdbench.results.collect import collect
 from kdbench.results.row import read
 from kdbench.settings import code, own_folder
+from tests.conftest import filled_once
 
 README = Path(__file__).parents[1] / "README.md"
 TINY = ["--config-dir", "mine", "train.epochs=1", "teacher_train.epochs=1", "threads=1"]
@@ -47,7 +48,10 @@ def own_files(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """A folder in which every file of the README took part in a run: these are only read."""
-    folder = tmp_path_factory.mktemp("extension")
+    return filled_once(tmp_path_factory, "extension", run_all)
+
+
+def run_all(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
@@ -61,7 +65,6 @@ def ran(tmp_path_factory):
         small = ["model.widths=[4,6,8]", "compress.teacher=cnn_simple", "compress.teacher_layer='7'"]
         assert main(["run", *TINY, "model=cnn_simple", "compress=information", *small, *WAVES]) == 0
         forget_modules()
-    return folder
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from kdbench.artifact.names import by_position
 from kdbench.artifact.packing import graph
 from kdbench.artifact.session import session
 from kdbench.compress.quantize.aware import QuantizeAware, settle
-from kdbench.compress.quantize.static_int8 import StaticInt8
+from kdbench.compress.quantize.static_int8 import OUTPUT, StaticInt8
 from kdbench.models.network import build
 
 
 @pytest.fixture(scope="module")
 def file(digits) -> ModelProto:
-    return StaticInt8(50, "minmax", 99.99, 7, [])(export(used("cnn", digits), digits.shape), task_of(digits))
+    return StaticInt8(50, "minmax", 99.99, 7, [], OUTPUT)(export(used("cnn", digits), digits.shape), task_of(digits))
 
 
 def names(parts) -> list[str]:

@@ -13,7 +13,7 @@ from tests.plots.rows import study
 
 from kdbench.results.row import write
 
-KILLS = 8  # scripts/faults does more
+KILLS = 5  # scripts/faults does more
 
 
 def test_kills_lose_nothing(tmp_path):
@@ -35,7 +35,7 @@ def test_charts_are_whole_or_not_there(tmp_path):
         return list(outputs.glob("plots/[!.]*.png"))
 
     left = 0
-    for calls in itertools.count(6, 30):
+    for calls in itertools.count(6, 45):
         process = Fork(outputs, "plot", str(outputs), calls=calls)
         if process.wait() != KILLED:
             break

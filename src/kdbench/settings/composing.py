@@ -5,7 +5,6 @@ Imports no torch.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +27,9 @@ def compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
 
 
 def stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Return path, time of change in nanoseconds and size of every YAML file in a folder, and in those inside it."""
-    found = []
-    for inside, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            if name.endswith(".yaml"):
-                path = os.path.join(inside, name)
-                state = os.stat(path)
-                found.append((path, state.st_mtime_ns, state.st_size))
-    return found
+    """Return path, time of change in nanoseconds and size of the YAML files of a folder and of its groups.
+
+    No deeper: a folder of one's own may be one that all outputs lie in, too.
+    """
+    paths = sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])
+    return [(str(path), (state := path.stat()).st_mtime_ns, state.st_size) for path in paths]
