@@ -18,7 +18,7 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 
-from benchmark import ceiling, commands, folder, methods, training
+from benchmark import ceiling, commands, compressing, folder, methods, training
 from benchmark.race import Race, spread
 from benchmark.training import Track
 from kdbench.data.load import load
@@ -172,6 +172,11 @@ def several_networks(bench: Bench) -> list[dict[str, Any]]:
     return bench.races(methods.races(bench.track))
 
 
+def compress(bench: Bench) -> list[dict[str, Any]]:
+    """Quantize and prune while training, against plain training."""
+    return bench.races(compressing.races(bench.track))
+
+
 def speedrun(bench: Bench) -> dict[str, Any]:
     """Reach 99% test accuracy."""
     data, test = bench.splits.train, bench.splits.test
@@ -258,6 +263,7 @@ ROWS: dict[str, Callable[[Bench], Any]] = {
     "ceiling": machine_ceiling,
     "train": train,
     "distill": distill,
+    "compress": compress,
     "methods": several_networks,
     "startup": startup,
     "memory": memory,
