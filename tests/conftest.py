@@ -40,6 +40,8 @@ from kdbench.training.runtime import Runtime
 # Fixtures of tests that train something, or draw all charts.
 LONG = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs", "outputs"}
 
+LONGEST = {"faults", "test_extension.py", "test_charts.py"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -50,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--quick"):
         items[:] = [item for item in items if not slow(item)]
+    items.sort(key=lambda item: not LONGEST.intersection(item.path.parts))  # or one process ends long after the other
 
 
 def slow(item: pytest.Item) -> bool:
