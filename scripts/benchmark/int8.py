@@ -17,7 +17,7 @@ import onnx
 from onnx import ModelProto
 from torch import nn
 
-from kdbench.compress.quantize.static_int8 import CalibrationBatches
+from kdbench.compress.quantize.calibration import CalibrationBatches
 from kdbench.compress.step import Examples
 from kdbench.data.splits import Splits
 from kdbench.experiment import task_of_files

@@ -9,18 +9,33 @@ from kdbench.compress.distill.smooth_labels import SmoothLabels
 from kdbench.compress.distill.soft_targets import Distill
 from kdbench.compress.low_rank.factorize import Factorize
 from kdbench.compress.order import require_sensible_order
+from kdbench.compress.prune.channels import Channels
 from kdbench.compress.prune.global_magnitude import GlobalMagnitude
+from kdbench.compress.prune.lottery import Lottery
+from kdbench.compress.quantize.aware import QuantizeAware
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
+from kdbench.compress.quantize.half import Half
+from kdbench.compress.shrink import Shrink
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
 from kdbench.training.teacher import Teacher
 
 PRUNE = GlobalMagnitude(sparsity=0.5, finetune_epochs=0, finetune_lr_scale=1, statistics=0)
-DISTILL, FACTORIZE, INT8 = Distill(2, 0.1), Factorize(0.5, 0, 1), DynamicInt8()
+DISTILL, FACTORIZE, INT8 = (
+    Distill(2, 0.1),
+    Factorize(keep=0.5, finetune_epochs=0, finetune_lr_scale=1, statistics=0),
+    DynamicInt8(),
+)
+
+CHANNELS = Channels(macs=0.5, multiple=1, finetune_epochs=0, finetune_lr_scale=1, statistics=0)
+LOTTERY = Lottery(sparsity=0.5, rate=0.5, across="network", rewind="initial")
+AWARE = QuantizeAware(bits=7, images=1, learned=False, finetune_epochs=0, finetune_lr_scale=1)
 
 
 class Packed(FileStep):
-    """Another step that changes files."""
+    """A step that changes files, and no weights."""
+
+    stores_weights = False
 
     def __call__(self, file, task):
         return file
@@ -36,6 +51,8 @@ class Packed(FileStep):
         [PRUNE, DISTILL, DISTILL],
         [PRUNE, PRUNE],  # little by little
         [FACTORIZE, PRUNE, INT8],
+        [CHANNELS, PRUNE, AWARE, DISTILL],
+        [LOTTERY, PRUNE, INT8],
         [SmoothLabels(0.1), FACTORIZE],
         [Attention(1.0), PRUNE],
         [INT8, Packed()],
@@ -54,10 +71,17 @@ def test_sensible_orders_are_accepted(steps):
         ),
         ([PRUNE, INT8, DISTILL], "Distill changes a network, but DynamicInt8 before it .* put Distill first"),
         ([PRUNE, Packed(), INT8, DISTILL], "Distill changes a network, but Packed before it"),
-        ([INT8, INT8], "DynamicInt8 finds nothing left to do after DynamicInt8: leave one out"),
-        ([INT8, Packed(), INT8], "DynamicInt8 finds nothing left to do"),
+        ([INT8, INT8], "DynamicInt8 takes weights in float32, and DynamicInt8 before it stores them in another form"),
+        ([INT8, Packed(), INT8], "DynamicInt8 takes weights in float32"),
         ([PRUNE, FACTORIZE], "what GlobalMagnitude did is lost: put Factorize before GlobalMagnitude"),
         ([PRUNE, DISTILL, FACTORIZE, INT8], "put Factorize before GlobalMagnitude"),
+        ([Half(), DynamicInt8()], "DynamicInt8 takes weights in float32, and Half before it stores them in another"),
+        ([AWARE, INT8], "DynamicInt8 takes weights in float32, and QuantizeAware before it"),
+        ([AWARE, DISTILL, Half()], "Half takes weights in float32, and QuantizeAware before it"),
+        ([AWARE, AWARE], "QuantizeAware takes weights in float32, and QuantizeAware before it"),
+        ([AWARE, CHANNELS], "put Channels before QuantizeAware, or leave one out"),
+        ([CHANNELS, LOTTERY], "Lottery goes back to the network as it was initialised, in which what Channels did"),
+        ([FACTORIZE, DISTILL, Shrink(0.5, None)], "put Shrink before Factorize"),
         ([DISTILL, nn.Linear(1, 1)], "Linear is neither a NetworkStep nor a FileStep"),
     ],
 )

@@ -214,6 +214,7 @@ FACTORIZE = {
     "keep": 0.5,
     "finetune_epochs": 1,
     "finetune_lr_scale": 1.0,
+    "statistics": 0,
 }
 OF_KDBENCH = "kdbench.compress"
 HINT = {"_target_": f"{OF_KDBENCH}.distill.hints.Hint", "epochs": 1}

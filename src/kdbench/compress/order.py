@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
@@ -85,23 +86,45 @@ def require_file_steps(network: NetworkSpec, name: str, steps: Sequence[NetworkS
 def require_sensible_order(name: str, steps: Sequence[NetworkStep | FileStep]) -> None:
     """Raise `BadSetting`, with the reason, for an order of steps in which one undoes another or cannot be done."""
     for number, step in enumerate(steps):
-        before = steps[:number]
-        called = type(step).__name__
         if not isinstance(step, NetworkStep | FileStep):
-            raise BadSetting(f"compress={name}: {called} is neither a NetworkStep nor a FileStep")
-        files = [type(other).__name__ for other in before if isinstance(other, FileStep)]
-        if isinstance(step, NetworkStep) and files:
-            raise BadSetting(
-                f"compress={name}: {called} changes a network, but {files[0]} before it has made a file of it: "
-                f"put {called} first"
-            )
-        if isinstance(step, FileStep) and called in files:
-            raise BadSetting(f"compress={name}: {called} finds nothing left to do after {called}: leave one out")
-        if isinstance(step, NetworkStep) and step.changes_shapes and not step.keeps_zeros:
-            constrained = [other for other in before if isinstance(other, NetworkStep) and other.leaves_constraint]
-            if constrained:
-                earlier = type(constrained[0]).__name__
-                raise BadSetting(
-                    f"compress={name}: {called} gives the layers other weights, in which what {earlier} did is lost: "
-                    f"put {called} before {earlier}"
-                )
+            raise BadSetting(f"compress={name}: {type(step).__name__} is neither a NetworkStep nor a FileStep")
+        reason = objection(step, steps[:number])
+        if reason:
+            raise BadSetting(f"compress={name}: {reason}")
+
+
+def objection(step: NetworkStep | FileStep, before: Sequence[NetworkStep | FileStep]) -> str | None:
+    """Return why a step cannot be done after those `before` it; None: it can."""
+    called = type(step).__name__
+
+    def earlier(applies: Callable[[Any], bool]) -> str | None:
+        return next((type(other).__name__ for other in before if applies(other)), None)
+
+    if isinstance(step, NetworkStep) and (file := earlier(lambda other: isinstance(other, FileStep))):
+        return f"{called} changes a network, but {file} before it has made a file of it: put {called} first"
+    takes_float = stores_weights(step) or getattr(step, "changes_shapes", False)
+    if takes_float and (stored := earlier(stores_weights)):
+        return (
+            f"{called} takes weights in float32, and {stored} before it stores them in another form: "
+            f"put {called} before {stored}, or leave one out"
+        )
+    if isinstance(step, FileStep):
+        return None
+    constrained = earlier(lambda other: other.leaves_constraint)
+    if constrained and step.changes_shapes and not step.keeps_zeros:
+        return (
+            f"{called} gives the layers other weights, in which what {constrained} did is lost: "
+            f"put {called} before {constrained}"
+        )
+    reshaped = earlier(lambda other: other.changes_shapes)
+    if reshaped and step.rewinds:
+        return (
+            f"{called} goes back to the network as it was initialised, in which what {reshaped} did is lost: "
+            f"put {called} before {reshaped}"
+        )
+    return None
+
+
+def stores_weights(step: NetworkStep | FileStep) -> bool:
+    """Whether the file has weights in another form than float32 after a step."""
+    return step.stores_weights if isinstance(step, FileStep) else step.rounds_weights

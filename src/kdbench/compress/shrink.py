@@ -35,6 +35,7 @@ class Shrink(NetworkStep):
 
     from_scratch: ClassVar[bool] = True
     changes_shapes: ClassVar[bool] = True
+    rewinds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.keep is not None:

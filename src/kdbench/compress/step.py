@@ -163,6 +163,10 @@ class NetworkStep(ABC):
     changes_shapes: ClassVar[bool] = False
     # True: though shapes may change, weights keep their names and places, and zeros stay zero.
     keeps_zeros: ClassVar[bool] = False
+    # True: weights come out on grids, which the file holds as whole numbers.
+    rounds_weights: ClassVar[bool] = False
+    # True: it trains the network again as it was initialised, in the shapes that it had then.
+    rewinds: ClassVar[bool] = False
     # True: its teachers are no teachers, but networks that it joins with its own, as an ensemble does.
     joins: ClassVar[bool] = False
     # True: something of its weights must hold in later trainings, which `constraint` gives.
@@ -206,6 +210,9 @@ class NetworkStep(ABC):
 
 class FileStep(ABC):
     """A step from ONNX file to ONNX file, such as int8 quantization."""
+
+    # Whether it takes weights as float32 and stores them in another form; False: it changes other things of the file.
+    stores_weights: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, file: ModelProto, task: Task) -> ModelProto:

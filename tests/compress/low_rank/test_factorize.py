@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.compress.tasks import fitting, task_of, used
@@ -8,6 +10,8 @@ from kdbench.compress.low_rank.factorize import Factorize, layers_before_the_las
 from kdbench.compress.low_rank.factors import as_matrix, weights_of_rank_one
 from kdbench.errors import BadSetting
 from kdbench.models.network import build, parameters
+
+HALF = Factorize(keep=0.5, finetune_epochs=0, finetune_lr_scale=1, statistics=0)
 
 
 def mlp_for(splits, widths):
@@ -22,7 +26,7 @@ def test_ranks_are_the_largest_at_which_factors_have_at_most_that_share_of_the_w
     before = layers_before_the_last(network, few.shape)
     if min(weights_of_rank_one(layer) / layer.weight.numel() for layer in before.values()) > keep:
         return  # which is refused, as is tested below
-    made = Factorize(keep, 0, 1)(network, task_of(few))
+    made = replace(HALF, keep=keep)(network, task_of(few))
     for name, layer in before.items():
         new, weights = made.model.get_submodule(name), layer.weight.numel()
         if isinstance(new, nn.Sequential):
@@ -46,14 +50,17 @@ def test_grouped_convolutions_and_the_last_layer_that_runs_stay_be_it_a_convolut
                 *(nn.Conv2d(8, 10, 22), nn.Flatten()),
             )
 
-    made = Factorize(0.9, 0, 1)(Separable(), task_of(few))
+    made = replace(HALF, keep=0.9)(Separable(), task_of(few))
     assert [type(layer) for layer in made][:4] == [nn.Sequential, nn.Conv2d, nn.Sequential, nn.Conv2d]
     assert [layer.kernel_size for layer in made[0]] == [(5, 1), (1, 5)]
 
 
 def test_batch_norm_takes_its_statistics_anew(few):
     network = used("cnn", few)
-    kept, taken = (Factorize(0.5, 0, 1, images)(network, task_of(few)) for images in (0, 300))
+    kept, taken = (
+        Factorize(keep=0.5, finetune_epochs=0, finetune_lr_scale=1, statistics=images)(network, task_of(few))
+        for images in (0, 300)
+    )
     norms = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     for name in norms:
@@ -73,7 +80,7 @@ def test_batch_norm_takes_its_statistics_anew(few):
 def test_only_the_layer_that_gives_the_logits_stays_as_it_is(few, widths):
     """Also where another one has as many outputs."""
     network = mlp_for(few, widths)
-    made = Factorize(0.5, 0, 1)(network, task_of(few))
+    made = HALF(network, task_of(few))
     assert isinstance(made.model[-1], nn.Linear)
     assert same(made.model[-1], network.model[-1])
     assert [type(module) for module in list(made.model)[1::2]] == [nn.Sequential] * len(widths) + [nn.Linear]
@@ -90,7 +97,7 @@ def test_the_layer_that_gives_the_logits_is_the_last_that_runs_not_the_last_that
         def forward(self, images):
             return self.head(self.body(images.flatten(1)).relu())
 
-    made = Factorize(0.5, 0, 1)(Backwards(), task_of(few))
+    made = HALF(Backwards(), task_of(few))
     assert isinstance(made.head, nn.Linear)
     assert isinstance(made.body, nn.Sequential)
 
@@ -98,7 +105,7 @@ def test_the_layer_that_gives_the_logits_is_the_last_that_runs_not_the_last_that
 def test_the_given_network_is_not_changed(few):
     network = mlp_for(few, [16])
     before = flat(network).clone()
-    Factorize(0.5, 0, 1)(network, task_of(few))
+    HALF(network, task_of(few))
     assert torch.equal(flat(network), before)
 
 
@@ -106,7 +113,7 @@ def test_the_given_network_is_not_changed(few):
 @pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
 def test_the_architecture_is_rebuilt_from_the_shapes_of_stored_weights(data, family, request):
     splits = request.getfixturevalue(data)
-    network, method = used(family, splits), Factorize(0.5, 0, 1)
+    network, method = used(family, splits), HALF
     made = method(network, task_of(splits))
     stored = made.state_dict()
     rebuilt = method.architecture(network, {name: tensor.shape for name, tensor in stored.items()})
@@ -118,7 +125,7 @@ def test_the_architecture_is_rebuilt_from_the_shapes_of_stored_weights(data, fam
 
 @pytest.mark.parametrize("family", ["mlp", "cnn"])
 def test_what_was_factorized_can_be_factorized_again(few, family):
-    network, method = used(family, few), Factorize(0.7, 0, 1)
+    network, method = used(family, few), replace(HALF, keep=0.7)
     once = method(network, task_of(few))
     twice = method(once, task_of(few))
     assert parameters(twice) < parameters(once)
@@ -130,8 +137,8 @@ def test_it_is_fine_tuned_as_long_as_said(few, recipe, machine):
     histories = []
     task = task_of(few, fitting(few, recipe, machine, histories))
     network = mlp_for(few, [16])
-    cut = Factorize(0.5, 0, 1)(network, task)
-    tuned = Factorize(0.5, 1, 0.5)(network, task)
+    cut = HALF(network, task)
+    tuned = Factorize(keep=0.5, finetune_epochs=1, finetune_lr_scale=0.5, statistics=0)(network, task)
     assert [len(history) for history in histories] == [1]
     assert not torch.equal(flat(cut), flat(tuned))
 
@@ -140,11 +147,11 @@ def test_it_is_fine_tuned_as_long_as_said(few, recipe, machine):
 def test_a_share_that_no_two_factors_fit_in_is_refused_with_the_least_that_does(few, family):
     network, data = used(family, few), task_of(few).data
     with pytest.raises(BadSetting, match=r"compress\.keep=0\.001 leaves no layer factors of rank 1: type ") as error:
-        Factorize(0.001, 0, 1).check(network, (), data)
+        replace(HALF, keep=0.001).check(network, (), data)
     least = float(str(error.value).split()[-3])
-    assert set(Factorize(least, 0, 1).ranks(network, few.shape).values()) == {1}
+    assert set(replace(HALF, keep=least).ranks(network, few.shape).values()) == {1}
     with pytest.raises(BadSetting):
-        Factorize(least - 0.002, 0, 1).check(network, (), data)
+        replace(HALF, keep=least - 0.002).check(network, (), data)
 
 
 @pytest.mark.parametrize(
@@ -154,22 +161,22 @@ def test_a_share_that_no_two_factors_fit_in_is_refused_with_the_least_that_does(
 )
 def test_a_network_in_which_nothing_can_be_factorized_is_refused_in_one_line(few, layers):
     with pytest.raises(BadSetting, match="no layer before the last whose factors would have fewer weights") as error:
-        Factorize(0.5, 0, 1).check(nn.Sequential(*layers), (), task_of(few).data)
+        HALF.check(nn.Sequential(*layers), (), task_of(few).data)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ((0, 0, 1), r"compress\.keep=0 is out of range"),
-        ((1, 0, 1), r"compress\.keep=1 is out of range"),
-        (("half", 0, 1), r"compress\.keep=half is not a number"),
-        ((0.5, -1, 1), r"compress\.finetune_epochs"),
-        ((0.5, 1.5, 1), r"compress\.finetune_epochs"),
-        ((0.5, 1, 0), r"compress\.finetune_lr_scale"),
-        ((0.5, 1, 1, -1), r"compress\.statistics"),
+        ({"keep": 0}, r"compress\.keep=0 is out of range"),
+        ({"keep": 1}, r"compress\.keep=1 is out of range"),
+        ({"keep": "half"}, r"compress\.keep=half is not a number"),
+        ({"finetune_epochs": -1}, r"compress\.finetune_epochs"),
+        ({"finetune_epochs": 1.5}, r"compress\.finetune_epochs"),
+        ({"finetune_lr_scale": 0}, r"compress\.finetune_lr_scale"),
+        ({"statistics": -1}, r"compress\.statistics"),
     ],
 )
 def test_knobs_out_of_range_are_named(knobs, message):
     with pytest.raises(BadSetting, match=message):
-        Factorize(*knobs)
+        replace(HALF, **knobs)

@@ -8,7 +8,7 @@ from tests.compress.tasks import task_of, used
 from tests.training.methods import built
 
 from kdbench.compress.layers import weight_names
-from kdbench.compress.prune.lottery import Lottery, shared_out
+from kdbench.compress.prune.lottery import Lottery, shared_out, zeros_by_layer
 from kdbench.errors import BadSetting
 
 TICKET = Lottery(sparsity=0.75, rate=0.3, across="network", rewind="initial")
@@ -55,15 +55,30 @@ def test_each_round_prunes_the_smallest_of_what_is_left_and_rewinds_the_rest(acr
     assert int((TICKET.constraint(ticket).masks[weight_names(ticket)[0]] == 0).sum()) > 0
 
 
-def test_layer_by_layer_the_last_is_pruned_at_half_the_rate(few):
-    task, _, _ = recorded(few)
-    ticket = replace(TICKET, across="layer")(used("cnn", few), task)
-    *others, last = [ticket.get_parameter(name) for name in weight_names(ticket)]
-    left = (1 - 0.15) ** (torch.log(torch.tensor(0.25)) / torch.log(torch.tensor(0.7)))
-    assert int((last == 0).sum()) == round((1 - float(left)) * last.numel())
-    shares = [float((weight == 0).float().mean()) for weight in others]
-    assert max(shares) - min(shares) < 0.05
-    assert min(shares) > 0.7
+def test_layer_by_layer_the_last_is_pruned_at_half_the_rate():
+    """As LeNet-300-100 after so many rounds of 20%, and of 10% for the last layer."""
+    sizes = [235_200, 30_000, 1_000]
+    for rounds in (1, 7, 15):
+        left = [0.8**rounds, 0.8**rounds, 0.9**rounds]
+        share = sum(size * one for size, one in zip(sizes, left, strict=True)) / sum(sizes)
+        counts = zeros_by_layer(sizes, share, 0.2)
+        assert sum(counts) == round((1 - share) * sum(sizes))
+        expected = [(1 - one) * size for size, one in zip(sizes, left, strict=True)]
+        assert counts == pytest.approx(expected, abs=1.5)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("sizes", [[72, 1152, 6_272], [500, 60, 70, 80], [9, 20_000, 10]], ids=str)
+@pytest.mark.parametrize("rate", [0.2, 0.5])
+def test_layer_by_layer_the_sparsity_is_exact_and_no_layer_goes(sparsity, sizes, rate):
+    counts = zeros_by_layer(sizes, 1 - sparsity, rate)
+    assert sum(counts) == round(sparsity * sum(sizes))
+    assert all(0 <= count < size for count, size in zip(counts, sizes, strict=True))
+
+
+def test_a_last_layer_of_most_weights_is_pruned_as_the_others():
+    counts = zeros_by_layer([100, 900], 0.1, 0.5)
+    assert counts == [90, 810]
 
 
 def test_the_control_begins_its_last_training_with_other_weights_under_the_same_zeros(few):

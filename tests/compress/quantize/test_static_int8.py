@@ -83,6 +83,12 @@ def test_other_ranges(digits, ranges):
     assert (before.argmax(1) == after.argmax(1)).mean() > 0.8
 
 
+def test_entropy_cuts_off_what_is_rare(digits):
+    plain = export(used("cnn", digits), digits.shape)
+    steps = [largest_step(replace(ALL, ranges=one)(plain, task_of(digits))) for one in ("entropy", "minmax")]
+    assert steps[0] < steps[1]
+
+
 def test_a_narrower_range_is_a_finer_grid(digits):
     plain = export(used("cnn", digits), digits.shape)
     steps = [largest_step(replace(ALL, ranges="percentile", percentile=p)(plain, task_of(digits))) for p in (90, 100)]
@@ -185,6 +191,8 @@ def test_the_loss_of_rounding_is_that_of_an_even_spread():
     [
         ({"in_float": ["3"]}, "compress.in_float: there is no layer 3: choose from 0, 4, 9"),
         ({"in_float": ["0", "4", "9"]}, "leaves no layer"),
+        ({"in_float": [0, 4, 9]}, "leaves no layer"),
+        ({"in_float": "04"}, "compress.in_float=04 is not a list"),
         ({"images": 0}, "compress.images"),
         ({"ranges": "max"}, "compress.ranges"),
         ({"percentile": 50}, "compress.percentile"),

@@ -157,6 +157,13 @@ def test_clusters_of_as_many_values_as_there_are_change_nothing():
     assert np.array_equal(codebook[which].astype(np.float32), values)
 
 
+def test_no_centre_is_stored_that_no_weight_is_near():
+    values = np.random.default_rng(0).normal(size=72).astype(np.float32)
+    codebook, which = clustered(values, 256)
+    assert len(codebook) == len(np.unique(which)) <= 72
+    assert np.abs(codebook[which].astype(np.float32) - values).max() < 0.05
+
+
 def test_clusters_are_means_of_what_is_nearest():
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     codebook, which = clustered(values, 8)

@@ -11,17 +11,17 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from kdbench.compress.batch_norm import take_statistics
+from kdbench.compress.fine_tuned import Recalibrated
 from kdbench.compress.layers import WEIGHTED
 from kdbench.compress.low_rank.factors import factors, has_factors, pair, weights_of_rank_one
-from kdbench.compress.step import FINETUNE_SHARE, Examples, NetworkStep, Task
+from kdbench.compress.step import Examples, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training import features
 
 
-@dataclass(frozen=True)
-class Factorize(NetworkStep):
+@dataclass(frozen=True, kw_only=True)
+class Factorize(Recalibrated):
     """Put two layers in the place of each linear layer and convolution but the last, then fine-tune.
 
     Linear layers as Xue et al. 2013 (Restructuring of Deep Neural Network Acoustic Models with Singular Value
@@ -31,18 +31,12 @@ class Factorize(NetworkStep):
     """
 
     keep: float  # share of a layer's weights that its two factors may have together, in (0, 1)
-    finetune_epochs: int | None  # None: a quarter of train.epochs, 1 at least; 0: none
-    finetune_lr_scale: float
-    statistics: int = 0  # training images of which batch norm takes its statistics anew; 0, as in older files: none
 
     changes_shapes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.real("compress.keep", self.keep, "(0, 1)")
-        if self.finetune_epochs is not None:
-            checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
-        checks.real("compress.finetune_lr_scale", self.finetune_lr_scale, "(0, inf)")
-        checks.whole("compress.statistics", self.statistics, 0)
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
         """Raise `BadSetting` for a network of which no layer can be factorized."""
@@ -54,11 +48,7 @@ class Factorize(NetworkStep):
         inner = features.model_of(factorized)
         for name, rank in self.ranks(factorized, task.data.shape).items():
             inner.set_submodule(name, factors(inner.get_submodule(name), rank))
-        if self.statistics:
-            take_statistics(factorized, task.data.to_calibrate(self.statistics), task.run)
-        if self.finetune_epochs != 0:
-            scale = self.finetune_lr_scale
-            task.fit(factorized, epochs=self.finetune_epochs, share=FINETUNE_SHARE, lr_scale=scale)
+        self.fine_tune(factorized, task)
         return factorized
 
     def ranks(self, network: nn.Module, image_shape: Sequence[int]) -> dict[str, int]:

@@ -10,20 +10,13 @@ from torch import Tensor, nn
 
 from kdbench.compress.layers import weights
 from kdbench.compress.prune import masks
-from kdbench.compress.prune.one_shot import OneShot
+from kdbench.compress.prune.one_shot import Sparse
 from kdbench.compress.step import Task
-from kdbench.settings import checks
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtRandom(OneShot):
+class AtRandom(Sparse):
     """Zero a share of the network's weights, whichever they are (as Gale et al. 2019, The State of Sparsity)."""
-
-    sparsity: float  # share of the prunable weights set to zero, in [0, 1); exact to one weight
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.real("compress.sparsity", self.sparsity, "[0, 1)")
 
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:
         """Return masks drawn from the run's seed."""

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kdbench.compress.batch_norm import take_statistics
+from kdbench.compress.fine_tuned import Recalibrated
 from kdbench.compress.layers import WEIGHTED
 from kdbench.compress.resized import macs, resized
-from kdbench.compress.step import FINETUNE_SHARE, Examples, NetworkStep, Task
+from kdbench.compress.step import Examples, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 
@@ -22,8 +22,8 @@ MULTIPLES = (16, 8, 4, 2, 1)  # of channels, the fastest first: 16 floats fill a
 NEAR = 0.9  # share of `macs` that a multiple has to come to
 
 
-@dataclass(frozen=True)
-class Channels(NetworkStep):
+@dataclass(frozen=True, kw_only=True)
+class Channels(Recalibrated):
     """Remove the same share of the channels of each layer, so that a share of the multiply-adds is left; fine-tune.
 
     What has to go with a channel (of batch norm, of the layers that read it or are added to it) is found by
@@ -33,22 +33,18 @@ class Channels(NetworkStep):
     channels are padded or cut somewhere, as on the shortcuts of He et al. 2016: their number is fixed there.
     """
 
-    macs: float  # share of the multiply-adds that is left, in (0, 1]: at most so many, and as near as channels allow
-    multiple: int | None  # of channels that layers keep; 1: any number; None: the largest that comes near to `macs`
-    finetune_epochs: int | None  # None: a quarter of train.epochs, 1 at least; 0: none
-    finetune_lr_scale: float  # share of train.lr
-    statistics: int  # training images of which batch norm takes its statistics anew
+    macs: float  # share of the multiply-adds that is left, in (0, 1]: at most so many
+    # Of channels that layers keep; 1: any number, as near to `macs` as they allow; None: the largest of `MULTIPLES`
+    # that comes within a tenth of it.
+    multiple: int | None
 
     changes_shapes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.real("compress.macs", self.macs, "(0, 1]")
         if self.multiple is not None:
             checks.whole("compress.multiple", self.multiple, 1)
-        if self.finetune_epochs is not None:
-            checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
-        checks.real("compress.finetune_lr_scale", self.finetune_lr_scale, "(0, inf)")
-        checks.whole("compress.statistics", self.statistics, 0)
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
         """Raise `BadSetting` if so little cannot be left: a whole layer would have to go."""
@@ -57,10 +53,7 @@ class Channels(NetworkStep):
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the smaller network. Raises `BadSetting` as `check` does."""
         pruned = self.smaller(model, task.data.shape)
-        if self.statistics:
-            take_statistics(pruned, task.data.to_calibrate(self.statistics), task.run)
-        if self.finetune_epochs != 0:
-            task.fit(pruned, epochs=self.finetune_epochs, share=FINETUNE_SHARE, lr_scale=self.finetune_lr_scale)
+        self.fine_tune(pruned, task)
         return pruned
 
     def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:

@@ -9,22 +9,15 @@ from torch import Tensor, nn
 
 from kdbench.compress.layers import weights
 from kdbench.compress.prune import masks
-from kdbench.compress.prune.one_shot import OneShot
+from kdbench.compress.prune.one_shot import Sparse
 from kdbench.compress.step import Task
-from kdbench.settings import checks
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlobalMagnitude(OneShot):
+class GlobalMagnitude(Sparse):
     """Zero the smallest weights of the whole network (Han et al. 2015, Learning both Weights and Connections,
     section 3, with one threshold for all layers).
     """
-
-    sparsity: float  # share of the prunable weights set to zero, in [0, 1); exact to one weight
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.real("compress.sparsity", self.sparsity, "[0, 1)")
 
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:
         """Return masks that keep the largest of all weights."""

@@ -68,11 +68,12 @@ class RisingSparsity(Constraint):
     def apply(self, network: nn.Module, step: int, total: int) -> None:
         """Zero what was zero, and at every hundredth of the training and at the end of the ramp, some more."""
         weights = {name: network.get_parameter(name) for name in self.names}
-        if is_due(step, total, self.ramp):
+        last = max(1, round(self.ramp * total))
+        if is_due(step, total, last):
             scores = self.scores(weights)
             for name, mask in self.zeros.masks.items():
                 scores[name] = scores[name].masked_fill(mask.to(scores[name].device) == 0, -1.0)
-            self.zeros = KeepZeros(masks.over_the_network(scores, cubic(step / total / self.ramp, self.final)))
+            self.zeros = KeepZeros(masks.over_the_network(scores, cubic(step / last, self.final)))
         self.zeros.apply(network, step, total)
 
     def scores(self, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -88,13 +89,12 @@ class RisingSparsity(Constraint):
         self.zeros.restore(state)
 
 
-def is_due(step: int, total: int, ramp: float) -> bool:
-    """Whether more is pruned after this step: a hundred times in a training, and when the ramp ends."""
+def is_due(step: int, total: int, last: int) -> bool:
+    """Whether more is pruned after this step: a hundred times in a training, and when the ramp ends, at `last`."""
     every = max(1, round(EVERY * total))
-    last = max(1, round(ramp * total))
     return step == last or (step < last and step % every == 0)
 
 
 def cubic(done: float, final: float) -> float:
     """Return `final (1 - (1 - done)³)`, the sparsity after a share `done` of the ramp (equation 1, from 0)."""
-    return final * (1 - (1 - min(done, 1.0)) ** 3)
+    return final * (1 - (1 - done) ** 3)

@@ -33,12 +33,13 @@ class Lottery(NetworkStep):
 
     sparsity: float  # share of the prunable weights that are zero in the end, in [0, 1); exact to one weight
     rate: float  # share of what is left that each round prunes, at most; rounds are alike
-    across: str  # `layer`: the same share of each, of the last at half the rate; `network`: one threshold for all
+    across: str  # `layer`: the same share of each, of the last (see `zeros_by_layer`) less; `network`: one threshold
     rewind: (
         str  # where the last training begins: at the `initial` weights, or at those of `another` seed, the control
     )
 
     leaves_constraint: ClassVar[bool] = True
+    rewinds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.real("compress.sparsity", self.sparsity, "[0, 1)")
@@ -68,18 +69,47 @@ class Lottery(NetworkStep):
         left = (1 - self.sparsity) ** (number / self.rounds)
         if self.across == NETWORK or len(sizes) == 1:
             return masks.over_the_network(sizes, 1 - left)
-        *others, last = sizes
-        left_of_last = (1 - self.rate / 2) ** (math.log(left) / math.log1p(-self.rate)) if left < 1 else 1.0
-        zeros_of_last = min(round((1 - left_of_last) * sizes[last].numel()), sizes[last].numel() - 1)
-        total = round((1 - left) * sum(size.numel() for size in sizes.values()))
-        counts = shared_out(total - zeros_of_last, [sizes[name].numel() for name in others])
-        found = {name: masks.lowest(sizes[name].flatten(), n) for name, n in zip(others, counts, strict=True)}
-        found[last] = masks.lowest(sizes[last].flatten(), zeros_of_last)
-        return {name: mask.view_as(sizes[name]) for name, mask in found.items()}
+        counts = zeros_by_layer([size.numel() for size in sizes.values()], left, self.rate)
+        return {
+            name: masks.lowest(size.flatten(), count).view_as(size)
+            for (name, size), count in zip(sizes.items(), counts, strict=True)
+        }
 
     def constraint(self, network: nn.Module) -> KeepZeros:
         """Return that what is zero stays zero."""
         return KeepZeros.of(network, weight_names(network))
+
+
+def zeros_by_layer(sizes: Sequence[int], left: float, rate: float) -> list[int]:
+    """Return how many weights of each layer are zero where a share `left` of all is not, exact to one weight.
+
+    The same share of each, but fewer of the last, as if `rate` had been halved for it (Frankle and Carbin 2019,
+    section 2): `x` of it are left, and `x ** halved` of the others. Where it holds most of the weights, the others
+    would have next to none left by that, and it is pruned as they are. In each layer one at least is left, as long as
+    there are so many.
+    """
+    *others, last = sizes
+    total = round((1 - left) * sum(sizes))
+    if last > sum(others):
+        return with_one_left(shared_out(total, sizes), sizes)
+    halved = math.log1p(-rate) / math.log1p(-rate / 2)
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        many = sum(others) * share**halved + last * share > left * sum(sizes)
+        low, high = (low, share) if many else (share, high)
+    zeros = min(round((1 - high) * last), total)
+    return with_one_left([*shared_out(total - zeros, others), zeros], sizes)
+
+
+def with_one_left(counts: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """Return counts, as many together, of which none is all of a layer: what is too many goes to the largest."""
+    if sum(counts) > sum(sizes) - len(sizes):
+        return list(counts)
+    capped = [min(count, size - 1) for count, size in zip(counts, sizes, strict=True)]
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        capped[number] += min(sum(counts) - sum(capped), sizes[number] - 1 - capped[number])
+    return capped
 
 
 def shared_out(count: int, sizes: Sequence[int]) -> list[int]:

@@ -10,31 +10,21 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kdbench.compress.batch_norm import take_statistics
+from kdbench.compress.fine_tuned import Recalibrated
 from kdbench.compress.layers import weight_names
-from kdbench.compress.step import FINETUNE_SHARE, NetworkStep, Task
+from kdbench.compress.step import Task
 from kdbench.settings import checks
 from kdbench.training.constraints import KeepZeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneShot(NetworkStep):
+class OneShot(Recalibrated):
     """Zero what `masks` says, then fine-tune the rest. Biases and batch norm are never pruned; zeros stay zero later.
 
     Li et al. 2017 (Pruning Filters for Efficient ConvNets, section 3.3) call it prune once and retrain.
     """
 
-    finetune_epochs: int | None  # None: a quarter of train.epochs, 1 at least; 0: none
-    finetune_lr_scale: float  # share of train.lr at the peak of the fine-tuning
-    statistics: int  # training images of which batch norm takes its statistics anew; 0: it keeps the old ones
-
     leaves_constraint: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.finetune_epochs is not None:
-            checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
-        checks.real("compress.finetune_lr_scale", self.finetune_lr_scale, "(0, inf)")
-        checks.whole("compress.statistics", self.statistics, 0)
 
     @abstractmethod
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:
@@ -45,13 +35,20 @@ class OneShot(NetworkStep):
         pruned = copy.deepcopy(model)
         zeros = KeepZeros(self.masks(pruned, task))
         zeros.apply(pruned, 0, 0)
-        if self.statistics:
-            take_statistics(pruned, task.data.to_calibrate(self.statistics), task.run)
-        if self.finetune_epochs != 0:
-            scale = self.finetune_lr_scale
-            task.fit(pruned, epochs=self.finetune_epochs, share=FINETUNE_SHARE, lr_scale=scale, constraint=zeros)
+        self.fine_tune(pruned, task, zeros)
         return pruned
 
     def constraint(self, network: nn.Module) -> KeepZeros:
         """Return that what is zero stays zero."""
         return KeepZeros.of(network, weight_names(network))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparse(OneShot):
+    """Zero a share of the weights."""
+
+    sparsity: float  # share of the prunable weights set to zero, in [0, 1); exact to one weight
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("compress.sparsity", self.sparsity, "[0, 1)")

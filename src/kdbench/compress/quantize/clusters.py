@@ -62,7 +62,8 @@ def clustered(values: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray
             beside = np.searchsorted((others[1:] + others[:-1]) / 2, values.astype(np.float64))
             which = np.flatnonzero(real != 0)[beside]
         which = np.where(values == 0, zero, which)
-    return codebook, which.astype(np.uint8)
+    used, which = np.unique(which, return_inverse=True)  # centres that nothing is near take bytes for nothing
+    return codebook[used], which.reshape(values.shape).astype(np.uint8)
 
 
 def means(values: np.ndarray, centres: np.ndarray) -> np.ndarray:

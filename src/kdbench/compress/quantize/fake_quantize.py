@@ -52,13 +52,14 @@ class Activations(nn.Module):
     low: Tensor
     high: Tensor
     zero: Tensor
+    scale: Tensor
 
     def __init__(self, learned: bool) -> None:
         super().__init__()
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
         self.register_buffer("zero", torch.zeros((), dtype=torch.uint8))
-        self.scale = nn.Parameter(torch.ones(()), requires_grad=learned)
+        hold_scale(self, torch.ones(()), learned)
         self.learned = learned
         self.watches = False
 
@@ -80,8 +81,16 @@ class Activations(nn.Module):
         low = -float(self.zero)
         if not self.learned:
             return Rounded.apply(values, self.scale, low, low + HIGHEST)
-        share = 1 / math.sqrt(values.numel() * HIGHEST)
+        share = 1 / math.sqrt(values[0].numel() * HIGHEST)  # of the features of one image (LSQ, section 2.2)
         return LearnedRounded.apply(values, self.scale, low, low + HIGHEST, share)
+
+
+def hold_scale(module: nn.Module, scale: Tensor, learned: bool) -> None:
+    """Let a module have a `scale`: a parameter if it is learned, and else none, which is not counted as one."""
+    if learned:
+        module.scale = nn.Parameter(scale)
+    else:
+        module.register_buffer("scale", scale)
 
 
 class Weights(nn.Module):
@@ -93,6 +102,8 @@ class Weights(nn.Module):
     0, as DequantizeLinear has it: for they pack to nothing.
     """
 
+    scale: Tensor
+
     def __init__(self, weight: Tensor, bits: int, learned: bool, scales: torch.dtype) -> None:
         super().__init__()
         self.largest = 2 ** (bits - 1) - 1
@@ -100,7 +111,7 @@ class Weights(nn.Module):
         self.scales = scales
         rows = weight.detach().abs().flatten(1)
         start = 2 * rows.mean(1) / math.sqrt(self.largest) if learned else rows.amax(1) / self.largest
-        self.scale = nn.Parameter(start.clamp_min(SMALLEST), requires_grad=learned)
+        hold_scale(self, start.clamp_min(SMALLEST), learned)
         self.register_buffer("zero", torch.zeros(len(weight), dtype=torch.int8))
 
     def forward(self, weight: Tensor) -> Tensor:

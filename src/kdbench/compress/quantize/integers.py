@@ -115,11 +115,16 @@ def biases_as_integers(file: ModelProto) -> ModelProto:
     The product is computed when the file is loaded: stored, it would take as many bytes as the biases.
     """
     graph = Graph(file)
+    names: dict[tuple[str, ...], str] = {}  # by bias and scales: a layer that is used twice has two grids before it
     for node in list(graph.nodes):
         if node.op_type not in WEIGHTED or len(node.input) < 3 or node.input[2] not in graph.stored:
             continue
         grids = [graph.maker(name) for name in node.input[:2]]
         if any(grid is None or grid.op_type != "DequantizeLinear" for grid in grids):
+            continue
+        key = (node.input[2], *(grid.input[1] for grid in grids if grid is not None))
+        if key in names:
+            node.input[2] = names[key]
             continue
         scale = np.float32(1)
         for grid in grids:
@@ -128,12 +133,12 @@ def biases_as_integers(file: ModelProto) -> ModelProto:
             graph.stored[node.input[2]], np.broadcast_shapes(scale.shape, graph.stored[node.input[2]].shape)
         )
         whole = np.clip(np.rint(bias.astype(np.float64) / scale), -(2**31) + 1, 2**31 - 1).astype(np.int32)
-        name = node.input[2]
+        again = sum(bias == node.input[2] for bias, *_ in names)
+        name = node.input[2] + (f"_{again}" if again else "")
         graph.store(f"{name}_integers", whole)
-        scales = [grid.input[1] for grid in grids if grid is not None]
-        graph.nodes.append(helper.make_node("Mul", scales, [f"{name}_scale"]))
+        graph.nodes.append(helper.make_node("Mul", key[1:], [f"{name}_scale"]))
         axis = {"axis": 0} if scale.ndim else {}
         back = helper.make_node("DequantizeLinear", [f"{name}_integers", f"{name}_scale"], [f"{name}_real"], **axis)
         graph.nodes.append(back)
-        node.input[2] = f"{name}_real"
+        names[key] = node.input[2] = f"{name}_real"
     return graph.file()

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import ModelProto
 
 from kdbench.compress.quantize import fusions
+from kdbench.compress.quantize.calibration import CalibrationBatches, fine_histograms
 from kdbench.compress.quantize.graph import WEIGHTED, Graph
 from kdbench.compress.quantize.quiet import quiet
 from kdbench.compress.step import FileStep, Task
@@ -26,7 +26,6 @@ MINMAX, PERCENTILE, ENTROPY = "minmax", "percentile", "entropy"
 OUTPUT, LAYER = "output", "layer"
 LINEAR = ("Gemm", "MatMul")
 MOST_LOST = 0.01  # of the squares of a layer's weights, by one scale, that nobody typed
-BATCH = 100
 # What ONNX Runtime can do in whole numbers, as far as nothing is lost by it: no softmax, no logarithm.
 OPERATORS = (
     *WEIGHTED,
@@ -69,6 +68,8 @@ class StaticInt8(FileStep):
         checks.one_of("compress.ranges", self.ranges, [MINMAX, PERCENTILE, ENTROPY])
         checks.real("compress.percentile", self.percentile, "(50, 100]")
         checks.whole("compress.weight_bits", self.weight_bits, 7, 8)
+        if self.in_float:
+            checks.several("compress.in_float", self.in_float, "[0]")
         if self.linear_scales is not None:
             checks.one_of("compress.linear_scales", self.linear_scales, [OUTPUT, LAYER])
 
@@ -83,9 +84,13 @@ class StaticInt8(FileStep):
         """Return the forms to choose from."""
         nodes = [node for node in Graph(file).leads_to_weights() if is_layer(node, file)]
         layers = [layer_name(node.input[1]) for node in nodes]
-        if self.in_float is not None:
-            require_layers(self.in_float, layers)
-        left = [self.in_float] if self.in_float is not None else [[], layers[:1]][: len(layers)]
+        if not layers:
+            raise BadSetting("the file has no weights in float32 that could be stored in int8")
+        if self.in_float is None:
+            left = [[], layers[:1]][: len(layers)]
+        else:
+            left = [[str(name) for name in self.in_float]]  # names may be numbers, which YAML reads as such
+            require_layers(left[0], layers)
         linear = [node.input[1] for node in nodes[:-1] if node.op_type in LINEAR]
         if self.linear_scales is None:
             stored = Graph(file).stored
@@ -110,7 +115,8 @@ class StaticInt8(FileStep):
         left += [
             node.name for node in graph.nodes if is_layer(node, file) and layer_name(node.input[1]) in form.in_float
         ]
-        with tempfile.TemporaryDirectory() as folder, quiet(), contextlib.redirect_stdout(io.StringIO()):
+        fine = fine_histograms() if self.ranges == ENTROPY else contextlib.nullcontext()
+        with tempfile.TemporaryDirectory() as folder, quiet(), fine, contextlib.redirect_stdout(io.StringIO()):
             paths = [Path(folder) / name for name in ("float.onnx", "int8.onnx")]
             onnx.save(file, paths[0])
             quantize_static(
@@ -138,18 +144,6 @@ class StaticInt8(FileStep):
         for rewrite in (fusions.float_results, fusions.pixels_as_bytes, fusions.padding_in_integers):
             made = rewrite(made)
         return bare(made)
-
-
-class CalibrationBatches:
-    """The images as ONNX Runtime's calibration asks for them: its CalibrationDataReader."""
-
-    def __init__(self, name: str, images: np.ndarray) -> None:
-        starts = range(0, len(images), BATCH)
-        self.left = iter([{name: images[start : start + BATCH]} for start in starts])
-
-    def get_next(self) -> dict[str, Any] | None:
-        """Return the next batch, and None after the last."""
-        return next(self.left, None)
 
 
 def named(file: ModelProto) -> ModelProto:

@@ -12,6 +12,8 @@ import numpy as np
 import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from kdbench.errors import BadSetting
+
 OPSET = 25  # the first with tensors of 2 bits; those of 4 bits came with 21
 IR_VERSION = 13
 
@@ -64,7 +66,12 @@ def place_of_weight(node: NodeProto, stored: Mapping[str, TensorProto]) -> tuple
 
 
 def stored_otherwise(file: ModelProto, replaced: Mapping[str, Stored]) -> ModelProto:
-    """Return a copy of `file` in which the tensors of these names are made of others."""
+    """Return a copy of `file` in which the tensors of these names are made of others.
+
+    Raises `BadSetting` if there are none: what was quantized elsewhere has no weights in float32.
+    """
+    if not replaced:
+        raise BadSetting("the file has no weights in float32 that could be stored in another form")
     changed = upgraded(file)
     graph = changed.graph
     kept = [tensor for tensor in graph.initializer if tensor.name not in replaced]

@@ -16,6 +16,7 @@ from kdbench.errors import BadSetting
 
 NORMS = nn.modules.batchnorm._BatchNorm
 POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity)
 SUMS = (operator.add, operator.iadd, torch.add, torch.cat, F.avg_pool2d, F.adaptive_avg_pool2d)
 # Through these a grid goes as it is: they move numbers, or take the greatest, or put in zeros.
 STILL = (nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout)
@@ -54,12 +55,30 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
         layer = modules.get(str(before.target)) if before.op == "call_module" else None
         if len(before.users) > 1 or not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
+        used_once = all(calls(traced, one) == 1 for one in (before, node))
+        if not used_once or (isinstance(layer, nn.Linear) and not is_flat(before, modules)):
+            continue  # it would be multiplied in twice, or along another axis: it stays
         fuse = fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval
         folded = fuse(layer, modules[node.target]).requires_grad_(True)  # torch freezes a bias that was none before
         replace_module(traced, before.target, folded)
         modules = dict(traced.named_modules())
         node.replace_all_uses_with(before)
         traced.graph.erase_node(node)
+
+
+def calls(traced: fx.GraphModule, node: fx.Node) -> int:
+    """Return how often the module of a node is called."""
+    return sum(other.op == "call_module" and other.target == node.target for other in traced.graph.nodes)
+
+
+def is_flat(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether what a layer is given was made (images, features) by flattening, and has been so since."""
+    while node.op == "call_module" and isinstance(modules[str(node.target)], (nn.Linear, NORMS, *ELEMENTWISE)):
+        node = node.all_input_nodes[0]
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        return isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+    return node.target in (torch.flatten, "flatten") and tuple(node.args[1:]) in ((1,), (1, -1))
 
 
 def weights_on_grids(traced: fx.GraphModule, bits: Sequence[int], learned: bool, scales: torch.dtype) -> None:
@@ -89,7 +108,8 @@ def activations_on_grids(traced: fx.GraphModule, learned: bool) -> None:
             if given in done:
                 continue
             name = f"grid_{len(done)}"
-            traced.add_module(name, Activations(learned))
+            # The file takes pixels as the bytes that they are: a grid that is no choice.
+            traced.add_module(name, Activations(learned and given.op != "placeholder"))
             with traced.graph.inserting_after(given):
                 on_grid = traced.graph.call_module(name, (given,))
             given.replace_all_uses_with(on_grid, delete_user_cb=lambda user, own=on_grid: user is not own)

@@ -10,16 +10,17 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from kdbench.compress.fine_tuned import FineTuned
 from kdbench.compress.quantize.traced import quantized
 from kdbench.compress.quantize.weight_only import TYPES
-from kdbench.compress.step import FINETUNE_SHARE, Examples, NetworkStep, Task
+from kdbench.compress.step import Examples, Task
 from kdbench.errors import BadSetting
 from kdbench.models.network import Network
 from kdbench.settings import checks
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedWeights(NetworkStep):
+class TrainedWeights(FineTuned):
     """Fold batch norm, put weights on grids of `bits`, and train what is left; the file holds whole numbers.
 
     They are rounded at every step, and gradients go through as if they were not (the straight-through estimator,
@@ -29,16 +30,18 @@ class TrainedWeights(NetworkStep):
 
     bits: int | Sequence[int]  # of a weight; three numbers: of the first layer, of those between, of the last
     learned: bool  # whether scales are trained, too
-    finetune_epochs: int | None  # None: a quarter of train.epochs, 1 at least; 0: none
-    finetune_lr_scale: float  # share of train.lr
 
     changes_shapes: ClassVar[bool] = True
     keeps_zeros: ClassVar[bool] = True
+    rounds_weights: ClassVar[bool] = True
     offered: ClassVar[Sequence[int]] = tuple(TYPES)
     activations: ClassVar[bool] = False  # whether they lie on grids, too
     name: ClassVar[str] = "quantize_weights_trained"  # of its YAML
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.bits, Sequence):
+            checks.whole("compress.bits", self.bits, 2, 8)
         wrong = [one for one in self.bits_of_layers if one not in self.offered]
         if wrong or len(self.bits_of_layers) != 3:
             raise BadSetting(
@@ -46,9 +49,6 @@ class TrainedWeights(NetworkStep):
                 "three of them, [8,4,8]: of the first layer, of those between, of the last"
             )
         checks.within("compress.learned", self.learned, bool, "")
-        if self.finetune_epochs is not None:
-            checks.whole("compress.finetune_epochs", self.finetune_epochs, 0)
-        checks.real("compress.finetune_lr_scale", self.finetune_lr_scale, "(0, inf)")
 
     @property
     def bits_of_layers(self) -> Sequence[int]:
@@ -62,9 +62,7 @@ class TrainedWeights(NetworkStep):
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the network on grids. Raises `BadSetting` as `check` does."""
         network = self.start(model, task)
-        if self.finetune_epochs != 0:
-            scale = self.finetune_lr_scale
-            task.fit(network, epochs=self.finetune_epochs, share=FINETUNE_SHARE, lr_scale=scale)
+        self.fine_tune(network, task)
         return network
 
     def start(self, model: nn.Module, task: Task) -> Network:

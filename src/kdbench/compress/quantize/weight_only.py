@@ -30,6 +30,7 @@ class WeightOnly(FileStep):
     group: int | None  # inputs that share a scale; None: all of an output, as where `group` does not divide them
 
     def __post_init__(self) -> None:
+        checks.whole("compress.bits", self.bits, 2, 8)
         if self.bits not in TYPES:
             raise BadSetting(f"compress.bits={self.bits} is not offered: choose from {', '.join(map(str, TYPES))}")
         if self.group is not None:
