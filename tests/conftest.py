@@ -365,6 +365,7 @@ def make_row(**changes: Any) -> Row:
         macs=29_128_448,
         weight_bytes=1_150_000,
         float_layers=None,
+        one_scale_layers=None,
         size_bytes=1_160_000,
         size_gzip_bytes=1_070_000,
         packed_bytes=970_000,

@@ -34,6 +34,18 @@ def test_the_same_is_composed_once_and_nobody_changes_what_another_has(asked):
     assert asked == [["model=mlp_simple"], ["model=mlp_deep"]]
 
 
+def test_a_file_deeper_in_a_group_is_looked_at_too(asked, tmp_path):
+    part = tmp_path / "compress" / "parts" / "amount.yaml"
+    part.parent.mkdir(parents=True)
+    (tmp_path / "compress" / "mine.yaml").write_text("defaults: [parts/amount@_here_, _self_]\n")
+    folders, found = [tmp_path, config_dir()], []
+    for content in ("sparsity: 0.3\n", "sparsity: 0.75\n"):
+        part.write_text(content)
+        with searched(folders):
+            found.append(composing.compose(["compress=mine"], folders).compress.sparsity)
+    assert found == [0.3, 0.75]
+
+
 def test_a_changed_file_and_a_new_one_are_read(asked, tmp_path):
     mine = tmp_path / "model" / "mine.yaml"
     mine.parent.mkdir()

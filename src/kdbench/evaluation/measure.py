@@ -18,7 +18,7 @@ from kdbench.errors import Collapsed
 from kdbench.evaluation import accuracy, fidelity, size, speed
 from kdbench.evaluation.predictions import Predictions, pixels
 from kdbench.evaluation.robustness import robust_accuracy
-from kdbench.evaluation.weights import float_layers
+from kdbench.evaluation.weights import float_layers, one_scale_layers
 from kdbench.models.network import parameters
 from kdbench.networks.compared import Compared
 from kdbench.storage.checksums import checksum
@@ -149,6 +149,7 @@ def of_the_file(shipped: Artifact, logits: np.ndarray, labels: np.ndarray) -> di
         "macs": size.macs(shipped.file),
         "weight_bytes": size.weight_bytes(shipped.file),
         "float_layers": " ".join(float_layers(shipped.file)) or None,
+        "one_scale_layers": " ".join(one_scale_layers(shipped.file)) or None,
         "size_bytes": shipped.size_bytes,
         "size_gzip_bytes": size.gzip_bytes(shipped.content),
         "packed_bytes": len(shipped.packed),

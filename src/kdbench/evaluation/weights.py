@@ -96,6 +96,16 @@ def layers(file: ModelProto) -> list[Layer]:
     return found
 
 
+def one_scale_layers(file: ModelProto) -> list[str]:
+    """Return the names of layers of several outputs whose stored whole numbers all have one scale."""
+    stored = {tensor.name: math.prod(tensor.dims) for tensor in file.graph.initializer}
+    scales = {
+        node.input[0]: stored.get(node.input[1], 1) for node in file.graph.node if node.op_type == "DequantizeLinear"
+    }
+    found = layers(file)
+    return [layer_name(one.source) for one in found if scales.get(one.source) == 1 and one.weight.shape[-1] > 1]
+
+
 def float_layers(file: ModelProto) -> list[str]:
     """Return the layers whose weights are stored as float32, by what `kdbench ls --layers` calls them.
 

@@ -10,7 +10,7 @@ from kdbench.plots import curves, panels
 from kdbench.plots.panels import LeftAxis
 
 METHODS = ("baseline", "quantize")
-FIXED = {"half": 16, "quantize": 8, "quantize_static": 8}  # where no setting says otherwise
+FIXED = {"half": 16, "quantize": 8}  # where no setting says otherwise
 BITS = LeftAxis(
     "bits of a weight (log)",
     32,

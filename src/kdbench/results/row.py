@@ -61,6 +61,7 @@ class Row:
     macs: int  # multiply-adds for one image
     weight_bytes: int
     float_layers: str | None  # as words: the layers whose weights stayed float32 where those of others did not
+    one_scale_layers: str | None  # as words: the layers whose whole numbers have one scale for all outputs
     size_bytes: int
     size_gzip_bytes: int
     packed_bytes: int | None  # of model.kdz

@@ -12,6 +12,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from kdbench.settings.choices import GROUPS
+
 KNOWN: dict[object, bytes] = {}  # of this process: the runs of a sweep ask for the same teachers again and again
 
 
@@ -27,9 +29,10 @@ def compose(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
 
 
 def stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Return path, time of change in nanoseconds and size of the YAML files of a folder and of its groups.
+    """Return path, time of change in nanoseconds and size of the YAML files of a folder and of the groups in it.
 
-    No deeper: a folder of one's own may be one that all outputs lie in, too.
+    Of other folders only what lies in them: a folder of one's own may be one that all outputs lie in, too.
     """
-    paths = sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])
+    inside = [path for group in GROUPS for path in (folder / group).glob("**/*.yaml")]
+    paths = sorted({*folder.glob("*.yaml"), *folder.glob("*/*.yaml"), *inside})
     return [(str(path), (state := path.stat()).st_mtime_ns, state.st_size) for path in paths]

@@ -15,7 +15,8 @@ from kdbench.artifact.session import session
 from kdbench.compress.quantize.static_int8 import LAYER, OUTPUT, StaticInt8, rounding_loss
 from kdbench.errors import BadSetting
 from kdbench.evaluation import size
-from kdbench.evaluation.weights import layers
+from kdbench.evaluation.weights import layers, one_scale_layers
+from kdbench.models.onnx_graph import layer_name
 
 ALL = StaticInt8(images=64, ranges="minmax", percentile=99.9, weight_bits=7, in_float=[], linear_scales=OUTPUT)
 FAMILIES = ["mlp", "cnn", "resnet"]
@@ -158,6 +159,9 @@ def test_one_scale_a_layer_for_linear_layers_but_the_last(digits):
     made = replace(ALL, linear_scales=LAYER)(plain, task_of(digits))
     assert min(widths) > 1
     assert scales_of(made) == [1] * (len(widths) - 1) + [10]
+    *first, _ = [layer.source for layer in layers(made)]
+    assert one_scale_layers(made) == [layer_name(source) for source in first]
+    assert one_scale_layers(plain) == one_scale_layers(ALL(plain, task_of(digits))) == []
     before, after = (session(file.SerializeToString(), 1)(images_of(digits)) for file in (plain, made))
     assert np.abs(before - after).max() < 0.1 * np.ptp(before)
     conv = export(used("cnn", digits), digits.shape)
