@@ -1,6 +1,7 @@
 """Rewrites of a graph after which ONNX Runtime does more of it in whole numbers.
 
-Each is exact, but for what is said of `pixels_as_bytes` and `float_results`. Q and DQ stand for QuantizeLinear and DequantizeLinear.
+Each is exact, but for what is said of `pixels_as_bytes` and `float_results`. Q and DQ stand for QuantizeLinear and
+DequantizeLinear.
 """
 
 from __future__ import annotations
