@@ -131,7 +131,7 @@ def test_a_run_folder_alone_is_verified_as_far_as_it_goes(make_config, tmp_path,
     assert main(["verify", str(alone)]) == 0
     out = capsys.readouterr().out
     assert "not compared: agreement (mlp_tiny baseline seed 0 is not in the store: --retrain makes it)" in out
-    assert out.splitlines()[-1] == "verified in part: 19 figures are what the row says"
+    assert out.splitlines()[-1] == "verified in part: 20 figures are what the row says"
     assert main(["verify", str(alone), "--retrain"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("verified: ")

@@ -31,6 +31,7 @@ class Factorize(Recalibrated):
     """
 
     keep: float  # share of a layer's weights that its two factors may have together, in (0, 1)
+    statistics: int = 0  # as in weights of before it was there, which say what shaped them
 
     changes_shapes: ClassVar[bool] = True
 
