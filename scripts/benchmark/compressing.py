@@ -10,28 +10,31 @@ from torch import nn
 
 from benchmark.race import Race, race
 from benchmark.training import Track, timed
-from kdbench.compress.prune.gradual import Gradual
-from kdbench.compress.quantize.aware import QuantizeAware
 from kdbench.compress.step import Examples, NetworkStep, Task
+from kdbench.settings import targets
+from kdbench.settings.choices import config_dir
+from kdbench.settings.plain_yaml import load_plain
 from kdbench.training.constraints import Constraint
 from kdbench.training.criteria import LABELS, Criterion
 from kdbench.training.fit import fit
 from kdbench.training.learner import Learner
 
 NETWORKS = ("mlp_medium", "cnn_medium", "resnet_simple")
-METHODS: dict[str, NetworkStep] = {
-    "quantize_aware": QuantizeAware(bits=7, images=500, learned=False, finetune_epochs=None, finetune_lr_scale=0.1),
-    "prune_gradual": Gradual(sparsity=0.9, epochs=None, ramp=0.5, lr_scale=1.0),
-}
+METHODS = ("quantize_aware", "prune_gradual")  # each with the knobs of its YAML
 
 
 def races(track: Track) -> list[Callable[[], Race]]:
     """Return the races: the first epoch of the network's own recipe, validation included."""
     return [
-        lambda name=name, method=method: compressing(track, f"{method} {name}", name, METHODS[method])
+        lambda name=name, method=method: compressing(track, f"{method} {name}", name, described(method))
         for method in METHODS
         for name in NETWORKS
     ]
+
+
+def described(name: str) -> NetworkStep:
+    """Return a method as its YAML has it."""
+    return targets.instantiate(load_plain((config_dir() / "compress" / f"{name}.yaml").read_text()), "compress")
 
 
 def compressing(track: Track, title: str, name: str, method: NetworkStep) -> Race:
