@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ from kdbench.evaluation import speed
 from kdbench.evaluation.environment import processor, versions
 from kdbench.evaluation.passes import Way
 from kdbench.settings.config import digest
-from kdbench.storage import machine
 from kdbench.storage.checksums import checksum
 from kdbench.storage.store import Store
 
@@ -49,7 +47,8 @@ class FastestHere:
         known = self.store.get(key)
         if known is not None:
             return int(known.tensors["choice"])
-        choice, share = self.undisturbed([file.SerializeToString() for file in (*files, than)])
+        contents = [file.SerializeToString() for file in (*files, than)]
+        choice, share = speed.undisturbed(lambda: self.race(contents), lambda found: found[1] >= speed.LEAST_SHARE)
         if share < speed.LEAST_SHARE:
             log.info("the fastest form was found beside other work (%.0f%% of the CPU), and is not kept", 100 * share)
             return choice
@@ -59,16 +58,6 @@ class FastestHere:
 
         return int(self.store.memo(key, "the fastest form of a file", what, make, quick=True).tensors["choice"])
 
-    def undisturbed(self, files: Sequence[bytes]) -> tuple[int, float]:
-        """Return what `race` does, tried again while others had the processor too."""
-        for number in range(speed.TRIES):
-            if number:
-                time.sleep(speed.PAUSE_SECONDS)
-            choice, share = self.race(files)
-            if share >= speed.LEAST_SHARE:
-                break
-        return choice, share
-
     def race(self, files: Sequence[bytes]) -> tuple[int, float]:
         """Time all in turn, the last one being what the others are compared with.
 
@@ -77,12 +66,11 @@ class FastestHere:
         batch = np.resize(self.images, (speed.THROUGHPUT_BATCH, *self.images.shape[1:]))
         runs = [session(content, 1) for content in files]
         scores, share = np.ones(len(files) - 1), 1.0
-        with machine.alone():
-            for images in (batch[:1], batch):
-                turns = speed.in_turn([Way(run, images) for run in runs], SECONDS)
-                rates = np.array([[one.rate for one in turn] for turn in turns])
-                scores *= np.median(rates[:, :-1] / rates[:, -1:], axis=0)
-                share = min(share, speed.share_of(turns))
+        for images in (batch[:1], batch):
+            turns = speed.in_turn([Way(run, images) for run in runs], SECONDS)
+            rates = np.array([[one.rate for one in turn] for turn in turns])
+            scores *= np.median(rates[:, :-1] / rates[:, -1:], axis=0)
+            share = min(share, speed.share_of(turns))
         means = np.sqrt(scores)
         log.info("forms of the file, times as fast as before: %s", ", ".join(f"{mean:.2f}" for mean in means))
         return int(np.argmax(means * (1 + MARGIN) >= means.max())), share

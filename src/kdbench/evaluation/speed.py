@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from kdbench.evaluation.passes import Pass, Way
 from kdbench.storage import machine
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 WARM_UP_SECONDS = 0.1  # for each file in each way of running it
 SECONDS = 0.5  # of timing, for each of the two figures
@@ -48,14 +51,20 @@ def measure(shipped: bytes, baseline: bytes, images: np.ndarray, threads: int) -
     them and a batch on each. Nobody else on this machine times anything meanwhile.
     """
     batch = np.resize(images, (THROUGHPUT_BATCH, *images.shape[1:]))  # repeats what is too little
+    files = list(dict.fromkeys([shipped, baseline]))
+    return undisturbed(lambda: timed(files, batch, threads), lambda found: found.latency_ms is not None)
+
+
+def undisturbed(timing: Callable[[], Found], is_good: Callable[[Found], bool]) -> Found:
+    """Return what `timing` finds while nobody else on this machine times anything; again, where it is not good."""
     for number in range(TRIES):
         if number:
+            log.info("timing was disturbed, and is tried again")
             time.sleep(PAUSE_SECONDS)
         with machine.alone():
-            found = timed(list(dict.fromkeys([shipped, baseline])), batch, threads)
-        if found.latency_ms is not None:
+            found = timing()
+        if is_good(found):
             break
-        log.info("timing was disturbed: %.0f%% of the CPU time that it wanted", 100 * found.cpu_share)
     return found
 
 

@@ -59,9 +59,7 @@ class StaticInt8(FileStep):
     percentile: float  # of the values that a range holds, by `percentile`
     weight_bits: int  # 7 or 8; with 8, processors without VNNI overflow, see `DynamicInt8`
     in_float: Sequence[str] | None  # layers that stay as they are; None: the first or none, whichever is faster here
-    linear_scales: (
-        str | None
-    )  # of linear layers but the last: one an `output` or one a `layer`; None: the faster here
+    linear_scales: str | None  # of all linear layers but the last: one an `output` or one a `layer`; None: the faster
 
     def __post_init__(self) -> None:
         checks.whole("compress.images", self.images, 1)
