@@ -29,15 +29,16 @@ def main(options: argparse.Namespace) -> int:
     try:
         onnx_graph.load(content)
         packed = kdz.pack(content)
+        same = kdz.unpack(packed) == content
     except DamagedFile as error:
         raise DamagedFile(f"{options.file} cannot be packed: {error}") from error
     to = options.to or options.file.with_suffix(ENDING)
     write(to, packed)
     numbers = kdz.payload_bytes(packed)
-    same = "" if kdz.unpack(packed) == content else "; unpacked it is the same network, written in another way"
+    how = "" if same else "; unpacked it is the same network, written in another way"
     print(
         f"{to}: {len(packed):,} bytes, {len(content) / len(packed):.2f}x smaller than {options.file.name} "
-        f"({len(content):,}); {numbers:,} of them are weights and other numbers{same}"
+        f"({len(content):,}); {numbers:,} of them are weights and other numbers{how}"
     )
     return 0
 

@@ -1,13 +1,15 @@
 """The graph of a packed file: every graph comes back byte for byte, and layers more cost little."""
 
 import random
+import tracemalloc
 
 import pytest
 from onnx import ModelProto, TensorProto
 from tests.artifact.packing.graphs import ODD, model, node
 
 from kdbench.artifact.names import by_position
-from kdbench.artifact.packing import graph
+from kdbench.artifact.packing import graph, recent, structure
+from kdbench.artifact.packing.whole_numbers import as_bytes
 from kdbench.errors import DamagedFile
 
 ROOM = 10**5  # bytes
@@ -90,3 +92,18 @@ def test_what_stands_once_and_is_meant_often_takes_no_more_than_there_is_room_fo
     assert len(form) < 30_000
     with pytest.raises(DamagedFile):
         graph.read(form, ROOM)
+
+
+@pytest.mark.parametrize("counts", [(20_000, 0, 0), (0, 20_000, 0), (0, 0, 20_000), (0, 1, 0)])
+def test_more_than_the_file_can_hold_is_refused_before_it_is_made(counts):
+    """Parts that take no bytes of their own, and the axes of a tensor."""
+    rest = structure.with_length(model().SerializeToString())
+    parts = recent.written([b""] * sum(counts[:2]), structure.with_length)
+    axes = as_bytes(60_000) * counts[1] + recent.written([1] * 60_000, as_bytes)
+    content = rest + b"".join(map(as_bytes, counts)) + parts + axes
+    tracemalloc.start()
+    with pytest.raises(DamagedFile, match="larger than its header says"):
+        structure.read(content, ROOM)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * ROOM

@@ -191,6 +191,20 @@ def test_negative_dimensions_are_refused():
         kdz.unpack(header(10_000, kdz.graph.packed(negative)))
 
 
+@pytest.mark.parametrize(("kind", "raw"), [(TensorProto.INT4, b"\x12\xf3"), (TensorProto.INT2, b"\xff")])
+def test_bits_behind_the_last_number_are_nobodys(kind, raw):
+    content = stores([TensorProto(name="t", data_type=kind, dims=[3], raw_data=raw)])
+    [tensor] = onnx.load_model_from_string(kdz.unpack(kdz.pack(content))).graph.initializer
+    before = onnx.load_model_from_string(content).graph.initializer[0]
+    assert numpy_helper.to_array(tensor).tolist() == numpy_helper.to_array(before).tolist()
+
+
+def test_a_tensor_of_another_length_than_its_shape_is_not_packed():
+    content = stores([TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[3], raw_data=bytes(16))])
+    with pytest.raises(DamagedFile, match="t holds 16 bytes, and its shape takes 12"):
+        kdz.pack(content)
+
+
 def test_what_is_no_onnx_model_is_not_packed():
     with pytest.raises(DamagedFile, match="not an ONNX model"):
         kdz.pack(b"rubbish")

@@ -13,7 +13,7 @@ from importlib import resources
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from kdbench.artifact.packing import structure
-from kdbench.artifact.packing.numbers import BITS, TensorForm
+from kdbench.artifact.packing.numbers import BITS, TensorForm, joined, split
 from kdbench.errors import DamagedFile
 from kdbench.models import onnx_graph
 
@@ -47,13 +47,22 @@ def form_of(tensor: TensorProto) -> TensorForm:
 
 
 def canonical(file: ModelProto) -> ModelProto:
-    """Return a copy in which every tensor that goes apart holds its numbers as bytes."""
+    """Return a copy in which every tensor that goes apart holds its numbers as bytes, and nothing behind the last.
+
+    Raises `DamagedFile` for a tensor with more or fewer bytes than its shape says.
+    """
     copy = ModelProto()
     copy.CopyFrom(file)
     for tensor in copy.graph.initializer:
-        if is_apart(tensor) and not tensor.HasField("raw_data"):
-            raw = numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name)
-            tensor.CopyFrom(raw)
+        if not is_apart(tensor):
+            continue
+        if not tensor.HasField("raw_data"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+        form, there = form_of(tensor), len(tensor.raw_data)
+        if there != form.size_bytes:
+            raise DamagedFile(f"{tensor.name} holds {there} bytes, and its shape takes {form.size_bytes}")
+        if form.count * form.bits % 8:  # the last byte has bits that are no number's
+            tensor.raw_data = joined(split(tensor.raw_data, form), form)
     return copy
 
 

@@ -28,7 +28,9 @@ MOST_BYTES = 2**31 - 1  # of an ONNX file: protobuf's own limit
 
 
 def pack(content: bytes) -> bytes:
-    """Return the ONNX file `content` packed. Raises `DamagedFile` if it is none, or its weights lie elsewhere.
+    """Return the ONNX file `content` packed.
+
+    Raises `DamagedFile` if it is none, if it is damaged, or if its weights lie elsewhere.
 
     A file that is written in another way than kdbench writes its own comes back with the same graph and numbers, and
     not byte for byte.

@@ -28,7 +28,7 @@ def written(values: Iterable[Value], new: Callable[[Value], bytes]) -> bytes:
         else:
             places += as_bytes(NEW)
             unseen += new(value)
-        memory = [value, *memory][:REMEMBERED]
+        remember(memory, value)
     return bytes(places + unseen)
 
 
@@ -41,6 +41,12 @@ def read(cursor: Cursor, count: int, new: Callable[[Cursor], Value]) -> list[Val
         if place > len(memory):
             raise DamagedFile("its graph refers to what it does not hold")
         value = new(cursor) if place == NEW else memory.pop(place - 1)
-        memory = [value, *memory][:REMEMBERED]
+        remember(memory, value)
         values.append(value)
     return values
+
+
+def remember(memory: list[Value], value: Value) -> None:
+    """Put a value first, in place; the oldest is forgotten."""
+    memory.insert(0, value)
+    del memory[REMEMBERED:]

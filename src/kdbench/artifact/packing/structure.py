@@ -20,6 +20,10 @@ from kdbench.artifact.packing.whole_numbers import Cursor, as_bytes
 from kdbench.errors import DamagedFile
 from kdbench.models import onnx_graph
 
+# Bytes that a node, a tensor or a named value takes in an ONNX file, at least on average, and a size of an axis.
+FEWEST, OF_AXIS = 8, 2
+LARGER = "its graph is larger than its header says"
+
 
 def written(bare: ModelProto) -> bytes:
     """Return the bytes of a graph. They are to be tried: of what is no valid ONNX, something else may come back.
@@ -51,14 +55,21 @@ def with_length(part: bytes) -> bytes:
 
 
 def read(content: bytes, most: int) -> ModelProto:
-    """Return the graph again. Raises `DamagedFile` for what is none, or takes much more than `most` bytes."""
+    """Return the graph again.
+
+    Raises `DamagedFile` for what is none, or takes more than `most` bytes: before it takes them.
+    """
     cursor = Cursor(content)
     file = onnx_graph.parsed(cursor.bytes(cursor.number()))
     nodes, tensors, listed = (cursor.number() for _ in range(3))
+    if FEWEST * (nodes + tensors + listed) > most:
+        raise DamagedFile(LARGER)
     parts = recent.read(cursor, nodes + tensors, lambda cursor: cursor.bytes(cursor.number()))
     if sum(map(len, parts)) > most:
-        raise DamagedFile("its graph is larger than its header says")
+        raise DamagedFile(LARGER)
     axes = [cursor.number() for _ in range(tensors)]
+    if OF_AXIS * sum(axes) > most:
+        raise DamagedFile(LARGER)
     sizes = iter(recent.read(cursor, sum(axes), Cursor.number))
     texts = names.read(cursor, tensors + listed, most)
     try:
