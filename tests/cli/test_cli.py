@@ -31,7 +31,7 @@ def test_a_run_prints_one_line_and_writes_below_where_it_was_typed(capsys, tmp_p
     assert main(["run", *QUICK]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
-    assert "mnist_5k  mlp_simple  baseline  seed 0" in out
+    assert "mnist_5k  mlp_simple (train.epochs=1)  baseline  seed 0" in out
     assert "outputs/runs/mnist_5k/mlp_simple-baseline-seed0-" in out
     assert err == ""
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
@@ -98,16 +98,35 @@ def test_what_was_disturbed_while_it_was_timed_is_timed_again_at_the_end_of_the_
     out, err = capsys.readouterr()
     assert out.count("not timed") == 2  # and not once more for the one that is timed in vain
     assert err.strip() == (
-        "not timed: mlp_simple baseline seed 0: other processes had the CPU too, so there are no times "
-        "(the same command measures them)"
+        "not timed: mlp_simple (train.epochs=1) baseline seed 0: other processes had the CPU too, so there are no "
+        "times (the same command measures them)"
     )
-    assert out.count("mlp_simple  baseline  ") == 1 + 3  # of the table, and of each measurement but the one in vain
+    assert out.count("  baseline  ") == 1 + 3  # of the table, and of each measurement but the one in vain
     assert [row.timed for row in sorted(collect(Path("outputs"))[0], key=lambda row: row.seed)] == [False, True]
     assert main(["status", "outputs"]) == 0
     assert main(["run", "-m", *QUICK, "seed=0,1"]) == 0
     out, err = capsys.readouterr()
     assert (len(tries), err) == (5, "")
     assert all(row.timed for row in collect(Path("outputs"))[0])
+
+
+def test_variants_of_one_method_that_were_disturbed_are_all_timed_again(capsys, monkeypatch):
+    from kdbench.evaluation import speed
+
+    real, tries = speed.timed, []
+
+    def timed(*given):
+        tries.append(1)
+        return speed.untimed(0.5) if len(tries) <= 2 else real(*given)
+
+    monkeypatch.setattr(speed, "timed", timed)
+    monkeypatch.setattr(speed, "TRIES", 1)
+    pruned = ["compress=prune", "compress.finetune_epochs=0", "compress.sparsity=0.5,0.9"]
+    assert main(["run", "-m", *QUICK, *pruned]) == 0
+    out, _ = capsys.readouterr()
+    assert all(row.timed for row in collect(Path("outputs"))[0])
+    for sparsity in (0.5, 0.9):
+        assert out.count(f"prune (finetune_epochs=0 sparsity={sparsity})  seed 0  |") == 2
 
 
 def test_a_failing_job_is_reported_the_others_go_on_and_the_exit_says_so(capsys):

@@ -33,7 +33,7 @@ STUDENT = {"compress": "distill", "teacher": "resnet_deep", "teacher_size_bytes"
 
 def test_the_line_of_a_student_names_accuracy_size_ratios_time_and_folder(tmp_path):
     shown = line(make_row(**STUDENT, speedup=1.9, speedup_low=1.8, speedup_high=2.0), tmp_path)
-    for part in ("99.61% (39 errors of 10000)", "1.16 MB, as large as its baseline", str(tmp_path)):
+    for part in ("99.61% (39 errors of 10000)", "1.16 MB (970 kB packed), as large as its baseline", str(tmp_path)):
         assert part in shown
     assert "2x smaller than its teacher resnet_deep  |" in shown
     taught = line(make_row(**STUDENT, teacher_accuracy=0.9958), tmp_path)
@@ -49,7 +49,7 @@ def test_what_is_left_under_attacks_stands_beside_the_accuracy(tmp_path):
 
 def test_a_baseline_is_not_compared_with_itself(tmp_path):
     shown = line(make_row(), tmp_path)
-    assert "|  1.16 MB  |  0.333 ms an image  |" in shown
+    assert "|  1.16 MB (970 kB packed)  |  0.333 ms an image  |" in shown
     assert "baseline  seed 0" in shown
     assert "its baseline" not in shown
 
@@ -81,7 +81,7 @@ def test_a_terminal_gets_lines_that_fit_and_hold_the_same(tmp_path, width):
     row = make_row(**STUDENT, speedup=1.9)
     folder = tmp_path.parents[len(tmp_path.parents) - 2] / "runs" / "mnist_5k" / "cnn_deep-distill-seed0-1a2b3c4d"
     lines = line(row, folder, width, "was done already").splitlines()
-    assert 2 <= len(lines) <= 4
+    assert 2 <= len(lines) <= 5
     assert max(map(len, lines)) <= width
     assert "  |  ".join(part.strip() for part in lines) == line(row, folder, None, "was done already")
 
@@ -97,3 +97,17 @@ def test_folders_are_shown_as_they_would_be_typed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert line(make_row(), Path.cwd() / "outputs" / "run").endswith("outputs/run")
     assert str(tmp_path) not in line(make_row(), Path.cwd() / "outputs" / "run")
+
+
+def test_what_was_typed_of_network_and_method_tells_the_runs_of_a_sweep_apart(tmp_path):
+    typed = ["model=cnn_deep", "train.epochs=1", "compress=prune", "compress.sparsity=0.98", "seed=0", "data.root=x"]
+    shown = line(make_row(compress="prune"), tmp_path, None, typed)
+    assert "cnn_deep (train.epochs=1)  prune (sparsity=0.98)  seed 0  |" in shown
+    long = f"compress.teacher={{model:{'m' * 50}}}"
+    assert "prune (teacher={model:mmmmm" in line(make_row(compress="prune"), tmp_path, None, [long])
+    assert "m" * 40 not in line(make_row(compress="prune"), tmp_path, None, [long])
+
+
+def test_the_packed_file_stands_beside_the_file(tmp_path):
+    shown = line(make_row(compress="prune", size_bytes=204_000, packed_bytes=19_000), tmp_path)
+    assert "|  204 kB (19 kB packed), " in shown

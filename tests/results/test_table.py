@@ -54,6 +54,16 @@ def test_a_table_fits_its_terminal_and_ends_with_what_it_left_out(width):
     assert len(having_room(table, 140)) > len(having_room(table, 80))
 
 
+@pytest.mark.parametrize("width", range(46, 80))
+def test_no_number_in_a_shortened_name_is_another_number(width):
+    settings = "sparsity={} finetune_epochs=0"
+    rows = [
+        make_row(compress="prune", settings=settings.format(share), variant_hash=f"{share}", config_hash=f"{share}")
+        for share in (0.9, 0.98)
+    ]
+    assert not re.search(r"=0\.9?…", text(rows, width))
+
+
 def test_one_long_name_leaves_room_for_the_figures():
     rows = [make_row(), make_row(**QUANTIZED, teacher="+".join(["a_rather_long_name"] * 3), agreement=0.9)]
     rows += [replace(rows[1], model="another_model_of_a_rather_long_name", config_hash="r", variant_hash="r")]

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from kdbench.cli import signals, terminal
 from kdbench.cli.messages import explain
+from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
 from kdbench.results.ledger import Ledger
-from kdbench.settings.config import Config
 from kdbench.storage import locks
 
 if TYPE_CHECKING:
@@ -27,31 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("kdbench")
 
 NAMED = 5  # runs in one line
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run as it was asked for: the settings typed, and what they came to."""
-
-    typed: list[str]
-    config: Config
-
-    def __str__(self) -> str:
-        return " ".join(self.typed) or "kdbench run"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that failed, and why; `final`: another try would fail alike."""
-
-    typed: list[str]
-    message: str
-    final: bool
-
-    @property
-    def name(self) -> str:
-        """The settings of the run, as typed."""
-        return " ".join(self.typed) or "kdbench run"
 
 
 @dataclass
@@ -69,7 +44,8 @@ class Invocation:
     # Of each variant of a multirun: the seeds of all its runs.
     seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
     postponed: list[PlannedRun] = field(default_factory=list)  # other processes do them now
-    untimed: dict[str, PlannedRun] = field(default_factory=dict)  # done, but disturbed while they were timed
+    # Done, but disturbed while they were timed: by folder, with what to call them.
+    untimed: dict[Path, tuple[str, PlannedRun]] = field(default_factory=dict)
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
     stopped: bool = False  # nothing can be written any more
 
@@ -132,12 +108,12 @@ class Invocation:
 
     def succeed(self, run: PlannedRun, row: Row, folder: Path, was_done: bool) -> None:
         """Remember a row, and print its line."""
-        from kdbench.results.lines import line
+        from kdbench.results.lines import line, variant
 
         before = [one for one in self.made if one[1] == folder]
         self.made = [one for one in self.made if one[1] != folder] + [(row, folder)]
         if not row.timed:
-            self.untimed[f"{row.model} {row.compress} seed {row.seed}"] = run
+            self.untimed[folder] = (variant(row, run.typed), run)
             if not self.command:
                 self.report_untimed()
         asked = run.config.data.name
@@ -146,7 +122,7 @@ class Invocation:
         if before and not row.timed:
             return  # timed once more, in vain: its line stands above
         remarks = ["was done already"] if was_done else ["timed again"] if before else []
-        tqdm.write(line(row, folder, terminal.width(), *remarks), file=sys.stdout)
+        tqdm.write(line(row, folder, terminal.width(), run.typed, *remarks), file=sys.stdout)
 
     def fail(self, error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:
         """Report a failed run in one line, and write it down, unless nothing of its command was ever begun."""
@@ -189,7 +165,7 @@ class Invocation:
 
     def time_again(self) -> None:
         """Do once more what was disturbed while it was timed: who disturbed it may have gone by now."""
-        disturbed, self.untimed = list(self.untimed.values()), {}
+        disturbed, self.untimed = [run for _, run in self.untimed.values()], {}
         if self.bar is not None and self.bar.total is not None:
             self.bar.total += len(disturbed)
         for run in disturbed:
@@ -225,7 +201,7 @@ class Invocation:
 
     def report_untimed(self) -> None:
         """Print, in one line, which runs have no times, and why."""
-        names = list(self.untimed)
+        names = [name for name, _ in self.untimed.values()]
         if names:
             named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
             why = "other processes had the CPU too, so there are no times (the same command measures them)"

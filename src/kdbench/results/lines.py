@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kdbench.results.row import Row
 
 BETWEEN = "  |  "  # the parts of a line
+BETWEEN_NAMES = "  "
+LONGEST = 40  # characters of a setting
 INDENT = "  "  # of the lines that go on
 
 
-def line(row: Row, folder: Path, width: int | None = None, *remarks: str) -> str:
+def line(row: Row, folder: Path, width: int | None = None, typed: Sequence[str] = (), *remarks: str) -> str:
     """Return a row in one line, or, if a terminal is too narrow for it, in several of at most `width` characters.
 
-    Accuracy, size and time, both beside those of the baseline, `remarks`, and where it lies.
+    Its variant by the settings `typed`, accuracy, size and time, both beside those of the baseline, `remarks`, and
+    where it lies.
     """
     parts = [
-        f"{row.dataset}  {row.model}  {row.compress}  seed {row.seed}",
+        f"{row.dataset}  {variant(row, typed, BETWEEN_NAMES)}",
         f"{row.accuracy:.2%} ({row.errors} errors of {row.test_images}){under_attack(row)}",
         *beside_baseline(row),
         *remarks,
@@ -25,10 +29,25 @@ def line(row: Row, folder: Path, width: int | None = None, *remarks: str) -> str
     return "\n".join(packed(parts, width))
 
 
+def variant(row: Row, typed: Sequence[str], between: str = " ") -> str:
+    """Return network, method and seed, each with those of the settings `typed` that are about it."""
+    of_network = in_brackets(word for word in typed if word.startswith(("model.", "train.")))
+    of_method = in_brackets(word.removeprefix("compress.") for word in typed if word.startswith("compress."))
+    return between.join([row.model + of_network, row.compress + of_method, f"seed {row.seed}"])
+
+
+def in_brackets(words: Iterable[str]) -> str:
+    """Return words behind a name; of long ones the beginning."""
+    shown = [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]
+    return f" ({' '.join(shown)})" if shown else ""
+
+
 def beside_baseline(row: Row) -> list[str]:
     """Return size and time in words, with ratios where there is anything else to compare with."""
     alone = row.compress == "baseline"
     bytes_ = size(row.size_bytes)
+    if row.packed_bytes is not None:
+        bytes_ += f" ({size(row.packed_bytes)} packed)"
     if not alone:
         bytes_ += f", {ratio(row.baseline_size_bytes, row.size_bytes)} its baseline"
     parts = [bytes_]

@@ -15,7 +15,7 @@ from kdbench.results.table_columns import COLUMNS, FOOTNOTES, Column
 
 BETWEEN = "  "  # columns
 SHORTEST = 16  # characters of a name that is shortened
-WANTED = 4  # the highest rank of the columns that names leave room for, if they can
+WANTED = 5  # the highest rank of the columns that names leave room for, if they can
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Table:
         def short(cell: str, column: Column) -> str:
             if len(cell) <= length or column.right:
                 return cell
-            return f"{cell[: length // 2]}…{cell[len(cell) + 1 - (length + 1) // 2 :]}"
+            return f"{whole_numbers(cell, length // 2)}…{cell[len(cell) + 1 - (length + 1) // 2 :]}"
 
         return Table(self.caption, self.columns, [[*map(short, line, self.columns)] for line in self.cells])
 
@@ -72,6 +72,12 @@ class Table:
         """How many lines differ in their names."""
         named = [number for number, column in enumerate(self.columns) if not column.right]
         return len({tuple(line[number] for number in named) for line in self.cells})
+
+
+def whole_numbers(cell: str, length: int) -> str:
+    """Return the beginning of a cell, without a number that would lose its last digits, and be another."""
+    start = cell[:length]
+    return start if not cell[length].isdigit() else start.rstrip("0123456789.")
 
 
 def text(rows: Sequence[Row], width: int | None = None) -> str:
