@@ -124,9 +124,9 @@ def test_times_are_compared_within_one_machine_and_the_axis_names_it():
         for row in here
         if row.model.startswith("cnn") or row.compress == "baseline"
     ]
-    pairs = joined(frame(here + there), "quantize")
+    pairs = joined(frame(here + there), ["quantize"])
     assert (pairs["latency_ms"] / pairs["latency_ms_before"]).tolist() == pytest.approx([2.0] * 9)
-    alone = joined(frame(here), "quantize")
+    alone = joined(frame(here), ["quantize"])
     assert pairs["latency_ms"].tolist() == pytest.approx(alone["latency_ms"].tolist())
     assert (pairs["accuracy_before"] < alone["accuracy_before"]).all()
     here, there = ([row for row in rows if row.model == "cnn_deep"] for rows in (here, there))
@@ -248,10 +248,23 @@ def test_ratios_of_files_timed_in_turn_are_shown_and_not_milliseconds():
     assert "ms for one image" not in shown
 
 
+def test_int8_on_fixed_grids_has_its_own_line_beside_that_on_dynamic_ones():
+    static = [
+        replace(row, compress="quantize_static", variant_hash="s", config_hash="s", speedup=2.86)
+        for row in quantized()
+        if row.compress == "quantize"
+    ]
+    figure = quantization_impact.draw(frame([*quantized(), *static]))
+    assert_all_text_can_be_read(figure)
+    shown = words(figure)
+    assert "quantize_static" in shown
+    assert (shown.count("0.80x"), shown.count("2.86x")) == (1, 1)
+
+
 def test_the_range_of_a_ratio_is_that_of_all_seeds():
     low = quantized(speedup_low=0.5)
     high = [replace(row, seed=1, config_hash=f"{row.config_hash}1", speedup_high=1.2) for row in quantized()]
-    [line] = joined(frame(low + high), "quantize").to_dict("records")
+    [line] = joined(frame(low + high), ["quantize"]).to_dict("records")
     assert (line["speedup"], line["speedup_low"], line["speedup_high"]) == (0.8, 0.5, 1.2)
 
 
@@ -281,7 +294,7 @@ def test_before_and_after_are_of_the_same_network():
         for row in rows
         if row.model == "cnn_deep" and row.compress == "baseline"
     ]
-    pairs = joined(frame(rows + other_recipe), "prune")
+    pairs = joined(frame(rows + other_recipe), ["prune"])
     assert len(pairs) == 9
     assert (pairs["accuracy_before"] > 0.9).all()
 
@@ -290,7 +303,7 @@ def test_before_and_after_are_of_the_same_seeds():
     rows = [row for row in study(3) if row.model == "cnn_deep"]
     kept = [row for row in rows if row.seed < 2 or row.compress != "baseline"]
     before, after = ([r.accuracy for r in kept if r.compress == c and r.seed < 2] for c in ("baseline", "prune"))
-    [pair] = joined(frame(kept), "prune").to_dict("records")
+    [pair] = joined(frame(kept), ["prune"]).to_dict("records")
     assert pair["seeds"] == 2
     assert pair["accuracy_before"] == pytest.approx(statistics.mean(before))
     assert pair["accuracy"] == pytest.approx(statistics.mean(after))

@@ -35,6 +35,16 @@ def test_they_are_not_drawn_of_networks_compressed_to_one_amount(chart):
     assert chart.draw(frame(rows)) is None
 
 
+def test_a_network_at_one_amount_beside_others_is_named_and_not_shown():
+    rows = [row for row in compressed(1, ["mlp_simple", "cnn_deep"]) if row.compress in ("baseline", "shrink")]
+    kept = [row for row in rows if row.model == "mlp_simple" or row.compress == "baseline"]
+    kept += [row for row in rows if row.model == "cnn_deep" and row.compress == "shrink"][:1]
+    figure = structured_curves.draw(frame(kept))
+    assert len(figure.axes) == 1
+    assert "not shown, at one amount only: cnn_deep" in words(figure)
+    assert_all_text_can_be_read(figure)
+
+
 @pytest.mark.parametrize("chart", CHARTS, ids=NAMES)
 def test_what_was_trained_again_is_never_joined_with_what_was_not(chart):
     rows = compressed(1, ["mlp_simple"])

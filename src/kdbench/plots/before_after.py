@@ -61,15 +61,15 @@ BYTES = (
 
 
 def chart(
-    runs: pd.DataFrame, method: str, title: str, ends: tuple[str, str], amounts: Sequence[Amount | Ratio]
+    runs: pd.DataFrame, methods: Sequence[str], title: str, ends: tuple[str, str], amounts: Sequence[Amount | Ratio]
 ) -> Figure | None:
-    """Return a chart of accuracy and of each of `amounts`, a line for each network.
+    """Return a chart of accuracy and of each of `amounts`, a line for each network and method.
 
-    `ends` names before and after. None if no run of `method` has its baseline, of the same seed, among `runs`.
+    `ends` names before and after. None if no run of `methods` has its baseline, of the same seed, among `runs`.
     Times are those of one machine, which the axis names if there are several. An amount that no line has is left
     out; a line that lacks one says so.
     """
-    pairs = joined(runs, method)
+    pairs = joined(runs, methods)
     if pairs.empty:
         return None
     note = "no times: all were disturbed" if amounts and disturbed(pairs).all() else ""
@@ -79,7 +79,7 @@ def chart(
     width = 7.5 + 2.4 * len(amounts) + 0.08 * max(longest - 30, 0)
     figure = style.figure(title, pairs, width, 1.9 + 0.36 * len(pairs), note)
     panels = figure.subplots(1, 1 + len(amounts), squeeze=False, width_ratios=[1.3] + [1] * len(amounts))[0]
-    look = style.look(method, [method])
+    look = style.look(methods[0], methods[:1])
     for number, axes in enumerate(panels):
         places = rows(axes, list(pairs["line"]), first=number == 0)
         if number == 0:
@@ -98,13 +98,13 @@ def chart(
     return figure
 
 
-def joined(runs: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Return the variants of `method` with their baselines' numbers as `*_before`, and what to call each `line`."""
-    pairs = beside_baselines(runs[runs["compress"].isin(["baseline", method])])
+def joined(runs: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Return the variants of `methods` with their baselines' numbers as `*_before`, and what to call each `line`."""
+    pairs = beside_baselines(runs[runs["compress"].isin(["baseline", *methods])])
     if pairs.empty:
         return pairs
     pairs = summarise(pairs)
-    return pairs.assign(line=students(pairs, methods=False))
+    return pairs.assign(line=students(pairs, methods=pairs["compress"].nunique() > 1))
 
 
 def rows(axes: Axes, names: Sequence[str], first: bool) -> np.ndarray:

@@ -13,5 +13,5 @@ METHODS = ("baseline", "distill")
 def draw(runs: pd.DataFrame) -> Figure | None:
     """Return the chart, or None if no distilled run has its baseline beside it."""
     return before_after.chart(
-        runs, "distill", "What a teacher adds: the same student alone and distilled", ("alone", "distilled"), []
+        runs, ["distill"], "What a teacher adds: the same student alone and distilled", ("alone", "distilled"), []
     )

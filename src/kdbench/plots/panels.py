@@ -23,6 +23,7 @@ MOST = 12  # panels
 COLUMNS = 3
 MARGIN = 1.25  # between what is drawn and the ends of an axis
 MOST_TICKS = 14
+NAMED = 3  # of networks that are left out
 LEAST = 2  # amounts that a network was compressed to: one says nothing of a course
 ONE_SHOT = "one-shot"  # not trained after it was compressed: settings of `finetune_epochs=0`
 
@@ -60,12 +61,16 @@ def chart(
     """
     means = summarise(runs)
     lines = prepare(means.assign(network=means["network_hash"])).dropna(subset="x")
-    lines = lines[lines.groupby("network")["x"].transform("nunique") >= LEAST]
+    several = lines.groupby("network")["x"].transform("nunique") >= LEAST
+    left_out, lines = list(lines.loc[~several, "name"].unique()), lines[several]
     if lines.empty:
         return None
     lines = named(lines)
     networks = list(lines["network"].unique())
     note = f"the first {MOST} of {len(networks)} networks" if len(networks) > MOST else ""
+    if left_out and not note:
+        names = ", ".join(left_out[:NAMED]) + (f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else "")
+        note = f"not shown, at one amount only: {names}"
     networks = networks[:MOST]
     lines = lines[lines["network"].isin(networks)]
     across = min(COLUMNS, len(networks))

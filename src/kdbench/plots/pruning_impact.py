@@ -15,7 +15,7 @@ def draw(runs: pd.DataFrame) -> Figure | None:
     """Return the chart, or None if no pruned run has its baseline beside it."""
     return before_after.chart(
         runs,
-        "prune",
+        ["prune"],
         "What magnitude pruning costs, and what it buys",
         ("dense", "pruned"),
         BYTES,
