@@ -172,7 +172,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
         (["outputs=a_file"], "a_file"),
         (["+train.foo=1"], "train.foo is not a setting"),
         (["+outputz=there"], "outputz is not a setting: did you mean 'outputs'?"),
-        (["+model.depth=3"], "unexpected keyword argument 'depth'"),
+        (["+model.depth=3"], "takes no depth: "),
         (["train.epochs=many"], "train.epochs=many is not a whole number"),
         (["train.lr=fast"], "train.lr=fast is not a number"),
         (["seed=x"], "seed=x is not a whole number"),
@@ -605,3 +605,26 @@ def test_the_console_script_works_in_a_process_of_its_own(tmp_path):
     said = [line for line in done.stderr.splitlines() if not line.startswith("not timed: ")]  # beside other work
     assert said == []  # bars are quiet when nobody watches
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(capsys):
+    Path("mine/compress").mkdir(parents=True)
+    Path("mine/compress/bad.yaml").write_text("a: 1\nsteps:\n  - x: 1\n y: 2\n")
+    assert main(["run", "--config-dir", "mine", "compress=bad", *QUICK]) == 1
+    error = capsys.readouterr().err
+    assert "bad.yaml, line 4: this is no YAML: " in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_stack_of_ones_own_in_the_docs_runs_and_a_misspelled_field_is_named(capsys):
+    docs = Path(__file__).parents[2] / "docs" / "compression.md"
+    stack = re.search(r"`mine/compress/my_stack.yaml`\n\n```yaml\n(.*?)```", docs.read_text(), re.S)[1]
+    file = Path("mine/compress/my_stack.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text(stack.replace("group:", "groups:"))
+    typed = ["run", "--config-dir", "mine", "compress=my_stack", "compress.bits=3", *QUICK]
+    assert main(typed) == 1
+    assert "WeightOnly takes no groups: did you mean 'group'?" in capsys.readouterr().err
+    file.write_text(stack)
+    assert main(typed) == 0
+    assert "my_stack (bits=3)" in capsys.readouterr().out

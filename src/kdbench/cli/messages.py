@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigTypeError, ValidationError
+from yaml import MarkedYAMLError
 
 from kdbench.errors import KdbenchError, nearest, printable
 from kdbench.settings import schema
@@ -32,6 +33,8 @@ def explained(error: BaseException) -> str:
             return one_line(link)
         if isinstance(link, MissingConfigException) and link.missing_cfg_file:
             return unknown_choice(link)
+        if isinstance(link, MarkedYAMLError) and link.problem_mark:
+            return f"{link.problem_mark.name}, line {link.problem_mark.line + 1}: this is no YAML: {link.problem}"
         if isinstance(link, OverrideParseException):
             return f"'{link.override}' cannot be read: type SETTING=VALUE, in quotes if need be"
         if isinstance(link, ValidationError):

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from kdbench.errors import BadSetting, KdbenchError
+from kdbench.errors import BadSetting, KdbenchError, nearest
 from kdbench.settings import own_folder
 
 
@@ -42,8 +42,14 @@ def instantiate(node: dict[str, Any], setting: str) -> Any:
     """Call the target of `node` with the rest of `node`; `setting` is the name to use in messages."""
     target = target_of(node, setting)
     knobs = {name: value for name, value in node.items() if name != "_target_"}
+    signature = inspect.signature(target)
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values())
+    unknown = [] if takes_any else [name for name in knobs if name not in signature.parameters]
+    if unknown:
+        there = nearest(unknown[0], [name for name in signature.parameters if name not in knobs])
+        raise BadSetting(f"{setting}: {node['_target_']} takes no {unknown[0]}: {there}")
     try:
-        inspect.signature(target).bind(**knobs)
+        signature.bind(**knobs)
     except TypeError as error:
         raise BadSetting(f"{setting}: {node['_target_']} says: {error}") from error
     try:
