@@ -53,6 +53,17 @@ def built(family: str, splits: Splits, seed: int = 0) -> Network:
     return build(KNOBS[family], seed, splits.shape, splits.classes, splits.pixel_statistics)
 
 
+class Double(nn.Module):
+    """A network that computes in float64, where what is equal up to rounding stays so over many steps."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner.double()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.inner(images.double())
+
+
 def flat(network: nn.Module) -> torch.Tensor:
     return torch.cat([tensor.detach().flatten().double() for tensor in network.state_dict().values()])
 

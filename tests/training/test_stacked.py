@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.training.methods import FAMILIES, Scaled, built, cnn_of, flat, mlp_of, resnet_of
+from tests.training.methods import FAMILIES, Double, Scaled, built, cnn_of, flat, mlp_of, resnet_of
 from torch import nn
 
 from kdbench.errors import NotFinite
@@ -17,17 +17,6 @@ MAKERS = {
     "cnn": lambda seed: cnn_of([4, 6], seed, "flatten"),
     "resnet": lambda seed: resnet_of([4, 8], seed),
 }
-
-
-class Double(nn.Module):
-    """A network that computes in float64, where what is equal up to rounding stays so over many steps."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner.double()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.inner(images.double())
 
 
 def networks(name: str, count: int = 3) -> list[nn.Module]:

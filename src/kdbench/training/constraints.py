@@ -18,7 +18,10 @@ class Constraint(ABC):
 
     @abstractmethod
     def apply(self, network: nn.Module, step: int, total: int) -> None:
-        """Make it hold in `network`, after the step number `step` of `total`, counted from 1."""
+        """Make it hold in `network`, after the step number `step` of `total`, counted from 1.
+
+        Parameters still have the gradients of that step.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Return what it must have back to go on in the middle of a training."""

@@ -135,6 +135,8 @@ def train_epoch(number: int, progress: Progress, batches: Sequence[Batches], tot
         values.sum().backward()
         progress.optimizer.step()
         progress.step += 1
+        if any(learner.constraints for learner in learners):
+            network.share_gradients()  # which constraints may read; not for nothing: it takes a millisecond
         for learner in learners:
             for constraint in learner.constraints:
                 constraint.apply(learner.model, progress.step, total)

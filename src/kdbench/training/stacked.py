@@ -24,7 +24,8 @@ class Stacked:
 
     What a small network leaves idle on a large GPU, its neighbours use. Afterwards the parameters and buffers of
     `models` are views into the stacked ones: training these trains those, and what changes those in place (pruning
-    masks) changes these. Each network's logits and gradients are those it has alone, up to rounding.
+    masks) changes these. Each network's logits and gradients are those it has alone, up to rounding; parameters of
+    `models` have their gradients after `share_gradients`.
     """
 
     def __init__(self, models: Sequence[nn.Module], runtime: Runtime) -> None:
@@ -38,6 +39,7 @@ class Stacked:
                 for name, _ in module.named_buffers(recurse=False):
                     module._buffers[name] = self.buffers[prefix + name][position]
         self.template = copy.deepcopy(models[0]).to("meta")
+        self.owners = {name: [model.get_parameter(name) for model in models] for name in self.stacked}
 
     def parameters(self) -> list[Tensor]:
         """Return what an optimiser trains: each parameter of the architecture, (networks, ...)."""
@@ -46,6 +48,13 @@ class Stacked:
     def part(self, stacked: Tensor, position: int) -> Tensor:
         """Return what of a stacked tensor belongs to the network at `position`: a view."""
         return stacked[position]
+
+    def share_gradients(self) -> None:
+        """Give each network its part of the gradients of the last `backward`: views of the stacked ones."""
+        for name, own in self.owners.items():
+            gradient = self.stacked[name].grad
+            for position, parameter in enumerate(own):
+                parameter.grad = None if gradient is None else gradient[position]
 
     def train(self) -> None:
         """Switch to train mode."""
@@ -77,6 +86,9 @@ class Alone:
     def part(self, own: Tensor, position: int) -> Tensor:
         """Return the tensor itself, which belongs to the one network there is."""
         return own
+
+    def share_gradients(self) -> None:
+        """Do nothing: the network has its gradients."""
 
     def __call__(self, images: Sequence[Tensor]) -> list[Output]:
         """Return the output for the images (n, channels, height, width), each in a list of one."""
@@ -129,11 +141,16 @@ def low(argument: Any) -> Any:
 
 
 def stackable(models: Sequence[nn.Module]) -> bool:
-    """Whether `models` can be trained as one: all alike, and without dropout, whose randomness they would share."""
+    """Whether `models` can be trained as one: all alike, and of layers that `vmap` can run.
+
+    No dropout, whose randomness they would share, and no layer that says of itself `supports_vmap = False`.
+    """
     if len(models) < 2:
         return False
     shapes = [(repr(model), {name: tensor.shape for name, tensor in model.state_dict().items()}) for model in models]
-    return all(shape == shapes[0] for shape in shapes) and not any(map(draws, models[0].modules()))
+    layers = [*models[0].modules()]
+    possible = not any(map(draws, layers)) and all(getattr(layer, "supports_vmap", True) for layer in layers)
+    return possible and all(shape == shapes[0] for shape in shapes)
 
 
 def draws(layer: nn.Module) -> bool:

@@ -72,6 +72,16 @@ def test_by_taylor_goes_what_matters_least_to_the_loss(few):
         assert torch.equal(weight == 0, torch.arange(weight.numel()).view(weight.shape) % 2 == 0)
 
 
+def test_weights_without_a_gradient_are_not_taken_for_useless(few):
+    network = used("mlp", few)
+    names = weight_names(network)
+    network.get_parameter(names[0]).grad = torch.ones_like(network.get_parameter(names[0]))
+    constraint = RisingByTaylor(names, 0.5, 1.0)
+    with pytest.raises(BadSetting, match=f"{names[1]} has none"):
+        constraint.apply(network, 1, 1)
+    assert all(network.get_parameter(name).all() for name in names)
+
+
 @pytest.mark.parametrize("method", [Gradual, Taylor])
 def test_it_ends_at_its_sparsity_to_the_weight_and_the_given_network_stays(method, few, recipe, machine):
     network = used("cnn", few)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdbench.compress.layers import weight_names
 from kdbench.compress.prune.gradual import Gradual, RisingSparsity
+from kdbench.errors import BadSetting
 
 PREFIX = "scores."  # of their names in checkpoints, beside those of the masks
 
@@ -46,9 +47,15 @@ class RisingByTaylor(RisingSparsity):
         super().apply(network, step, total)
 
     def scores(self, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-        """Return the sums, and begin them anew."""
+        """Return the sums, and begin them anew. Raises `BadSetting` for weights that never had a gradient."""
         sums, self.sums = self.sums, {}
-        return {name: sums.get(name, torch.zeros_like(weight)) for name, weight in weights.items()}
+        missing = [name for name in weights if name not in sums]
+        if missing:
+            raise BadSetting(
+                f"compress=prune_taylor goes by gradients, and {missing[0]} has none: its layer takes no part in the "
+                "training; try compress=prune_gradual, which goes by the size of weights"
+            )
+        return {name: sums[name] for name in weights}
 
     def state(self) -> dict[str, Tensor]:
         """Return masks and sums."""

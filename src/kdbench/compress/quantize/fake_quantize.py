@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class Activations(nn.Module):
     While it `watches`, it lets numbers through, and widens its range to them; `settle` fixes the grid. Its scale is
     trained on if it is `learned`.
     """
+
+    supports_vmap: ClassVar[bool] = False  # it reads its zero as a number, which vmap has not
 
     low: Tensor
     high: Tensor
@@ -101,6 +103,8 @@ class Weights(nn.Module):
     float16, as it is stored beside weights that are multiplied out; or bfloat16, a float32 whose lower two bytes are
     0, as DequantizeLinear has it: for they pack to nothing.
     """
+
+    supports_vmap: ClassVar[bool] = False  # it puts a new scale into the module as it runs
 
     scale: Tensor
 
