@@ -168,6 +168,8 @@ class Invocation:
         disturbed, self.untimed = [run for _, run in self.untimed.values()], {}
         if self.bar is not None and self.bar.total is not None:
             self.bar.total += len(disturbed)
+            if disturbed:
+                self.bar.set_description_str("timing again what others disturbed")
         for run in disturbed:
             self.perform(run, wait=True)
 
