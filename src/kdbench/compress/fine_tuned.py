@@ -8,6 +8,7 @@ from torch import nn
 
 from kdbench.compress.batch_norm import take_statistics
 from kdbench.compress.step import FINETUNE_SHARE, NetworkStep, Task
+from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training.constraints import Constraint
 
@@ -40,6 +41,10 @@ class Recalibrated(FineTuned):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.whole("compress.statistics", self.statistics, 0)
+        if self.statistics == 1:
+            raise BadSetting(
+                "compress.statistics=1: one image has no variance: type 2 or more, or 0 to take none anew"
+            )
 
     def fine_tune(self, network: nn.Module, task: Task, constraint: Constraint | None = None) -> None:
         """Take the statistics anew, then train."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.compress.layers import WEIGHTED
 from kdbench.training import features
@@ -30,17 +29,42 @@ def resized(model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
 def tell_sizes(module: nn.Module) -> None:
     """Set what a layer says of its sizes to those of its tensors: convolutions check it when they are run."""
     if isinstance(module, nn.modules.conv._ConvNd):
-        module.out_channels = module.weight.shape[0]
-        module.in_channels = module.weight.shape[1] * module.groups
+        tell_channels(module)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-        module.num_features = len(module.running_mean)
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.GroupNorm) and module.weight is not None:
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.modules.batchnorm._NormBase):  # batch norm and instance norm
+        tensor = module.running_mean if module.weight is None else module.weight
+        module.num_features = module.num_features if tensor is None else len(tensor)
+
+
+def tell_channels(layer: nn.modules.conv._ConvNd) -> None:
+    """Set the channels of a convolution, and its groups where it was depthwise: as many as it has inputs."""
+    first, second = layer.weight.shape[:2]
+    if layer.groups == layer.in_channels > 1:
+        each = layer.out_channels // layer.groups  # outputs of an input
+        layer.groups = first if layer.transposed else first // each
+    inputs_first = (first, second * layer.groups)
+    layer.in_channels, layer.out_channels = inputs_first if layer.transposed else inputs_first[::-1]
 
 
 def macs(network: nn.Module, image_shape: Sequence[int]) -> int:
-    """Count the multiply-adds for one image of every linear and convolutional layer, as `evaluation.size` does."""
-    inner = features.model_of(network)
-    layers = {name: module for name, module in inner.named_modules() if isinstance(module, WEIGHTED)}
-    shapes = features.shapes(network, image_shape)
-    return sum(math.prod(shape) * layers[name].weight[0].numel() for name, shape in shapes.items() if name in layers)
+    """Count the multiply-adds for one image of every call of a layer with weights, as `evaluation.size` does."""
+    counts: list[int] = []
+
+    def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        # Each number that a layer puts out adds up its inputs; in transposed ones each number put in goes to outputs.
+        ends = given[0] if getattr(layer, "transposed", False) else output
+        counts.append(ends.numel() * layer.weight[0].numel())
+
+    kinds = WEIGHTED | nn.modules.conv._ConvTransposeNd
+    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
+    try:
+        features.shapes(network, image_shape)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counts)

@@ -68,9 +68,7 @@ def test_batch_norm_takes_its_statistics_anew(few):
     inner, first, norm = taken.model, taken.model[0], taken.model[1]
     assert isinstance(first, nn.Sequential)
     seen = first(taken[0](task_of(few).data.to_calibrate(300)))
-    assert torch.allclose(
-        norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen.split(250)]).mean(0), atol=1e-5
-    )
+    assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-5)  # of two batches of 150
     assert all(
         torch.equal(one, other) for one, other in zip(inner.parameters(), kept.model.parameters(), strict=True)
     )
@@ -162,6 +160,21 @@ def test_a_share_that_no_two_factors_fit_in_is_refused_with_the_least_that_does(
 def test_a_network_in_which_nothing_can_be_factorized_is_refused_in_one_line(few, layers):
     with pytest.raises(BadSetting, match="no layer before the last whose factors would have fewer weights") as error:
         HALF.check(nn.Sequential(*layers), (), task_of(few).data)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_that_reads_the_weights_of_its_layers_itself_is_refused_before_it_is_trained(few):
+    class Autoencoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.Linear(784, 20, bias=False), nn.Linear(784, 10)
+
+        def forward(self, images):
+            code = self.inner(images.flatten(1)).relu()
+            return self.head(nn.functional.linear(code, self.inner.weight.T))
+
+    with pytest.raises(BadSetting, match=r"the network cannot be run: .*has no attribute 'weight'") as error:
+        HALF.check(Autoencoder(), (), task_of(few).data)
     assert "\n" not in str(error.value)
 
 

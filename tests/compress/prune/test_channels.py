@@ -1,13 +1,19 @@
 """Structured pruning: a smaller network of the channels that mattered."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+import torchvision
+from tests.compress.awkward import Functional, depthwise
 from tests.compress.tasks import task_of, used
+from tests.training.methods import mlp_of
 from torch import nn
 
-from kdbench.compress.prune.channels import Channels, prunable, without_channels
+from kdbench.compress.prune import channels
+from kdbench.compress.prune.channels import Channels, without_channels
+from kdbench.compress.prune.dependencies import prunable
 from kdbench.compress.resized import macs
 from kdbench.compress.step import Examples
 from kdbench.errors import BadSetting
@@ -63,9 +69,12 @@ def test_shortcuts_that_pad_channels_keep_them(few):
 
 
 def test_channels_come_in_multiples(few):
-    pruned = without_channels(used("mlp", few), prunable(used("mlp", few), few.shape), few.shape, 0.6, 4)
-    widths = [module.out_features for module in pruned.modules() if isinstance(module, nn.Linear)]
-    assert all(width % 4 == 0 for width in widths[:-1])
+    network = mlp_of([24, 10])
+    names = prunable(network, few.shape)
+    for share, multiple, widths in ((0.6, 4, [16, 8]), (0.6, 8, [16, 8]), (0.3, 1, [7, 3]), (0.1, 4, [4, 4])):
+        pruned = without_channels(network, names, few.shape, share, multiple)
+        found = [module.out_features for module in pruned.modules() if isinstance(module, nn.Linear)]
+        assert found == [*widths, 10]
 
 
 def widths_of(network):
@@ -87,10 +96,60 @@ def test_left_open_channels_come_in_the_largest_multiple_that_comes_near(few, wi
 
 def test_a_cut_that_would_remove_a_layer_is_refused(few):
     data = Examples(few.train, few.val, few.class_names)
-    with pytest.raises(
-        BadSetting, match=r"compress\.macs=1e-06 would remove a whole layer: with 1 channels in each, 0\."
-    ):
-        replace(HALF, macs=1e-6, multiple=1).check(used("cnn", few), [], data)
+    message = r"compress\.macs=1e-06 cannot be reached: with 1 in each layer that can lose channels, 0\."
+    with pytest.raises(BadSetting, match=message) as error:
+        replace(HALF, macs=1e-6).check(used("cnn", few), [], data)
+    least = float(re.search(r"([\d.]+) of the multiply-adds", str(error.value))[1])
+    replace(HALF, macs=least).check(used("cnn", few), [], data)
+
+
+def test_a_network_of_which_no_layer_can_lose_channels_is_refused(few):
+    data = Examples(few.train, few.val, few.class_names)
+    for layers in ([nn.Linear(784, 10)], [nn.AvgPool2d(9), nn.Flatten(), nn.Linear(9, 10)], [Functional()]):
+        with pytest.raises(BadSetting, match="finds no layer in the network whose channels can be removed"):
+            HALF.check(nn.Sequential(nn.Flatten() if len(layers) == 1 else nn.Identity(), *layers), [], data)
+
+
+def test_a_network_whose_channels_cannot_be_followed_is_refused_in_one_line():
+    network = torchvision.models.shufflenet_v2_x0_5(num_classes=10).eval()
+    with pytest.raises(BadSetting, match=r"Torch-Pruning cannot tell .*: choose another method") as error:
+        prunable(network, (3, 32, 32))
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_made_again_from_its_weights_is_refused_before_it_is_trained(few):
+    class Sized(nn.Module):
+        """With a layer whose size no stored weight tells."""
+
+        def __init__(self):
+            super().__init__()
+            self.body, self.norm, self.head = (
+                nn.Linear(784, 8),
+                nn.LayerNorm(8, elementwise_affine=False),
+                nn.Linear(8, 10),
+            )
+
+        def forward(self, images):
+            return self.head(self.norm(self.body(images.flatten(1))))
+
+    data = Examples(few.train, few.val, few.class_names)
+    with pytest.raises(BadSetting, match="finds no layer"):
+        HALF.check(Sized(), [], data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(channels, "prunable", lambda *_: ["body"])
+        with pytest.raises(BadSetting, match=r"with fewer channels the network cannot be run: .*normalized_shape"):
+            HALF.check(Sized(), [], data)
+
+
+def test_a_depthwise_convolution_goes_with_the_one_it_reads(few):
+    network = depthwise()
+    assert prunable(network, few.shape) == ["0", "6"]
+    pruned = without_channels(network, ["0"], few.shape, 0.5, 1)
+    assert [(layer.in_channels, layer.out_channels, layer.groups) for layer in (pruned[0], pruned[3], pruned[6])] == [
+        (1, 3, 1),
+        (3, 3, 3),
+        (3, 12, 1),
+    ]
 
 
 @pytest.mark.parametrize("name", ["macs", "multiple"])

@@ -8,7 +8,8 @@ from tests.compress.tasks import task_of, used
 from tests.training.methods import built
 
 from kdbench.compress.layers import weight_names
-from kdbench.compress.prune.lottery import Lottery, shared_out, zeros_by_layer
+from kdbench.compress.prune.layerwise_magnitude import LayerwiseMagnitude
+from kdbench.compress.prune.lottery import Lottery, zeros_by_layer
 from kdbench.errors import BadSetting
 
 TICKET = Lottery(sparsity=0.75, rate=0.3, across="network", rewind="initial")
@@ -76,6 +77,19 @@ def test_layer_by_layer_the_sparsity_is_exact_and_no_layer_goes(sparsity, sizes,
     assert all(0 <= count < size for count, size in zip(counts, sizes, strict=True))
 
 
+@pytest.mark.parametrize("across", ["network", "layer"])
+@pytest.mark.parametrize(("before", "sparsity"), [(0.5, 0.5), (0.5, 0.8), (0.5, 0.2)])
+def test_what_is_zero_already_counts_and_stays(across, before, sparsity, few):
+    task, _, seen = recorded(few)
+    start = LayerwiseMagnitude(sparsity=before, finetune_epochs=0, finetune_lr_scale=1, statistics=0)(
+        used("cnn", few), task
+    )
+    replace(TICKET, sparsity=sparsity, across=across)(start, task)
+    (_, ended), zeros = seen[-1], flat(start) == 0
+    assert (ended[zeros] == 0).all()
+    assert int((ended == 0).sum()) == max(int(zeros.sum()), round(sparsity * len(ended)))
+
+
 def test_a_last_layer_of_most_weights_is_pruned_as_the_others():
     counts = zeros_by_layer([100, 900], 0.1, 0.5)
     assert counts == [90, 810]
@@ -97,11 +111,6 @@ def test_the_control_begins_its_last_training_with_other_weights_under_the_same_
 )
 def test_there_are_as_many_rounds_as_it_takes(sparsity, rate, rounds):
     assert replace(TICKET, sparsity=sparsity, rate=rate).rounds == rounds
-
-
-def test_shares_add_up():
-    assert shared_out(100, [10, 90, 300]) == [2, 23, 75]
-    assert sum(shared_out(7, [1, 1, 1])) == 7
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,45 @@ def test_n_of_m_keeps_the_highest_of_each_group_of_inputs(kept, group, shape):
     assert (groups[0].sum(1) == kept).all()
     for chosen, values in zip(*groups, strict=True):
         assert values[chosen == 1].min() >= values[chosen == 0].max()
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.99, 0.998])
+def test_layer_by_layer_no_layer_goes_and_the_total_is_the_same(sparsity):
+    given = scores((1, 3, 3), (2, 10), (40, 50))
+    counts = [zeros(mask) for mask in masks.layer_by_layer(given, sparsity).values()]
+    assert sum(counts) == sum(round(sparsity * size) for size in (9, 20, 2000))
+    assert all(count < size for count, size in zip(counts, (9, 20, 2000), strict=True))
+
+
+def test_the_size_of_a_weight_is_its_score_and_below_zero_where_it_is_zero_already():
+    found = masks.magnitudes({"a": torch.tensor([-2.0, 0.0, 1.0, -0.0])})["a"]
+    assert torch.equal(found, torch.tensor([2.0, -1.0, 1.0, -1.0]))
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("choose", [masks.over_the_network, masks.layer_by_layer])
+def test_what_is_zero_already_is_pruned_first_and_all_of_it(choose, sparsity):
+    given = scores((6, 10))
+    already = {"0": (torch.arange(60) % 2).view(6, 10)}
+    mask = choose(masks.zeros_first(given, already), sparsity)["0"]
+    assert (mask[already["0"] == 0] == 0).all()
+    assert zeros(mask) == max(30, round(60 * sparsity))
+
+
+def test_shares_add_up():
+    assert masks.shared_out(100, [10, 90, 300]) == [2, 23, 75]
+    assert sum(masks.shared_out(7, [1, 1, 1])) == 7
+    assert masks.shared_out(0, [0, 0]) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("already", "counts", "expected"),
+    [
+        ([0, 0], [3, 4], [3, 4]),
+        ([0, 6], [7, 2], [3, 6]),  # as many together
+        ([5, 1, 0], [1, 10, 10], [5, 8, 8]),
+        ([5, 6], [3, 4], [5, 6]),  # more than was asked for
+    ],
+)
+def test_no_layer_has_fewer_zeros_than_before(already, counts, expected):
+    assert masks.at_least(already, counts) == expected

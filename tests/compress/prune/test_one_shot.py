@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.compress.awkward import Functional
 from tests.compress.tasks import fitting, task_of, used
 from tests.training.methods import built, cnn_of
 from torch import nn
@@ -46,7 +47,9 @@ def test_half_of_the_weights_go_and_the_others_stay_as_they_were(method, network
     before, after = (torch.cat([weight.flatten() for weight in weights(net)]) for net in (network, pruned))
     # The first convolution has a single input, which 2 does not divide.
     expected = (len(before) - 36) // 2 if isinstance(method, NOfM) else round(0.5 * len(before))
-    assert abs(int((after == 0).sum()) - expected) <= (1 if isinstance(method, LayerwiseMagnitude) else 0)
+    assert int((after == 0).sum()) == expected
+    if isinstance(method, LayerwiseMagnitude):
+        assert all(int((weight == 0).sum()) == round(0.5 * weight.numel()) for weight in weights(pruned))
     assert torch.equal(after[after != 0], before[after != 0])
 
 
@@ -109,6 +112,41 @@ def test_batch_norm_takes_the_statistics_of_what_it_is_given_now(few):
     assert not any(module.training for module in network.modules())
 
 
+@pytest.mark.parametrize("count", [2, 249, 251, 501])
+def test_no_batch_of_the_statistics_is_a_single_image(count):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
+    images = torch.rand(count, 1, 2, 2)
+    take_statistics(network, images, features.run)
+    expected = network[1](images.flatten(1)).mean(0)
+    assert torch.allclose(network[2].running_mean, expected, atol=0.01)
+
+
+def test_batches_of_250_stay_as_they_are():
+    seen = []
+    take_statistics(nn.BatchNorm2d(1), torch.rand(5_000, 1, 1, 1), lambda _, images: seen.append(len(images)))
+    assert seen == [250] * 20
+
+
+@each
+def test_a_network_without_layers_with_weights_is_refused(method, few):
+    data = Examples(few.train, few.val, few.class_names)
+    with pytest.raises(BadSetting, match="the network has no weights to prune") as error:
+        method.check(Functional(), [], data)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("kind", [GlobalMagnitude, AtRandom])
+def test_what_is_zero_already_counts_and_stays(kind, sparsity, network, few):
+    start = METHODS[1](network, task_of(few))
+    before, after = (
+        torch.cat([weight.flatten() for weight in weights(net)])
+        for net in (start, kind(sparsity=sparsity, **AS_CUT)(start, task_of(few)))
+    )
+    assert (after[before == 0] == 0).all()
+    assert int((after == 0).sum()) == max(int((before == 0).sum()), round(sparsity * len(after)))
+
+
 def test_statistics_taken_anew_change_nothing_else_and_none_are_taken_of_none(network, few):
     from dataclasses import replace
 
@@ -149,6 +187,7 @@ def test_of_n_of_m_layers_can_be_named_and_those_that_cannot_be_are_refused(few)
         (GlobalMagnitude, {"sparsity": 0.5, "finetune_epochs": 1.5}, r"compress\.finetune_epochs"),
         (GlobalMagnitude, {"sparsity": 0.5, "finetune_lr_scale": 0}, r"compress\.finetune_lr_scale"),
         (GlobalMagnitude, {"sparsity": 0.5, "statistics": -1}, r"compress\.statistics"),
+        (GlobalMagnitude, {"sparsity": 0.5, "statistics": 1}, r"compress\.statistics=1: .*type 2 or more, or 0"),
     ],
 )
 def test_knobs_out_of_range_are_named(method, knobs, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from kdbench.compress.fine_tuned import Recalibrated
-from kdbench.compress.layers import WEIGHTED
+from kdbench.compress.layers import WEIGHTED, tied
 from kdbench.compress.low_rank.factors import factors, has_factors, pair, weights_of_rank_one
+from kdbench.compress.runs import fault
 from kdbench.compress.step import Examples, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
@@ -26,8 +27,9 @@ class Factorize(Recalibrated):
 
     Linear layers as Xue et al. 2013 (Restructuring of Deep Neural Network Acoustic Models with Singular Value
     Decomposition, section 3), k x k convolutions as k x 1 and 1 x k ones (Jaderberg et al. 2014, scheme 2; see
-    `factors`). What has more weights in factors of rank 1 than it may have stays as it is, as do grouped convolutions
-    and the layer that gives the logits: a lower rank there would tie classes to each other.
+    `factors`). What has more weights in factors of rank 1 than it may have stays as it is, as do grouped
+    convolutions, layers that share weights, and the layer that gives the logits: a lower rank there would tie classes
+    to each other.
     """
 
     keep: float  # share of a layer's weights that its two factors may have together, in (0, 1)
@@ -40,17 +42,30 @@ class Factorize(Recalibrated):
         checks.real("compress.keep", self.keep, "(0, 1)")
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
-        """Raise `BadSetting` for a network of which no layer can be factorized."""
-        self.ranks(student, data.shape)
+        """Raise `BadSetting` for a network of which no layer can be factorized, or that does not run without one."""
+        self.factorized(student, data, pair)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the factorized network. Raises `BadSetting` as `check` does."""
-        factorized = copy.deepcopy(model)
-        inner = features.model_of(factorized)
-        for name, rank in self.ranks(factorized, task.data.shape).items():
-            inner.set_submodule(name, factors(inner.get_submodule(name), rank))
-        self.fine_tune(factorized, task)
-        return factorized
+        made = self.factorized(model, task.data, factors)
+        self.fine_tune(made, task)
+        return made
+
+    def factorized(
+        self, model: nn.Module, data: Examples, pair_of: Callable[[nn.Module, int], nn.Sequential]
+    ) -> nn.Module:
+        """Return a copy in which each layer has given place to `pair_of` it and its rank. Raises as `check`."""
+        made = copy.deepcopy(model)
+        inner = features.model_of(made)
+        for name, rank in self.ranks(made, data.shape).items():
+            inner.set_submodule(name, pair_of(inner.get_submodule(name), rank))
+        reason = fault(made, data.shape, data.classes)
+        if reason:
+            raise BadSetting(
+                "compress=factorize puts two layers in the place of one, and with these the network cannot be run: "
+                f"{reason}"
+            )
+        return made
 
     def ranks(self, network: nn.Module, image_shape: Sequence[int]) -> dict[str, int]:
         """Return the ranks of the layers that are factorized, by name. Raises `BadSetting` if there is none."""
@@ -78,6 +93,6 @@ class Factorize(Recalibrated):
 
 def layers_before_the_last(network: nn.Module, image_shape: Sequence[int]) -> dict[str, nn.Module]:
     """Return the layers that can be factorized by name, in the order in which they run, but for the last of all."""
-    modules = dict(features.model_of(network).named_modules())
+    modules, shared = dict(features.model_of(network).named_modules()), tied(network)
     ran = [name for name in features.shapes(network, image_shape) if isinstance(modules[name], WEIGHTED)]
-    return {name: modules[name] for name in ran[:-1] if has_factors(modules[name])}
+    return {name: modules[name] for name in ran[:-1] if has_factors(modules[name]) and modules[name] not in shared}

@@ -21,5 +21,6 @@ class AtRandom(Sparse):
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:
         """Return masks drawn from the run's seed."""
         drawn = torch.Generator().manual_seed(task.seed)
-        scores = {name: torch.rand(weight.shape, generator=drawn) for name, weight in weights(network).items()}
-        return masks.over_the_network(scores, self.sparsity)
+        own = weights(network)
+        scores = {name: torch.rand(weight.shape, generator=drawn) for name, weight in own.items()}
+        return masks.over_the_network(masks.zeros_first(scores, own), self.sparsity)

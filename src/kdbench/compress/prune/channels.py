@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kdbench.compress.fine_tuned import Recalibrated
-from kdbench.compress.layers import WEIGHTED
+from kdbench.compress.prune.dependencies import again, graph_of, prunable
 from kdbench.compress.resized import macs, resized
+from kdbench.compress.runs import fault
 from kdbench.compress.step import Examples, Task
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
@@ -30,7 +32,8 @@ class Channels(Recalibrated):
     Torch-Pruning (Fang et al. 2023, DepGraph, section 3). A channel counts by the mean over all of these of the norm
     of its weights (section 3.3), so that those that nobody reads go first (Li et al. 2017, Pruning Filters, section
     3.1, is the same for a single layer). The layer that gives the logits keeps its outputs, as do layers whose
-    channels are padded or cut somewhere, as on the shortcuts of He et al. 2016: their number is fixed there.
+    channels are padded or cut somewhere, as on the shortcuts of He et al. 2016: their number is fixed there. So do
+    grouped convolutions but depthwise ones, and layers that share weights or compute them.
     """
 
     macs: float  # share of the multiply-adds that is left, in (0, 1]: at most so many
@@ -47,13 +50,21 @@ class Channels(Recalibrated):
             checks.whole("compress.multiple", self.multiple, 1)
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
-        """Raise `BadSetting` if so little cannot be left: a whole layer would have to go."""
-        self.smaller(student, data.shape)
+        """Raise `BadSetting` if so little cannot be left, or what is left cannot be run or read from a file."""
+        self.checked(student, data)
 
     def __call__(self, model: nn.Module, task: Task) -> nn.Module:
         """Return the smaller network. Raises `BadSetting` as `check` does."""
-        pruned = self.smaller(model, task.data.shape)
+        pruned = self.checked(model, task.data)
         self.fine_tune(pruned, task)
+        return pruned
+
+    def checked(self, model: nn.Module, data: Examples) -> nn.Module:
+        """Return the smaller network, which can be made again from the shapes of its weights. Raises as `check`."""
+        pruned = self.smaller(model, data.shape)
+        reason = fault(pruned, data.shape, data.classes) or fault(again(model, pruned), data.shape, data.classes)
+        if reason:
+            raise BadSetting(f"compress=prune_structured: with fewer channels the network cannot be run: {reason}")
         return pruned
 
     def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
@@ -63,6 +74,8 @@ class Channels(Recalibrated):
     def smaller(self, model: nn.Module, shape: Sequence[int]) -> nn.Module:
         """Return the network with as many channels as leave at most `macs`. Raises `BadSetting`."""
         names, most = prunable(model, shape), self.macs * macs(model, shape)
+        if not names:
+            raise BadSetting("compress=prune_structured finds no layer in the network whose channels can be removed")
         *wider, finest = MULTIPLES if self.multiple is None else (self.multiple,)
         for multiple in wider:
             made = largest(model, names, shape, most, multiple)
@@ -70,10 +83,10 @@ class Channels(Recalibrated):
                 return made
         made = largest(model, names, shape, most, finest)
         if macs(made, shape) > most:
-            least = self.macs * macs(made, shape) / most
+            least = math.ceil(1000 * self.macs * macs(made, shape) / most) / 1000
             raise BadSetting(
-                f"compress.macs={self.macs:g} would remove a whole layer: with {finest} channels in each, "
-                f"{least:.3g} of the multiply-adds are left"
+                f"compress.macs={self.macs:g} cannot be reached: with {finest} in each layer that can lose channels, "
+                f"{least:g} of the multiply-adds are left: type that or more"
             )
         return made
 
@@ -117,41 +130,3 @@ def without_channels(
     for layer, prune, channels in going:
         graph.get_pruning_group(layer, prune, idxs=channels).prune()
     return pruned
-
-
-def graph_of(network: nn.Module, shape: Sequence[int]) -> Any:
-    """Return which channels depend on which."""
-    import torch_pruning
-
-    return torch_pruning.DependencyGraph().build_dependency(network, example_inputs=torch.rand(2, *shape))
-
-
-def prunable(model: nn.Module, shape: Sequence[int]) -> list[str]:
-    """Return the names of layers whose channels can go, one of all that must go together; not the last."""
-    network = copy.deepcopy(model).cpu().eval()
-    graph = graph_of(network, shape)
-    *layers, _ = [name for name, module in network.named_modules() if isinstance(module, WEIGHTED)]
-    found: list[str] = []
-    seen: set[nn.Module] = set()
-    for name in layers:
-        layer = network.get_submodule(name)
-        if layer in seen or layer.weight.shape[0] < 2:
-            continue
-        prune = graph.get_pruner_of_module(layer).prune_out_channels
-        group = graph.get_pruning_group(layer, prune, idxs=[0])
-        seen |= {dependency.target.module for dependency, _ in group if dependency.handler == prune}
-        if can_go(network, name, shape):
-            found.append(name)
-    return found
-
-
-def can_go(network: nn.Module, name: str, shape: Sequence[int]) -> bool:
-    """Whether the network still gives as many logits once a channel of a layer is gone."""
-    trial, images = copy.deepcopy(network), torch.rand(2, *shape)
-    graph, layer = graph_of(trial, shape), trial.get_submodule(name)
-    logits = trial(images).shape
-    try:
-        graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, idxs=[0]).prune()
-        return bool(trial(images).shape == logits)
-    except (RuntimeError, ValueError, IndexError):
-        return False

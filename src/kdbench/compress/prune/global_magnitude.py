@@ -21,6 +21,4 @@ class GlobalMagnitude(Sparse):
 
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:
         """Return masks that keep the largest of all weights."""
-        return masks.over_the_network(
-            {name: weight.abs() for name, weight in weights(network).items()}, self.sparsity
-        )
+        return masks.over_the_network(masks.magnitudes(weights(network)), self.sparsity)

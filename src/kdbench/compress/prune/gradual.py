@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kdbench.compress.layers import weight_names
 from kdbench.compress.prune import masks
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.prune.unstructured import Unstructured
+from kdbench.compress.step import Task
 from kdbench.settings import checks
 from kdbench.training.constraints import Constraint, KeepZeros
 
@@ -20,18 +20,17 @@ EVERY = 0.01  # share of the steps of a training after which more is pruned
 
 
 @dataclass(frozen=True)
-class Gradual(NetworkStep):
+class Gradual(Unstructured):
     """Train on, and raise the sparsity from 0 to `sparsity` by a cubic schedule; then train what is left.
 
     Zhu and Gupta 2017 (To Prune, or Not to Prune, section 3, equation 1), with one threshold for all layers.
+    Weights that an earlier step has set to zero count, and are the first; where it set more, all stay.
     """
 
     sparsity: float  # share of the prunable weights that are zero in the end, in [0, 1); exact to one weight
     epochs: int | None  # None: as many as train.epochs; at least 1
     ramp: float  # share of them in which the sparsity rises, in (0, 1]
     lr_scale: float  # share of train.lr
-
-    leaves_constraint: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.real("compress.sparsity", self.sparsity, "[0, 1)")
@@ -50,10 +49,6 @@ class Gradual(NetworkStep):
         """Return the constraint under which it is trained."""
         return RisingSparsity(weight_names(network), self.sparsity, self.ramp)
 
-    def constraint(self, network: nn.Module) -> KeepZeros:
-        """Return that what is zero stays zero."""
-        return KeepZeros.of(network, weight_names(network))
-
 
 class RisingSparsity(Constraint):
     """The smallest of the weights `names` are zero, more of them from step to step; what was zero once stays so."""
@@ -67,14 +62,13 @@ class RisingSparsity(Constraint):
     @torch.no_grad()
     def apply(self, network: nn.Module, step: int, total: int) -> None:
         """Zero what was zero, and at every hundredth of the training and at the end of the ramp, some more."""
-        weights = {name: network.get_parameter(name) for name in self.names}
+        self.zeros.apply(network, step, total)
         last = max(1, round(self.ramp * total))
         if is_due(step, total, last):
-            scores = self.scores(weights)
-            for name, mask in self.zeros.masks.items():
-                scores[name] = scores[name].masked_fill(mask.to(scores[name].device) == 0, -1.0)
+            weights = {name: network.get_parameter(name) for name in self.names}
+            scores = masks.zeros_first(self.scores(weights), weights)
             self.zeros = KeepZeros(masks.over_the_network(scores, cubic(step / last, self.final)))
-        self.zeros.apply(network, step, total)
+            self.zeros.apply(network, step, total)
 
     def scores(self, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
         """Return how much each weight counts, at least 0."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kdbench.compress.layers import weight_names
+from kdbench.compress.layers import weights
 from kdbench.compress.prune import masks
-from kdbench.compress.step import NetworkStep, Task
+from kdbench.compress.prune.unstructured import Unstructured
+from kdbench.compress.step import Task
 from kdbench.settings import checks
 from kdbench.training.constraints import KeepZeros
 
@@ -23,22 +23,21 @@ APART = 2_000_000  # from the seed of the run to that of the other initialisatio
 
 
 @dataclass(frozen=True)
-class Lottery(NetworkStep):
+class Lottery(Unstructured):
     """Prune, rewind, train, and again, until `sparsity` is reached.
 
     Frankle and Carbin 2019 (The Lottery Ticket Hypothesis, section 1, and appendix B): each round prunes a share
     `rate` of the weights that are left, those that ended smallest, sets the others back to their initial values, and
-    trains as long as at first. The network that the step is given counts as the first training.
+    trains as long as at first. The network that the step is given counts as the first training. Weights that an
+    earlier step has set to zero count, and are the first that go; where it set more, all stay.
     """
 
     sparsity: float  # share of the prunable weights that are zero in the end, in [0, 1); exact to one weight
     rate: float  # share of what is left that each round prunes, at most; rounds are alike
     across: str  # `layer`: the same share of each, of the last (see `zeros_by_layer`) less; `network`: one threshold
-    rewind: (
-        str  # where the last training begins: at the `initial` weights, or at those of `another` seed, the control
-    )
+    # Where the last training begins: at the `initial` weights, or at those of `another` seed, the control.
+    rewind: str
 
-    leaves_constraint: ClassVar[bool] = True
     rewinds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -65,19 +64,13 @@ class Lottery(NetworkStep):
 
     def masks(self, trained: nn.Module, number: int) -> Mapping[str, Tensor]:
         """Return masks for the round `number`, from 1, of the weights that the last training ended with."""
-        sizes = {name: trained.get_parameter(name).detach().abs() for name in weight_names(trained)}
+        scores = masks.magnitudes(weights(trained))
         left = (1 - self.sparsity) ** (number / self.rounds)
-        if self.across == NETWORK or len(sizes) == 1:
-            return masks.over_the_network(sizes, 1 - left)
-        counts = zeros_by_layer([size.numel() for size in sizes.values()], left, self.rate)
-        return {
-            name: masks.lowest(size.flatten(), count).view_as(size)
-            for (name, size), count in zip(sizes.items(), counts, strict=True)
-        }
-
-    def constraint(self, network: nn.Module) -> KeepZeros:
-        """Return that what is zero stays zero."""
-        return KeepZeros.of(network, weight_names(network))
+        if self.across == NETWORK or len(scores) == 1:
+            return masks.over_the_network(scores, 1 - left)
+        counts = zeros_by_layer([score.numel() for score in scores.values()], left, self.rate)
+        zeros = [int((score < 0).sum()) for score in scores.values()]
+        return masks.in_each(scores, masks.at_least(zeros, counts))
 
 
 def zeros_by_layer(sizes: Sequence[int], left: float, rate: float) -> list[int]:
@@ -91,7 +84,7 @@ def zeros_by_layer(sizes: Sequence[int], left: float, rate: float) -> list[int]:
     *others, last = sizes
     total = round((1 - left) * sum(sizes))
     if last > sum(others):
-        return with_one_left(shared_out(total, sizes), sizes)
+        return masks.with_one_left(masks.shared_out(total, sizes), sizes)
     halved = math.log1p(-rate) / math.log1p(-rate / 2)
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -99,20 +92,4 @@ def zeros_by_layer(sizes: Sequence[int], left: float, rate: float) -> list[int]:
         many = sum(others) * share**halved + last * share > left * sum(sizes)
         low, high = (low, share) if many else (share, high)
     zeros = min(round((1 - high) * last), total)
-    return with_one_left([*shared_out(total - zeros, others), zeros], sizes)
-
-
-def with_one_left(counts: Sequence[int], sizes: Sequence[int]) -> list[int]:
-    """Return counts, as many together, of which none is all of a layer: what is too many goes to the largest."""
-    if sum(counts) > sum(sizes) - len(sizes):
-        return list(counts)
-    capped = [min(count, size - 1) for count, size in zip(counts, sizes, strict=True)]
-    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
-        capped[number] += min(sum(counts) - sum(capped), sizes[number] - 1 - capped[number])
-    return capped
-
-
-def shared_out(count: int, sizes: Sequence[int]) -> list[int]:
-    """Return whole shares of `count`, one a size, in proportion to them; together they are `count`."""
-    ends = [round(count * upto / sum(sizes)) for upto in itertools.accumulate(sizes)]
-    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    return masks.with_one_left([*masks.shared_out(total - zeros, others), zeros], sizes)

@@ -38,6 +38,7 @@ class NOfM(OneShot):
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
         """Raise `BadSetting` for a layer that there is not, or whose inputs do not divide by `m`."""
+        super().check(student, teachers, data)
         self.chosen(student)
 
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:

@@ -6,25 +6,22 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from kdbench.compress.fine_tuned import Recalibrated
-from kdbench.compress.layers import weight_names
+from kdbench.compress.prune.unstructured import Unstructured
 from kdbench.compress.step import Task
 from kdbench.settings import checks
 from kdbench.training.constraints import KeepZeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneShot(Recalibrated):
+class OneShot(Unstructured, Recalibrated):
     """Zero what `masks` says, then fine-tune the rest. Biases and batch norm are never pruned; zeros stay zero later.
 
     Li et al. 2017 (Pruning Filters for Efficient ConvNets, section 3.3) call it prune once and retrain.
     """
-
-    leaves_constraint: ClassVar[bool] = True
 
     @abstractmethod
     def masks(self, network: nn.Module, task: Task) -> Mapping[str, Tensor]:
@@ -38,16 +35,15 @@ class OneShot(Recalibrated):
         self.fine_tune(pruned, task, zeros)
         return pruned
 
-    def constraint(self, network: nn.Module) -> KeepZeros:
-        """Return that what is zero stays zero."""
-        return KeepZeros.of(network, weight_names(network))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sparse(OneShot):
-    """Zero a share of the weights."""
+    """Zero a share of the weights.
 
-    sparsity: float  # share of the prunable weights set to zero, in [0, 1); exact to one weight
+    Those that an earlier step has set to zero count, and are the first of them; where it set more, all stay.
+    """
+
+    sparsity: float  # share of the prunable weights that are zero, in [0, 1); exact to one weight
 
     def __post_init__(self) -> None:
         super().__post_init__()
