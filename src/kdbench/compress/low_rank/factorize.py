@@ -14,8 +14,8 @@ from torch import nn
 from kdbench.compress.fine_tuned import Recalibrated
 from kdbench.compress.layers import WEIGHTED, tied
 from kdbench.compress.low_rank.factors import factors, has_factors, pair, weights_of_rank_one
-from kdbench.compress.runs import fault
 from kdbench.compress.step import Examples, Task
+from kdbench.compress.trial_run import fault
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 from kdbench.training import features

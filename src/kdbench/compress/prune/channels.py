@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from kdbench.compress.fine_tuned import Recalibrated
 from kdbench.compress.prune.dependencies import again, graph_of, prunable
 from kdbench.compress.resized import macs, resized
-from kdbench.compress.runs import fault
 from kdbench.compress.step import Examples, Task
+from kdbench.compress.trial_run import fault
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
 
