@@ -46,16 +46,15 @@ def weights_as_integers(file: ModelProto) -> ModelProto:
         scale = np.maximum(graph.stored[to.input[1]].astype(bfloat16), finfo(bfloat16).tiny).astype(np.float32)
         whole, last = rounded(graph, to, scale)
         name, kind = f"{to.input[0]}_integers", narrowest(whole)
-        graph.store(f"{name}_scale", scale)
+        if name not in graph.stored:  # a parameter that layers share has one grid, and is stored once
+            graph.store(f"{name}_scale", scale)
+            graph.keep(tensor(name, whole, kind))
         for back in graph.takers(last.output[0]):
             back.input[1] = f"{name}_scale"
             if kind == TensorProto.INT8:
                 back.input[0] = name
-        if kind == TensorProto.INT8:
-            graph.store(name, whole)
-        else:
+        if kind != TensorProto.INT8:
             narrow = True
-            graph.keep(tensor(name, whole, kind))
             graph.nodes.append(cast(name, last.output[0]))
         graph.remove(to, last)
     made = graph.file()
