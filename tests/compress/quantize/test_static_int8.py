@@ -12,7 +12,7 @@ from tests.compress.tasks import task_of, used
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
-from kdbench.compress.quantize.static_int8 import LAYER, OUTPUT, StaticInt8, rounding_loss
+from kdbench.compress.quantize.static_int8 import LAYER, OUTPUT, StaticInt8, squares_lost
 from kdbench.errors import BadSetting
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers, one_scale_layers
@@ -159,7 +159,7 @@ def test_one_scale_a_layer_for_linear_layers_but_the_last(digits):
     made = replace(ALL, linear_scales=LAYER)(plain, task_of(digits))
     assert min(widths) > 1
     assert scales_of(made) == [1] * (len(widths) - 1) + [10]
-    *first, _ = [layer.source for layer in layers(made)]
+    *first, _ = [layer.source for layer in layers(plain)]
     assert one_scale_layers(made) == [layer_name(source) for source in first]
     assert one_scale_layers(plain) == one_scale_layers(ALL(plain, task_of(digits))) == []
     before, after = (session(file.SerializeToString(), 1)(images_of(digits)) for file in (plain, made))
@@ -186,8 +186,8 @@ def test_one_scale_is_not_tried_where_rounding_would_lose_much(digits, outlier, 
 def test_the_loss_of_rounding_is_that_of_an_even_spread():
     """Of weights spread evenly over [-m, m]: step^2 / 12 of m^2 / 3, with step = m / 2^(bits - 1)."""
     weights = np.linspace(-3, 3, 100_001)
-    assert rounding_loss(weights, 7) == pytest.approx(0.25 / 64**2, rel=0.01)
-    assert rounding_loss(np.zeros(4), 7) == 0
+    assert squares_lost(weights, 7) == pytest.approx(0.25 / 64**2, rel=0.01)
+    assert squares_lost(np.zeros(4), 7) == 0
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def quantized(model: nn.Module, bits: Sequence[int], learned: bool, activations:
     layers = layers_to_round(traced)
     if not layers:
         raise BadSetting(
-            f"compress={name} rounds the weights of nn.Conv2d and nn.Linear, and {type(model).__name__} calls no layer "
-            "of these classes: type compress=quantize_weights, which takes every layer of the file"
+            f"compress={name} rounds weights of nn.Conv2d and nn.Linear, and {type(model).__name__} calls none of "
+            "these: type compress=quantize_weights, which takes every layer of the file"
         )
     weights_on_grids(traced, layers, bits, learned, torch.bfloat16 if activations else torch.float16)
     if activations:
@@ -61,7 +61,7 @@ def keep_unused(traced: fx.GraphModule, model: nn.Module) -> None:
 
 
 def layers_to_round(traced: fx.GraphModule) -> dict[str, nn.Module]:
-    """Return the layers that the graph itself calls, by name: not those within a module that is one operation of it."""
+    """Return the layers that the graph itself calls, by name: not those of a module that is one operation of it."""
     modules = dict(traced.named_modules())
     called = dict.fromkeys(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
     return {name: modules[name] for name in called if type(modules[name]) in LAYERS}
@@ -150,4 +150,3 @@ def moves(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return isinstance(modules.get(str(node.target)), STILL)
     return node.op in ("call_function", "call_method") and node.target in STILL_FUNCTIONS
-
