@@ -183,6 +183,19 @@ def test_of_a_scale_two_bytes_are_nothing(few):
     assert not [t.name for t in file.graph.initializer if t.name.endswith("bias_scale")]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bias_of_an_output_without_weights_is_in_the_file_too(few, family):
+    network = used(family, few)
+    with torch.no_grad():
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        last.weight[3], last.bias[3] = 0, 5
+    made = replace(ALL, finetune_epochs=0)(network, task_of(few)).eval()
+    images = few.test.images[:20].float() / 255
+    ran = session(Artifact(export(made, few.shape)).content, 1)(images.numpy())
+    assert np.allclose(made(images).detach().numpy()[:, 3], 5)
+    assert np.allclose(ran[:, 3], 5)
+
+
 def test_zero_is_a_step_of_every_grid():
     grid = Activations(learned=False)
     grid.watches = True
