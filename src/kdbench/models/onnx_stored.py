@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
-SHORT = (TensorProto.FLOAT16, TensorProto.BFLOAT16)  # all of whose numbers float32 holds as well
+EXACT = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)  # all of whose numbers float32 holds
 
 
 def store_numbers(graph: GraphProto) -> bool:
-    """Store, in place, the tensors of Constant nodes, and in float32 what is stored in 16 bits and then cast to it.
+    """Store, in place, the tensors of Constant nodes, and in float32 what is stored in 16 bits and cast to it.
 
     The graph computes the very same. Returns whether there were any.
     """
@@ -35,7 +35,7 @@ def store_numbers(graph: GraphProto) -> bool:
 
 
 def tensor_of(node: NodeProto, stored: Mapping[str, TensorProto]) -> TensorProto | None:
-    """Return the tensor in the place of a node that is a Constant, or a Cast from 16 bits to float32."""
+    """Return the tensor in the place of a node that is a Constant, or a Cast of stored numbers to float32."""
     if node.op_type == "Constant" and node.attribute[0].name == "value":
         made = TensorProto()
         made.CopyFrom(node.attribute[0].t)
@@ -43,6 +43,6 @@ def tensor_of(node: NodeProto, stored: Mapping[str, TensorProto]) -> TensorProto
         return made
     given = stored.get(node.input[0]) if node.op_type == "Cast" else None
     to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), None)
-    if given is None or given.data_type not in SHORT or to != TensorProto.FLOAT:
+    if given is None or given.data_type not in EXACT or to != TensorProto.FLOAT:
         return None
     return numpy_helper.from_array(numpy_helper.to_array(given).astype(np.float32), node.output[0])

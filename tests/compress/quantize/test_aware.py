@@ -258,49 +258,6 @@ def test_the_grid_of_the_pixels_is_never_learned_and_other_scales_count_where_th
     assert len(scales) == sum(isinstance(m, Activations | Weights) for m in learned.modules()) - 1
 
 
-class Twice(nn.Module):
-    """One layer that is used two times, each with a batch norm of its own."""
-
-    def __init__(self, bias):
-        super().__init__()
-        self.first = nn.Conv2d(1, 4, 3, padding=1, bias=False)
-        self.conv = nn.Conv2d(4, 4, 3, padding=1, bias=bias)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
-        self.last = nn.Linear(4 * 28 * 28, 10)
-
-    def forward(self, images):
-        one = torch.relu(self.norms[0](self.conv(self.first(images))))
-        return self.last(torch.flatten(torch.relu(self.norms[1](self.conv(one))), 1))
-
-
-class Sequences(nn.Module):
-    """A linear layer on rows of an image, under a batch norm over the other axis, which is as long."""
-
-    def __init__(self):
-        super().__init__()
-        self.rows, self.norm, self.last = nn.Linear(28, 28), nn.BatchNorm1d(28), nn.Linear(28 * 28, 10)
-
-    def forward(self, images):
-        return self.last(torch.flatten(torch.relu(self.norm(self.rows(images.squeeze(1)))), 1))
-
-
-@pytest.mark.parametrize("model", [Twice(True), Twice(False), Sequences()], ids=["bias", "no bias", "sequences"])
-def test_batch_norm_is_folded_only_where_that_changes_nothing(model, digits):
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.2, 4)
-            module.weight.data.uniform_(0.5, 2)
-    network = Network(Normalise([0.1], [0.3]), model.eval())
-    made = ALL.start(network, task_of(digits))
-    images = digits.val.images[:64].float() / 255
-    before, after = network(images), made(images)
-    assert (before - after).abs().max() < 0.1 * np.ptp(before.detach().numpy())
-    ran = session(Artifact(export(made, digits.shape)).content, 1)(images.numpy())
-    assert np.abs(ran - after.detach().numpy()).max() < 0.02 * np.ptp(ran)
-
-
 @pytest.mark.parametrize("bits", [8.0, 9, True, "abc", [8, 4]])
 def test_bits_that_are_none_are_refused(bits):
     with pytest.raises(BadSetting, match=r"compress\.bits"):

@@ -202,12 +202,12 @@ def unfused(content, images):
     return run.run(None, {"images": images.numpy()})[0]
 
 
-def test_layers_that_nothing_calls_stay_and_zeros_in_them_are_found(few, recipe, machine):
+def test_layers_that_nothing_calls_stay_and_zeros_in_them_are_found(few):
     network = network_of(Again, few)
     zeros = KeepZeros({name: torch.ones_like(network.get_parameter(name)) for name in weight_names(network)})
     for method in TRAINED:
         made = method.on_grids(network)
-        assert weight_names(made) == weight_names(network) or {*weight_names(made)} == {*weight_names(network)}
+        assert {*weight_names(made)} == {*weight_names(network)}
         zeros.apply(made, 0, 0)
 
 
@@ -221,13 +221,6 @@ def test_layers_within_one_of_torch_stay_float_and_the_row_says_so(few):
     assert np.abs(logits(file.SerializeToString(), images) - expected).max() < 1e-4 * np.ptp(expected)
     assert "last" not in float_layers(file)
     assert len(float_layers(file)) >= 4
-
-
-def test_batch_norm_without_statistics_is_not_folded(few):
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
-    model.append(nn.Linear(4 * 26 * 26, 10))
-    made = AWARE.on_grids(network_of(lambda: model, few))
-    assert any(isinstance(module, nn.BatchNorm2d) for module in made.modules())
 
 
 def test_zeros_of_a_parameter_are_counted_once_however_often_it_is_used(few):
