@@ -29,8 +29,8 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
 
     A network that is an ONNX file already stays as it is, behind its normalisation if it has one.
     Batch norm is folded into the convolution before it; weights that were trained on grids become whole numbers.
-    Names of source files and other traces of the export are removed: they are not part of what ships and would count
-    as bytes.
+    Names of source files and other traces of the export are removed: they do not belong to what ships, and take
+    bytes.
     """
     if isinstance(network, Network) and isinstance(network.model, OnnxFile):
         return normalised(network, network.model)
