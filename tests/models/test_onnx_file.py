@@ -7,13 +7,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.models.onnx_files import CLASSES, SHAPE, linear, weights, write
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
+from kdbench.compress.quantize.weight_only import WeightOnly
 from kdbench.errors import BadSetting, CannotCount
+from kdbench.evaluation.weights import float_layers
 from kdbench.models.network import build, parameters
 from kdbench.models.pretrained import load_weights
 from kdbench.settings import identity
@@ -53,6 +55,30 @@ def test_numbers_in_a_row_are_taken_where_channels_leave_no_choice(tmp_path):
     images = IMAGES[:, :1]
     network = given(path, (1, 8, 8), statistics=((0.1,), (0.5,)))
     assert torch.allclose(network(images), images.flatten(1) @ torch.from_numpy(matrix), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("form", ["constant", "stored", "an input too"])
+def test_weights_that_nodes_hold_or_make_of_16_bits_are_stored_in_float32(form, kind, tmp_path):
+    file, half = linear(), weights().astype(kind)
+    graph = file.graph
+    del graph.initializer[:]
+    tensor = numpy_helper.from_array(half, "given")
+    if form == "constant":
+        graph.node.insert(0, helper.make_node("Constant", [], ["given"], value=tensor))
+    else:
+        graph.initializer.append(tensor)
+    if form == "an input too":  # as files of before version 4 of ONNX have it
+        file.ir_version = 3
+        graph.input.append(helper.make_tensor_value_info("given", tensor.data_type, half.shape))
+    graph.node.insert(len(graph.node) - 1, helper.make_node("Cast", ["given"], ["w"], to=TensorProto.FLOAT))
+    network = given(write(tmp_path / "net.onnx", file))
+    logits = IMAGES.flatten(1) @ torch.from_numpy(half.astype(np.float32))
+    assert torch.allclose(network(IMAGES), logits, atol=1e-4)
+    assert parameters(network) == weights().size
+    made = WeightOnly(4, None)(export(network, SHAPE), None)
+    assert float_layers(export(network, SHAPE)) == float_layers(made) == []
+    assert {tensor.data_type for tensor in made.graph.initializer if len(tensor.dims) == 2} >= {TensorProto.INT4}
 
 
 def test_only_what_is_used_is_counted_and_no_running_statistics(tmp_path):

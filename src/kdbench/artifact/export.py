@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 from torch import nn
 
 from kdbench.artifact.normalised import normalised
 from kdbench.compress.quantize.fake_quantize import TRANSLATION
+from kdbench.compress.quantize.graph import Graph
 from kdbench.compress.quantize.integers import whole_numbers
 from kdbench.models.network import Network
 from kdbench.models.onnx_file import OnnxFile
@@ -28,8 +29,8 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
 
     A network that is an ONNX file already stays as it is, behind its normalisation if it has one.
     Batch norm is folded into the convolution before it; weights that were trained on grids become whole numbers.
-    Names of source files and other traces of the export are removed: they are not part of what ships and would count
-    as bytes.
+    Names of source files and other traces of the export are removed: they do not belong to what ships, and take
+    bytes.
     """
     if isinstance(network, Network) and isinstance(network.model, OnnxFile):
         return normalised(network, network.model)
@@ -52,7 +53,28 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
     finally:
         logging.disable(level)
     assert program is not None
-    return whole_numbers(bare(program.model_proto))
+    return whole_numbers(bare(without_copies(program.model_proto, list(network.state_dict()))))
+
+
+def without_copies(file: ModelProto, names: Sequence[str]) -> ModelProto:
+    """Return the file whose linear layers take one of the weights `names` where they took its transpose.
+
+    The exporter stores what it makes of a weight by itself: the same numbers again, counted twice.
+    """
+    graph = Graph(file)
+    weights = {name: graph.stored[name] for name in names if name in graph.stored and graph.stored[name].ndim == 2}
+    changed = False
+    for node in graph.nodes:
+        made = graph.numbers(node, 1) if node.op_type == "Gemm" and node.input[1] not in weights else None
+        name = next((name for name in weights if made is not None and np.array_equal(weights[name].T, made)), None)
+        if name is not None:
+            node.input[1], changed = name, True
+            turned = next((attribute for attribute in node.attribute if attribute.name == "transB"), None)
+            if turned is None:
+                node.attribute.append(helper.make_attribute("transB", 1))
+            else:
+                turned.i = 1 - turned.i
+    return graph.file() if changed else file
 
 
 def bare(file: ModelProto) -> ModelProto:

@@ -6,6 +6,7 @@ As numbers, as the integers of ConvInteger, QLinearConv and their kin, or behind
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ CARRIERS = {
     *("Constant", "Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Mul", "Gather"),
     *("QuantizeLinear", "DequantizeLinear", "com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear"),
 }
+RENAMED = re.compile("_(quantized|integers)$")  # the name of a weight that is stored as whole numbers
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,16 @@ def layers(file: ModelProto) -> list[Layer]:
 
 
 def one_scale_layers(file: ModelProto) -> list[str]:
-    """Return the names of layers of several outputs whose stored whole numbers all have one scale."""
+    """Return the layers of several outputs whose stored whole numbers all have one scale.
+
+    By the names of `float_layers`: what quantizers add to the name of a weight is left out.
+    """
     stored = {tensor.name: math.prod(tensor.dims) for tensor in file.graph.initializer}
     scales = {
         node.input[0]: stored.get(node.input[1], 1) for node in file.graph.node if node.op_type == "DequantizeLinear"
     }
-    found = layers(file)
-    return [layer_name(one.source) for one in found if scales.get(one.source) == 1 and one.weight.shape[-1] > 1]
+    found = [one.source for one in layers(file) if scales.get(one.source) == 1 and one.weight.shape[-1] > 1]
+    return [layer_name(RENAMED.sub("", source)) for source in dict.fromkeys(found)]
 
 
 def float_layers(file: ModelProto) -> list[str]:

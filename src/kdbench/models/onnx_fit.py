@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from kdbench.errors import DamagedFile
 from kdbench.models.onnx_graph import INPUT, OUTPUT
+from kdbench.models.onnx_stored import store_numbers
 
 OLDEST = 13  # the version of ONNX's operators from which on files are quantized; older ones are converted
 LATEST = 17
@@ -25,13 +26,16 @@ def fitted(file: ModelProto, shape: tuple[int, int, int], classes: int) -> Model
     """Return `file` with the input `images` (batch, *shape) and the output `logits` (batch, classes).
 
     Images may be taken as (batch, height, width, channels) or (batch, numbers) too; a softmax at the end is left
-    out, and a batch size that is fixed is made free. Raises `DamagedFile`, with what is wrong, if it cannot be done.
+    out, a batch size that is fixed is made free, and numbers that nodes hold are stored. Raises `DamagedFile`, with
+    what is wrong, if it cannot be done.
     """
     quantized = sorted({node.op_type for node in file.graph.node if QUANTIZED.search(node.op_type)})
     if quantized:
         raise DamagedFile(f"it is quantized already ({quantized[0]}): give the file of the network in float32")
     file = recent(file)
     graph = file.graph
+    if store_numbers(graph):
+        file.ir_version = max(file.ir_version, 4)  # the first in which what is stored need not be an input
     given = only_input(graph)
     adapt_images(graph, given, shape)
     adapt_logits(graph, classes)

@@ -183,6 +183,19 @@ def test_of_a_scale_two_bytes_are_nothing(few):
     assert not [t.name for t in file.graph.initializer if t.name.endswith("bias_scale")]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bias_of_an_output_without_weights_is_in_the_file_too(few, family):
+    network = used(family, few)
+    with torch.no_grad():
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        last.weight[3], last.bias[3] = 0, 5
+    made = replace(ALL, finetune_epochs=0)(network, task_of(few)).eval()
+    images = few.test.images[:20].float() / 255
+    ran = session(Artifact(export(made, few.shape)).content, 1)(images.numpy())
+    assert np.allclose(made(images).detach().numpy()[:, 3], 5)
+    assert np.allclose(ran[:, 3], 5)
+
+
 def test_zero_is_a_step_of_every_grid():
     grid = Activations(learned=False)
     grid.watches = True
@@ -243,49 +256,6 @@ def test_the_grid_of_the_pixels_is_never_learned_and_other_scales_count_where_th
     assert folded <= sum(p.numel() for p in start.parameters())  # batch norm is gone, and no scale is a parameter
     scales = [name for name, _ in learned.named_parameters() if name.endswith("scale")]
     assert len(scales) == sum(isinstance(m, Activations | Weights) for m in learned.modules()) - 1
-
-
-class Twice(nn.Module):
-    """One layer that is used two times, each with a batch norm of its own."""
-
-    def __init__(self, bias):
-        super().__init__()
-        self.first = nn.Conv2d(1, 4, 3, padding=1, bias=False)
-        self.conv = nn.Conv2d(4, 4, 3, padding=1, bias=bias)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
-        self.last = nn.Linear(4 * 28 * 28, 10)
-
-    def forward(self, images):
-        one = torch.relu(self.norms[0](self.conv(self.first(images))))
-        return self.last(torch.flatten(torch.relu(self.norms[1](self.conv(one))), 1))
-
-
-class Sequences(nn.Module):
-    """A linear layer on rows of an image, under a batch norm over the other axis, which is as long."""
-
-    def __init__(self):
-        super().__init__()
-        self.rows, self.norm, self.last = nn.Linear(28, 28), nn.BatchNorm1d(28), nn.Linear(28 * 28, 10)
-
-    def forward(self, images):
-        return self.last(torch.flatten(torch.relu(self.norm(self.rows(images.squeeze(1)))), 1))
-
-
-@pytest.mark.parametrize("model", [Twice(True), Twice(False), Sequences()], ids=["bias", "no bias", "sequences"])
-def test_batch_norm_is_folded_only_where_that_changes_nothing(model, digits):
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.2, 4)
-            module.weight.data.uniform_(0.5, 2)
-    network = Network(Normalise([0.1], [0.3]), model.eval())
-    made = ALL.start(network, task_of(digits))
-    images = digits.val.images[:64].float() / 255
-    before, after = network(images), made(images)
-    assert (before - after).abs().max() < 0.1 * np.ptp(before.detach().numpy())
-    ran = session(Artifact(export(made, digits.shape)).content, 1)(images.numpy())
-    assert np.abs(ran - after.detach().numpy()).max() < 0.02 * np.ptp(ran)
 
 
 @pytest.mark.parametrize("bits", [8.0, 9, True, "abc", [8, 4]])

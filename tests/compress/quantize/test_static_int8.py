@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from tests.compress.tasks import task_of, used
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
 from kdbench.artifact.session import session
-from kdbench.compress.quantize.static_int8 import LAYER, OUTPUT, StaticInt8, rounding_loss
+from kdbench.compress.quantize.static_int8 import LAYER, OUTPUT, StaticInt8, squares_lost
 from kdbench.errors import BadSetting
 from kdbench.evaluation import size
 from kdbench.evaluation.weights import layers, one_scale_layers
@@ -159,7 +160,7 @@ def test_one_scale_a_layer_for_linear_layers_but_the_last(digits):
     made = replace(ALL, linear_scales=LAYER)(plain, task_of(digits))
     assert min(widths) > 1
     assert scales_of(made) == [1] * (len(widths) - 1) + [10]
-    *first, _ = [layer.source for layer in layers(made)]
+    *first, _ = [layer.source for layer in layers(plain)]
     assert one_scale_layers(made) == [layer_name(source) for source in first]
     assert one_scale_layers(plain) == one_scale_layers(ALL(plain, task_of(digits))) == []
     before, after = (session(file.SerializeToString(), 1)(images_of(digits)) for file in (plain, made))
@@ -168,6 +169,53 @@ def test_one_scale_a_layer_for_linear_layers_but_the_last(digits):
     assert scales_of(replace(ALL, linear_scales=LAYER)(conv, task_of(digits))) == scales_of(
         ALL(conv, task_of(digits))
     )
+
+
+def both_ways(digits, *orientations):
+    """A file whose one weight is multiplied with as it is (0), or transposed (1), as often as is said."""
+    weight = np.random.default_rng(0).normal(size=(10, 10)).astype(np.float32)
+    weight *= np.geomspace(1, 8, 10, dtype=np.float32)[:, None]  # outputs that scales of others would not fit
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["rows"], axes=[1, 3], keepdims=0),
+        helper.make_node("Slice", ["rows", "from", "to", "along"], ["x0"]),
+    ]
+    stored = {"0.weight": weight, "from": np.array([9]), "to": np.array([19]), "along": np.array([1])}
+    for number, turned in enumerate(orientations):
+        given = f"x{number}"
+        if number:
+            nodes.append(helper.make_node("Relu", [f"y{number}"], [given]))
+        nodes.append(helper.make_node("Gemm", [given, "0.weight"], [f"y{number + 1}"], transB=turned))
+    nodes[-1].output[0] = "logits"
+    ends = [
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", *digits.shape]),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10]),
+    ]
+    tensors = [numpy_helper.from_array(values, name) for name, values in stored.items()]
+    graph = helper.make_graph(nodes, "both", ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("scales", [OUTPUT, LAYER, None])
+def test_a_weight_that_is_used_both_ways_has_one_scale(digits, scales):
+    """ONNX Runtime would take scales of its outputs along the axis of its inputs, where it fuses the layer."""
+    file, images = both_ways(digits, 0, 1, 0), images_of(digits)
+    task = replace(task_of(digits), fastest=lambda files, than: len(files) - 1)
+    made = replace(ALL, linear_scales=scales)(file, task)
+    assert scales_of(made) == [1] * 3
+    assert one_scale_layers(made) == ["0"]
+    before = session(file.SerializeToString(), 1)(images)
+    for level in (GraphOptimizationLevel.ORT_ENABLE_ALL, GraphOptimizationLevel.ORT_DISABLE_ALL):
+        options = SessionOptions()
+        options.graph_optimization_level = level
+        run = InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        after = run.run(None, {"images": images})[0]
+        assert np.abs(before - after).max() < 0.05 * np.ptp(before)
+
+
+def test_a_layer_that_is_called_twice_is_one_layer_that_cannot_stay_float_alone(digits):
+    file = both_ways(digits, 1, 1)
+    assert [form.in_float for form in replace(ALL, in_float=None).forms(file)] == [[]]
+    assert scales_of(ALL(file, task_of(digits))) == [10] * 2
 
 
 @pytest.mark.parametrize(("outlier", "raced"), [(1, 2), (100, 0)])
@@ -186,8 +234,8 @@ def test_one_scale_is_not_tried_where_rounding_would_lose_much(digits, outlier, 
 def test_the_loss_of_rounding_is_that_of_an_even_spread():
     """Of weights spread evenly over [-m, m]: step^2 / 12 of m^2 / 3, with step = m / 2^(bits - 1)."""
     weights = np.linspace(-3, 3, 100_001)
-    assert rounding_loss(weights, 7) == pytest.approx(0.25 / 64**2, rel=0.01)
-    assert rounding_loss(np.zeros(4), 7) == 0
+    assert squares_lost(weights, 7) == pytest.approx(0.25 / 64**2, rel=0.01)
+    assert squares_lost(np.zeros(4), 7) == 0
 
 
 @pytest.mark.parametrize(

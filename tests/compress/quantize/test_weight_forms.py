@@ -187,5 +187,7 @@ def test_knobs_and_weights_out_of_range_are_refused(file):
     for tensor in huge.graph.initializer:
         if tensor.name == name:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 0 + 1e6, name))
-    with pytest.raises(NotFinite, match="has a weight of 1e"):
-        Half()(huge, None)
+    for method in (Half(), Clusters(16), WeightOnly(2, None)):
+        with pytest.raises(NotFinite, match="has a weight of 1e"):
+            method(huge, None)
+    WeightOnly(8, None)(huge, None)  # by a scale of 7,874

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from kdbench.compress.quantize.stored_weights import Stored, StoredWeight, stored_otherwise, stored_weights, tensor
+from kdbench.compress.quantize.stored_weights import (
+    Stored,
+    StoredWeight,
+    in_float16,
+    stored_otherwise,
+    stored_weights,
+    tensor,
+)
 from kdbench.compress.step import FileStep, Task
 from kdbench.settings import checks
 
@@ -29,11 +36,12 @@ class Clusters(FileStep):
         checks.whole("compress.clusters", self.clusters, 2, 256)
 
     def __call__(self, file: ModelProto, task: Task) -> ModelProto:
-        """Return the file."""
+        """Return the file. Raises `NotFinite` for a weight beyond 65,504, which float16 does not reach."""
         return stored_otherwise(file, {weight.name: self.stored(weight) for weight in stored_weights(file)})
 
     def stored(self, weight: StoredWeight) -> Stored:
         """Return a weight as a codebook, and numbers of its entries."""
+        in_float16(weight, weight.values)  # so that it reaches their centres
         codebook, which = clustered(weight.values, self.clusters)
         bits = next(bits for bits in (2, 4, 8) if len(codebook) <= 2**bits)
         kind = {2: TensorProto.UINT2, 4: TensorProto.UINT4, 8: TensorProto.UINT8}[bits]

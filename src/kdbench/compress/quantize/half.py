@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from kdbench.compress.quantize.stored_weights import Stored, stored_otherwise, stored_weights
+from kdbench.compress.quantize.stored_weights import Stored, in_float16, stored_otherwise, stored_weights
 from kdbench.compress.step import FileStep, Task
-from kdbench.errors import NotFinite
 
 
 @dataclass(frozen=True)
@@ -20,12 +18,7 @@ class Half(FileStep):
         """Return the file. Raises `NotFinite` for a weight beyond 65,504, which float16 does not reach."""
         replaced = {}
         for weight in stored_weights(file):
-            with np.errstate(over="ignore"):
-                half = weight.values.astype(np.float16)
-            if not np.isfinite(half).all():
-                raise NotFinite(
-                    f"{weight.name} has a weight of {np.abs(weight.values).max():g}, which float16 does not reach"
-                )
+            half = in_float16(weight, weight.values)
             name = f"{weight.name}_half"
             cast = helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT)
             replaced[weight.name] = Stored([numpy_helper.from_array(half, name)], [cast])

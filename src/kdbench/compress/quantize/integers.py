@@ -46,16 +46,15 @@ def weights_as_integers(file: ModelProto) -> ModelProto:
         scale = np.maximum(graph.stored[to.input[1]].astype(bfloat16), finfo(bfloat16).tiny).astype(np.float32)
         whole, last = rounded(graph, to, scale)
         name, kind = f"{to.input[0]}_integers", narrowest(whole)
-        graph.store(f"{name}_scale", scale)
+        if name not in graph.stored:  # a parameter that layers share has one grid, and is stored once
+            graph.store(f"{name}_scale", scale)
+            graph.keep(tensor(name, whole, kind))
         for back in graph.takers(last.output[0]):
             back.input[1] = f"{name}_scale"
             if kind == TensorProto.INT8:
                 back.input[0] = name
-        if kind == TensorProto.INT8:
-            graph.store(name, whole)
-        else:
+        if kind != TensorProto.INT8:
             narrow = True
-            graph.keep(tensor(name, whole, kind))
             graph.nodes.append(cast(name, last.output[0]))
         graph.remove(to, last)
     made = graph.file()
@@ -112,7 +111,8 @@ def along(scale: np.ndarray, axis: int, dimensions: int) -> np.ndarray:
 def biases_as_integers(file: ModelProto) -> ModelProto:
     """Return the file with the stored biases of layers in int32, by the product of both scales, as they add up.
 
-    The product is computed when the file is loaded: stored, it would take as many bytes as the biases.
+    The product is computed when the file is loaded: stored, it would take as many bytes as the biases. Those of a
+    layer stay float where one would not fit, as beside weights that are all 0, whose scale is next to none.
     """
     graph = Graph(file)
     names: dict[tuple[str, ...], str] = {}  # by bias and scales: a layer that is used twice has two grids before it
@@ -129,13 +129,13 @@ def biases_as_integers(file: ModelProto) -> ModelProto:
         scale = np.float32(1)
         for grid in grids:
             scale = scale * graph.stored[grid.input[1]]
-        bias = np.broadcast_to(
-            graph.stored[node.input[2]], np.broadcast_shapes(scale.shape, graph.stored[node.input[2]].shape)
-        )
-        whole = np.clip(np.rint(bias.astype(np.float64) / scale), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        real = graph.stored[node.input[2]].astype(np.float64)
+        whole = np.rint(np.broadcast_to(real, np.broadcast_shapes(scale.shape, real.shape)) / scale)
+        if np.abs(whole).max(initial=0) >= 2**31:
+            continue
         again = sum(bias == node.input[2] for bias, *_ in names)
         name = node.input[2] + (f"_{again}" if again else "")
-        graph.store(f"{name}_integers", whole)
+        graph.store(f"{name}_integers", whole.astype(np.int32))
         graph.nodes.append(helper.make_node("Mul", key[1:], [f"{name}_scale"]))
         axis = {"axis": 0} if scale.ndim else {}
         back = helper.make_node("DequantizeLinear", [f"{name}_integers", f"{name}_scale"], [f"{name}_real"], **axis)

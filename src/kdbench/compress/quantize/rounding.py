@@ -70,6 +70,10 @@ class LearnedRounded(torch.autograd.Function):
 
 
 def rounded_to(precision: torch.dtype, scale: Tensor) -> Tensor:
-    """Return positive numbers as `precision` has them, in float32; gradients go through as if that were nothing."""
+    """Return positive numbers as `precision` has them, in float32; gradients go through as if that were nothing.
+
+    None is below its smallest normal number (of float16 6.1e-5): smaller ones are too coarse for whole numbers to end
+    at the greatest weight.
+    """
     rounded = scale.detach().to(precision).clamp_min(torch.finfo(precision).tiny).float()
     return scale + (rounded - scale.detach())

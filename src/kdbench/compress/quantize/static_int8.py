@@ -17,6 +17,7 @@ from kdbench.compress.quantize import fusions
 from kdbench.compress.quantize.calibration import CalibrationBatches, fine_histograms
 from kdbench.compress.quantize.graph import WEIGHTED, Graph
 from kdbench.compress.quantize.quiet import quiet
+from kdbench.compress.quantize.stored_weights import used_both_ways
 from kdbench.compress.step import FileStep, Task
 from kdbench.errors import BadSetting
 from kdbench.models.onnx_graph import layer_name
@@ -81,7 +82,8 @@ class StaticInt8(FileStep):
     def forms(self, file: ModelProto) -> list[Int8Form]:
         """Return the forms to choose from."""
         nodes = [node for node in Graph(file).leads_to_weights() if is_layer(node, file)]
-        layers = [layer_name(node.input[1]) for node in nodes]
+        weights = list(dict.fromkeys(node.input[1] for node in nodes))  # one that is used twice is one layer
+        layers = list(map(layer_name, weights))
         if not layers:
             raise BadSetting("the file has no weights in float32 that could be stored in int8")
         if self.in_float is None:
@@ -89,13 +91,14 @@ class StaticInt8(FileStep):
         else:
             left = [[str(name) for name in self.in_float]]  # names may be numbers, which YAML reads as such
             require_layers(left[0], layers)
-        linear = [node.input[1] for node in nodes[:-1] if node.op_type in LINEAR]
+        both = used_both_ways(file)
+        linear = list(dict.fromkeys(node.input[1] for node in nodes[:-1] if node.op_type in LINEAR))
         if self.linear_scales is None:
             stored = Graph(file).stored
-            fit = [name for name in linear if rounding_loss(stored[name], self.weight_bits) <= MOST_LOST]
-            scales = [[], fit] if fit else [[]]
+            fit = [name for name in linear if squares_lost(stored[name], self.weight_bits) <= MOST_LOST]
+            scales = [both, [*both, *fit]] if set(fit).difference(both) else [both]
         else:
-            scales = [linear if self.linear_scales == LAYER else []]
+            scales = [[*both, *linear] if self.linear_scales == LAYER else both]
         return [Int8Form(in_float, one_scale) for one_scale in scales for in_float in left]
 
     def quantized(self, file: ModelProto, images: np.ndarray, form: Int8Form) -> ModelProto:
@@ -170,7 +173,7 @@ def is_layer(node: onnx.NodeProto, file: ModelProto) -> bool:
     return node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in stored
 
 
-def rounding_loss(weights: np.ndarray, bits: int) -> float:
+def squares_lost(weights: np.ndarray, bits: int) -> float:
     """Return what share of their squared sum weights lose by rounding with one scale."""
     step = float(np.abs(weights).max()) / 2 ** (bits - 1) or 1.0
     return float(np.square(weights - step * np.rint(weights / step)).sum() / max(np.square(weights).sum(), 1e-30))

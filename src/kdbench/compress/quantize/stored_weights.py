@@ -12,7 +12,7 @@ import numpy as np
 import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, NotFinite
 
 OPSET = 25  # the first with tensors of 2 bits; those of 4 bits came with 21
 IR_VERSION = 13
@@ -63,6 +63,31 @@ def place_of_weight(node: NodeProto, stored: Mapping[str, TensorProto]) -> tuple
     right = node.input[1] in stored
     transposed = any(a.name == ("transB" if right else "transA") and a.i for a in node.attribute)
     return (1, int(not transposed)) if right else (0, int(transposed))
+
+
+def in_float16(weight: StoredWeight, numbers: np.ndarray) -> np.ndarray:
+    """Return numbers that stand for a weight, in float16. Raises `NotFinite` for what it does not reach: 65,504."""
+    with np.errstate(over="ignore"):
+        half = numbers.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise NotFinite(
+            f"{weight.name} has a weight of {np.abs(weight.values).max():g}, which float16 does not reach"
+        )
+    return half
+
+
+def used_both_ways(file: ModelProto) -> list[str]:
+    """Return the weights that one layer multiplies with and another with the transpose: no axis has all outputs.
+
+    ONNX Runtime would take scales of outputs along the axis of the first, in the second as well.
+    """
+    stored = {tensor.name: tensor for tensor in file.graph.initializer}
+    axes: dict[str, set[int]] = {}
+    for node in file.graph.node:
+        position, outputs = place_of_weight(node, stored)
+        if position is not None:
+            axes.setdefault(node.input[position], set()).add(outputs)
+    return [name for name, found in axes.items() if name in stored and len(found) > 1]
 
 
 def stored_otherwise(file: ModelProto, replaced: Mapping[str, Stored]) -> ModelProto:
