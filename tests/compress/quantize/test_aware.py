@@ -262,3 +262,13 @@ def test_the_grid_of_the_pixels_is_never_learned_and_other_scales_count_where_th
 def test_bits_that_are_none_are_refused(bits):
     with pytest.raises(BadSetting, match=r"compress\.bits"):
         replace(ALL, bits=bits)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.01])
+def test_a_learned_scale_that_training_took_below_zero_is_one_again(scale):
+    grids = [Activations(learned=True), Weights(torch.randn(3, 4), 4, learned=True, scales=torch.bfloat16)]
+    for one in grids:
+        one.scale.data.fill_(scale)
+        values = torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 3)
+        assert one(values).isfinite().all()
+        assert (one.scale > 0).all()

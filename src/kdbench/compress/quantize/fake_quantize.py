@@ -83,6 +83,7 @@ class Activations(nn.Module):
         low = -float(self.zero)
         if not self.learned:
             return Rounded.apply(values, self.scale, low, low + HIGHEST)
+        keep_positive(self.scale)
         share = 1 / math.sqrt(values[0].numel() * HIGHEST)  # of the features of one image (LSQ, section 2.2)
         return LearnedRounded.apply(values, self.scale, low, low + HIGHEST, share)
 
@@ -93,6 +94,11 @@ def hold_scale(module: nn.Module, scale: Tensor, learned: bool) -> None:
         module.scale = nn.Parameter(scale)
     else:
         module.register_buffer("scale", scale)
+
+
+def keep_positive(scale: Tensor) -> None:
+    """Put a scale that a step of its training took to 0 or below back, in place: a file has none of these."""
+    scale.data.clamp_(min=SMALLEST)
 
 
 class Weights(nn.Module):
@@ -126,6 +132,8 @@ class Weights(nn.Module):
             self.scale.data = (greatest / self.largest).clamp_min(SMALLEST)
         if torch.compiler.is_exporting():
             return grid(weight, self.scale, self.zero, 0, self.largest)
+        if self.learned:
+            keep_positive(self.scale)
         scale = rounded_to(self.scales, self.scale).view(-1, *(1,) * (weight.dim() - 1))
         if not self.learned:
             return RoundedToGreatest.apply(weight, scale)
