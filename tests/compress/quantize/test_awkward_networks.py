@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from tests.compress.awkward import Again, Attention, Functional, Mixed, OneDimensional, OneLayer, Separable, Tied
 from tests.compress.tasks import fitting, task_of
-from torch import nn
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
@@ -37,102 +36,6 @@ TRAINED = [
 STORED = [STATIC, replace(STATIC, linear_scales=LAYER), WeightOnly(8, None), Clusters(256), Half()]
 
 
-class Separable(nn.Sequential):
-    """Depthwise and grouped convolutions, each under a batch norm."""
-
-    def __init__(self):
-        super().__init__(
-            *(nn.Conv2d(1, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4), nn.ReLU6()),
-            *(nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
-            *(nn.Conv2d(4, 6, 1, groups=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(150, 10)),
-        )
-
-
-class OneDimensional(nn.Sequential):
-    """Convolutions over rows alone."""
-
-    def __init__(self):
-        super().__init__(nn.Flatten(2), nn.Conv1d(1, 4, 9, stride=8), nn.ReLU(), nn.Conv1d(4, 10, 97), nn.Flatten())
-
-
-class Mixed(nn.Module):
-    """A convolution over rows under linear layers and a layer norm."""
-
-    def __init__(self):
-        super().__init__()
-        self.rows, self.norm = nn.Conv1d(28, 8, 5), nn.LayerNorm(24)
-        self.hidden, self.last = nn.Linear(24, 12), nn.Linear(96, 10)
-
-    def forward(self, images):
-        return self.last(torch.relu(self.hidden(self.norm(self.rows(images.flatten(1, 2))))).flatten(1))
-
-
-class Tied(nn.Module):
-    """Two layers of one parameter, and a function of it transposed."""
-
-    def __init__(self, transposed):
-        super().__init__()
-        self.first, self.one, self.other = nn.Linear(784, 20), nn.Linear(20, 20), nn.Linear(20, 20)
-        self.other.weight, self.last, self.transposed = self.one.weight, nn.Linear(20, 10), transposed
-
-    def forward(self, images):
-        found = torch.relu(self.other(torch.relu(self.one(torch.relu(self.first(images.flatten(1)))))))
-        if self.transposed:
-            found = torch.relu(F.linear(found, self.one.weight.t()))
-        return self.last(found)
-
-
-class Again(nn.Module):
-    """A layer that is called twice, a second head that is never called, and a parameter in a sum."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.again, self.last = nn.Linear(784, 24), nn.Linear(24, 24), nn.Linear(24, 10)
-        self.second_head = nn.Sequential(nn.Linear(24, 12), nn.BatchNorm1d(12), nn.Linear(12, 10))
-        self.place = nn.Parameter(torch.linspace(-1, 1, 24))
-
-    def forward(self, images):
-        found = torch.relu(self.first(images.flatten(1)) + self.place)
-        found = torch.relu(self.again(found)) + 2 * self.place
-        return self.last(torch.relu(self.again(found)))
-
-
-class OneLayer(nn.Module):
-    """One layer, called twice, is all there is."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(10, 10)
-
-    def forward(self, images):
-        return self.layer(torch.relu(self.layer(images[:, 0, 9:19, 9:19].mean(1))))
-
-
-class Functions(nn.Module):
-    """A weight that no layer has."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(10, 784, generator=torch.Generator().manual_seed(0)) * 0.03)
-
-    def forward(self, images):
-        return F.linear(images.flatten(1), self.weight)
-
-
-class Attention(nn.Module):
-    """A layer of torch's that holds others and runs them in one go."""
-
-    def __init__(self, head):
-        super().__init__()
-        self.rows = nn.TransformerEncoderLayer(28, 4, 32, dropout=0, batch_first=True)
-        self.last = nn.Linear(784, 10) if head else nn.Identity()
-        self.head = head
-
-    def forward(self, images):
-        found = self.rows(images.squeeze(1))
-        return self.last(found.flatten(1)) if self.head else found.mean(1)[:, :10]
-
-
 MODELS = {
     "separable": Separable,
     "one dimension": OneDimensional,
@@ -141,7 +44,7 @@ MODELS = {
     "tied, transposed": lambda: Tied(True),
     "again": Again,
     "one layer": OneLayer,
-    "functions": Functions,
+    "functions": Functional,
 }
 NOTHING_TO_ROUND = {"one dimension", "functions"}
 
