@@ -13,6 +13,8 @@ from kdbench import experiment
 from kdbench.artifact.file import Artifact
 from kdbench.cli.main import main
 from kdbench.errors import DamagedFile
+from kdbench.evaluation import speed
+from kdbench.evaluation.fastest import FastestHere
 from kdbench.models.onnx_graph import load
 from kdbench.results.row import FILE, as_csv, read, write
 from kdbench.results.run_folder import FILES
@@ -27,6 +29,24 @@ def run(make_config, name):
 @pytest.mark.parametrize("name", ["baseline", "quantize", "prune", "distill"])
 def test_what_a_run_wrote_is_verified_by_measuring_it_again(make_config, name, capsys):
     assert main(["verify", str(run(make_config, name))]) == 0
+    assert capsys.readouterr().out.startswith("verified: ")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_file_is_verified_in_the_form_that_it_was_shipped_in_whatever_is_fastest_now(
+    make_config, number, capsys, monkeypatch
+):
+    static = {
+        "_target_": "kdbench.compress.quantize.static_int8.StaticInt8",
+        **{"images": 16, "ranges": "minmax", "percentile": 99.9, "weight_bits": 7},
+        **{"in_float": None, "linear_scales": "output"},
+    }
+    monkeypatch.setattr(FastestHere, "race", lambda *_: (number, 0.5))  # disturbed: it is not kept
+    monkeypatch.setattr(speed, "LEAST_SHARE", 0.9)
+    monkeypatch.setattr(speed, "TRIES", 1)
+    folder = experiment.run(make_config("quantize_static", static)).folder
+    monkeypatch.setattr(FastestHere, "race", lambda *_: (1 - number, 1.0))
+    assert main(["verify", str(folder)]) == 0
     assert capsys.readouterr().out.startswith("verified: ")
 
 

@@ -21,6 +21,7 @@ from kdbench.data.load import load as load_data
 from kdbench.data.splits import Splits
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError
 from kdbench.evaluation.environment import processor, versions
+from kdbench.evaluation.fastest import FormOf
 from kdbench.evaluation.measure import logits_of, of_the_file
 from kdbench.models.onnx_graph import load
 from kdbench.networks.compared import compared
@@ -126,6 +127,7 @@ def measured(
         maker = Maker(splits, machine, store, together=config.together)
         networks = compared(maker, network, is_compared(config.network))
         task = experiment.task_of_files(splits, network.seed, maker.initial(network).network, store)
+        task = replace(task, fastest=FormOf(shipped.file))
         artifacts = ship(networks, file_steps, task, store)
     except KdbenchError as error:
         logits = logits_of(shipped, splits, machine)

@@ -1,4 +1,4 @@
-"""Which of several forms of one network runs fastest on this machine."""
+"""Which of several forms of one network runs fastest on this machine, and which one a file has."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kdbench.artifact.session import session
 from kdbench.evaluation import speed
 from kdbench.evaluation.environment import processor, versions
 from kdbench.evaluation.passes import Way
+from kdbench.evaluation.weights import float_layers, one_scale_layers
 from kdbench.settings.config import digest
 from kdbench.storage.checksums import checksum
 from kdbench.storage.store import Store
@@ -74,3 +75,20 @@ class FastestHere:
         means = np.sqrt(scores)
         log.info("forms of the file, times as fast as before: %s", ", ".join(f"{mean:.2f}" for mean in means))
         return int(np.argmax(means * (1 + MARGIN) >= means.max())), share
+
+
+@dataclass(frozen=True)
+class FormOf:
+    """The `Fastest` of a task that makes a file once more: in the form that it was shipped in, fastest now or not."""
+
+    shipped: ModelProto
+
+    def __call__(self, files: Sequence[ModelProto], than: ModelProto) -> int:
+        """Return the number of the first file in that form, 0 if none is."""
+        wanted = form(self.shipped)
+        return next((number for number, file in enumerate(files) if form(file) == wanted), 0)
+
+
+def form(file: ModelProto) -> tuple[list[str], list[str]]:
+    """Return what the forms of one network differ in: which layers are float, and which have one scale."""
+    return float_layers(file), one_scale_layers(file)
