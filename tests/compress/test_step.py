@@ -8,13 +8,14 @@ from kdbench.compress.distill.attention import Attention
 from kdbench.compress.distill.smooth_labels import SmoothLabels
 from kdbench.compress.distill.soft_targets import Distill
 from kdbench.compress.low_rank.factorize import Factorize
-from kdbench.compress.order import require_sensible_order
+from kdbench.compress.order import leaves_constraint, require_sensible_order
 from kdbench.compress.prune.channels import Channels
 from kdbench.compress.prune.global_magnitude import GlobalMagnitude
 from kdbench.compress.prune.lottery import Lottery
 from kdbench.compress.quantize.aware import QuantizeAware
 from kdbench.compress.quantize.dynamic_int8 import DynamicInt8
 from kdbench.compress.quantize.half import Half
+from kdbench.compress.reshaped import gives_other_layers
 from kdbench.compress.shrink import Shrink
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
@@ -128,4 +129,8 @@ def test_a_step_leaves_shapes_as_they_are_and_no_constraint_unless_it_says_so():
     assert made is not network
     assert same(made, network)
     assert Nothing().constraint(network) is None
-    assert (Nothing.from_scratch, Nothing.changes_shapes, Nothing.leaves_constraint) == (False, False, False)
+    assert (Nothing.from_scratch, gives_other_layers(Nothing()), leaves_constraint(Nothing())) == (
+        False,
+        False,
+        False,
+    )

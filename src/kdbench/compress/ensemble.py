@@ -20,7 +20,6 @@ from kdbench.models.network import Network, Normalise, same_weights
 class Ensemble(NetworkStep):
     """Put the network and its teachers, which are of its architecture, side by side. Nothing is trained."""
 
-    changes_shapes: ClassVar[bool] = True
     reads_images: ClassVar[bool] = False
     joins: ClassVar[bool] = True
 

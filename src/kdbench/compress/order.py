@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kdbench.compress.reshaped import gives_other_layers
 from kdbench.compress.step import FileStep, NetworkStep
 from kdbench.errors import BadSetting
 from kdbench.settings import targets
@@ -102,7 +103,7 @@ def objection(step: NetworkStep | FileStep, before: Sequence[NetworkStep | FileS
 
     if isinstance(step, NetworkStep) and (file := earlier(lambda other: isinstance(other, FileStep))):
         return f"{called} changes a network, but {file} before it has made a file of it: put {called} first"
-    takes_float = stores_weights(step) or getattr(step, "changes_shapes", False)
+    takes_float = stores_weights(step) or (isinstance(step, NetworkStep) and gives_other_layers(step))
     if takes_float and (stored := earlier(stores_weights)):
         return (
             f"{called} takes weights in float32, and {stored} before it stores them in another form: "
@@ -110,19 +111,24 @@ def objection(step: NetworkStep | FileStep, before: Sequence[NetworkStep | FileS
         )
     if isinstance(step, FileStep):
         return None
-    constrained = earlier(lambda other: other.leaves_constraint)
-    if constrained and step.changes_shapes and not step.keeps_zeros:
+    constrained = earlier(leaves_constraint)
+    if constrained and gives_other_layers(step) and not step.keeps_zeros:
         return (
             f"{called} gives the layers other weights, in which what {constrained} did is lost: "
             f"put {called} before {constrained}"
         )
-    reshaped = earlier(lambda other: other.changes_shapes)
+    reshaped = earlier(gives_other_layers)
     if reshaped and step.rewinds:
         return (
             f"{called} goes back to the network as it was initialised, in which what {reshaped} did is lost: "
             f"put {called} before {reshaped}"
         )
     return None
+
+
+def leaves_constraint(step: NetworkStep) -> bool:
+    """Whether something of the weights that a step leaves must hold while later ones train them."""
+    return type(step).constraint is not NetworkStep.constraint
 
 
 def stores_weights(step: NetworkStep | FileStep) -> bool:

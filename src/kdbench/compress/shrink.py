@@ -34,7 +34,6 @@ class Shrink(NetworkStep):
     bytes: int | None = None  # in the place of `keep`: how many its parameters may take in float32
 
     from_scratch: ClassVar[bool] = True
-    changes_shapes: ClassVar[bool] = True
     rewinds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -159,8 +159,6 @@ class NetworkStep(ABC):
     reads_images: ClassVar[bool] = True
     # False: it is another way to train, of which nobody asks how far it is from the network trained plainly.
     compared: ClassVar[bool] = True
-    # True: layers come out with other shapes, so that what held of single weights can not go on.
-    changes_shapes: ClassVar[bool] = False
     # True: though shapes may change, weights keep their names and places, and zeros stay zero.
     keeps_zeros: ClassVar[bool] = False
     # True: weights come out on grids, which the file holds as whole numbers.
@@ -169,8 +167,6 @@ class NetworkStep(ABC):
     rewinds: ClassVar[bool] = False
     # True: its teachers are no teachers, but networks that it joins with its own, as an ensemble does.
     joins: ClassVar[bool] = False
-    # True: something of its weights must hold in later trainings, which `constraint` gives.
-    leaves_constraint: ClassVar[bool] = False
     # How much each of several teachers counts, also when the student is compared with their mean; None: alike.
     teacher_weights: Sequence[float] | None = None
 
@@ -198,13 +194,16 @@ class NetworkStep(ABC):
     def architecture(self, model: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
         """Return a network, of whatever weights, shaped like what this step makes of `model`.
 
-        To be overridden by steps that change shapes: stored weights are loaded into it, whose `shapes` are given by
-        the names that they have in its `state_dict`.
+        To be overridden by steps that change shapes, which are known by it: stored weights are loaded into it, whose
+        `shapes` are given by the names that they have in its `state_dict`.
         """
         return copy.deepcopy(model)
 
     def constraint(self, network: nn.Module) -> Constraint | None:
-        """Return what must hold of `network`, which this step made, while later steps train it."""
+        """Return what must hold of `network`, which this step made, while later steps train it.
+
+        To be overridden by steps that leave something to be held, which are known by it.
+        """
         return None
 
 

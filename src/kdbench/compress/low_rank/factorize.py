@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -34,8 +33,6 @@ class Factorize(Recalibrated):
 
     keep: float  # share of a layer's weights that its two factors may have together, in (0, 1)
     statistics: int = 0  # as in weights of before it was there, which say what shaped them
-
-    changes_shapes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

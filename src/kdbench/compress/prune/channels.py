@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +39,6 @@ class Channels(Recalibrated):
     # Of channels that layers keep; 1: any number, as near to `macs` as they allow; None: the largest of `MULTIPLES`
     # that comes within a tenth of it.
     multiple: int | None
-
-    changes_shapes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

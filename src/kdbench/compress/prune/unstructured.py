@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import nn
 
@@ -15,8 +14,6 @@ from kdbench.training.constraints import KeepZeros
 
 class Unstructured(NetworkStep):
     """Zeroes weights of linear and convolutional layers, which stay zero in later steps."""
-
-    leaves_constraint: ClassVar[bool] = True
 
     def check(self, student: nn.Module, teachers: Sequence[nn.Module], data: Examples) -> None:
         """Raise `BadSetting` for a network without weights that can be pruned."""

@@ -31,7 +31,6 @@ class TrainedWeights(FineTuned):
     bits: int | Sequence[int]  # of a weight; three numbers: of the first layer, of those between, of the last
     learned: bool  # whether scales are trained, too
 
-    changes_shapes: ClassVar[bool] = True
     keeps_zeros: ClassVar[bool] = True
     rounds_weights: ClassVar[bool] = True
     offered: ClassVar[Sequence[int]] = tuple(TYPES)
