@@ -59,12 +59,12 @@ def undisturbed(timing: Callable[[], Found], is_good: Callable[[Found], bool]) -
     """Return what `timing` finds while nobody else on this machine times anything; again, where it is not good."""
     for number in range(TRIES):
         if number:
-            log.info("timing was disturbed, and is tried again")
             time.sleep(PAUSE_SECONDS)
         with machine.alone():
             found = timing()
         if is_good(found):
             break
+        log.info("timing was disturbed: others had the processor too")
     return found
 
 

@@ -37,7 +37,7 @@ def run(config: Config, seeds: Sequence[int] = (), progress: bool = False) -> Re
         result = experiment.run(config, seeds)
         if progress:
             remarks = ["was done already"] if result.was_done else []
-            tqdm.write(line(result.row, result.folder, None, *remarks))
+            tqdm.write(line(result.row, result.folder, None, (), *remarks))
     return result
 
 
