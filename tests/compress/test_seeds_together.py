@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.compress.tasks import task_of, used
-from tests.training.methods import FAMILIES, Double, flat, same
+from tests.training.methods import Double, flat, same
 
 import kdbench.compress
 import kdbench.training
@@ -78,7 +78,7 @@ def assert_each_comes_out_as_alone(make, few, recipe, machine, constraint=None):
     assert not torch.allclose(flat(together[0].model), flat(together[1].model), atol=1e-2)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["mlp", "cnn"])  # of which the second has batch norm
 @pytest.mark.parametrize("kind", CONSTRAINTS)
 def test_under_every_constraint_each_comes_out_as_alone(kind, family, few, recipe, machine):
     assert_each_comes_out_as_alone(
@@ -97,10 +97,9 @@ def test_no_constraint_is_left_out():
     assert found == set(CONSTRAINTS)
 
 
-@pytest.mark.parametrize("family", ["cnn", "resnet"])
 @pytest.mark.parametrize("name", MADE)
-def test_networks_that_methods_make_come_out_as_alone(name, family, few, recipe, machine):
-    assert_each_comes_out_as_alone(lambda: made_by(MADE[name], family, few), few, replace(recipe, epochs=1), machine)
+def test_networks_that_methods_make_come_out_as_alone(name, few, recipe, machine):
+    assert_each_comes_out_as_alone(lambda: made_by(MADE[name], "cnn", few), few, replace(recipe, epochs=1), machine)
 
 
 @pytest.mark.parametrize("name", ON_GRIDS)
