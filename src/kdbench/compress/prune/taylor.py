@@ -20,7 +20,8 @@ class Taylor(Gradual):
     """As `Gradual`, but what goes first are the weights whose removal changes the loss least, to first order.
 
     The score of a weight is `(gradient x weight)²` (Molchanov et al. 2019, Importance Estimation for Neural Network
-    Pruning, equation 8), summed over the steps since more was pruned last.
+    Pruning, equation 8), summed over the steps since more was pruned last. Of each step it is the gradient that the
+    step followed and the weight that it ended with.
     """
 
     def rising(self, network: nn.Module) -> RisingSparsity:
