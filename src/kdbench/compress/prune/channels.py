@@ -28,11 +28,11 @@ class Channels(Recalibrated):
     """Remove the same share of the channels of each layer, so that a share of the multiply-adds is left; fine-tune.
 
     What has to go with a channel (of batch norm, of the layers that read it or are added to it) is found by
-    Torch-Pruning (Fang et al. 2023, DepGraph, section 3). A channel counts by the mean over all of these of the sum of
-    its squared weights (section 3.3), so that those that nobody reads go first (Li et al. 2017, Pruning Filters,
-    section 3.1, has the sum of magnitudes, of a single layer). The layer that gives the logits keeps its outputs, as do layers whose
-    channels are padded or cut somewhere, as on the shortcuts of He et al. 2016: their number is fixed there. So do
-    grouped convolutions but depthwise ones, and layers that share weights or compute them.
+    Torch-Pruning (Fang et al. 2023, DepGraph, section 3). A channel counts by the mean over all of these of the sum
+    of its squared weights (section 3.3), so that those that nobody reads go first (Li et al. 2017, Pruning Filters,
+    section 3.1, has the sum of magnitudes, of a single layer). The layer that gives the logits keeps its outputs, as
+    do layers whose channels are padded or cut somewhere, as on the shortcuts of He et al. 2016: their number is fixed
+    there. So do grouped convolutions but depthwise ones, and layers that share weights or compute them.
     """
 
     macs: float  # share of the multiply-adds that is left, in (0, 1]: at most so many
