@@ -136,7 +136,7 @@ def data_of(given: argparse.Namespace, form: Form) -> list[str]:
 
 def size_settings(path: Path) -> dict[str, str]:
     """Return the size and channels that an ONNX file takes, as settings of a folder of images; {} if that is free."""
-    from kdbench.models.onnx_fit import image_shape
+    from kdbench.models.onnx_ends import image_shape
     from kdbench.models.onnx_graph import parsed
 
     shape = image_shape(parsed(path.read_bytes()))
