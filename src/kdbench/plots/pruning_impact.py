@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
-from kdbench.plots.file_bytes import BYTES
+from kdbench.plots.amounts import BYTES
 
 METHODS = ("baseline", "prune")
 

@@ -6,8 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdbench.plots import before_after
-from kdbench.plots.before_after import Amount, Ratio
-from kdbench.plots.file_bytes import BYTES
+from kdbench.plots.amounts import BYTES, Amount, Ratio
 
 METHODS = ("baseline", "quantize")
 TO_INT8 = ("quantize", "quantize_static")  # in this order a network's lines stand below each other
