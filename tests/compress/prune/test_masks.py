@@ -93,3 +93,10 @@ def test_shares_add_up():
 )
 def test_no_layer_has_fewer_zeros_than_before(already, counts, expected):
     assert masks.at_least(already, counts) == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6])
+def test_of_equal_scores_the_earlier_goes_first(count):
+    scores = torch.tensor([2.0, 1.0, 1.0, 0.0, 1.0, 2.0])
+    order = [3, 1, 2, 4, 0, 5]
+    assert masks.lowest(scores, count).tolist() == [float(place not in order[:count]) for place in range(6)]

@@ -62,8 +62,12 @@ def n_of_m(score: Tensor, kept: int, group: int) -> Tensor:
 
 def lowest(scores: Tensor, count: int) -> Tensor:
     """Return a mask float (n,) that is 0 at the lowest `count` of scores (n,), and wherever they are below 0."""
-    mask = torch.ones_like(scores, dtype=torch.float32)
-    mask[scores.argsort(stable=True)[:count]] = 0
+    if not count:
+        return (scores >= 0).float()
+    greatest = scores.kthvalue(count).values  # of those that go: to find it takes a tenth of the time of sorting
+    mask = (scores >= greatest).float()
+    equal = (scores == greatest).nonzero().flatten()
+    mask[equal[: count - int((scores < greatest).sum())]] = 0
     return mask.masked_fill_(scores < 0, 0)
 
 
