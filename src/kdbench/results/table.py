@@ -14,6 +14,7 @@ from kdbench.results.summary import disturbed, frame, machines, summarise, taugh
 from kdbench.results.table_columns import COLUMNS, FOOTNOTES, Column
 
 BETWEEN = "  "  # columns
+INDENT = "    "  # of figures below the name that they are of
 SHORTEST = 16  # characters of a name that is shortened
 WANTED = 5  # the highest rank of the columns that names leave room for, if they can
 
@@ -143,16 +144,34 @@ def having_room(table: Table, width: int) -> list[int]:
 
 
 def _aligned(table: Table, width: int | None) -> str:
-    if width is not None:
-        table = table.fitted(width)
-    kept = having_room(table, width) if width is not None else [*range(len(table.columns))]
-    shown = table.only(kept)
-    lines = [
-        BETWEEN.join(map(Column.padded, shown.columns, line, shown.widths)).rstrip()
-        for line in [[column.header for column in shown.columns], *shown.cells]
+    if width is None:
+        return _framed(table, table, _lines(table), None)
+    fitted = table.fitted(width)
+    shown = fitted.only(having_room(fitted, width))
+    if all(column in shown.columns for column in table.columns if column.rank <= WANTED):
+        return _framed(table, shown, _lines(shown), width)
+    # Long names would leave no room for figures: each line of these stands below its name.
+    figures = table.only([number for number, column in enumerate(table.columns) if not column.is_name])
+    shown = figures.only(having_room(figures, width - len(INDENT)))
+    names = table.only([number for number, column in enumerate(table.columns) if column.is_name])
+    header, *below = [INDENT + line for line in _lines(shown)]
+    above = [_wrapped(BETWEEN.join(line), width) for line in names.cells]
+    lines = [header, *(line for name, row in zip(above, below, strict=True) for line in (*name, row))]
+    return _framed(figures, shown, lines, width)
+
+
+def _lines(table: Table) -> list[str]:
+    """Return the header and a line for each variant, their columns below each other."""
+    return [
+        BETWEEN.join(map(Column.padded, table.columns, line, table.widths)).rstrip()
+        for line in [[column.header for column in table.columns], *table.cells]
     ]
+
+
+def _framed(table: Table, shown: Table, lines: Sequence[str], width: int | None) -> str:
+    """Return the lines of what is `shown` of a table, under its caption and over its notes."""
     notes = shown.footnotes
-    left_out = [column.header for number, column in enumerate(table.columns) if number not in kept]
+    left_out = [column.header for column in table.columns if column not in shown.columns]
     if left_out:
         notes.append(f"left out: {', '.join(left_out)}; a wider terminal has them, and --markdown and --csv")
     rule = "-" * max(map(len, lines))

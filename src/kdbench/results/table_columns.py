@@ -29,6 +29,11 @@ class Column:
     rank: int
     right: bool = True
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it says which variant a line is of."""
+        return not self.right and self.rank == 0
+
     def padded(self, cell: str, width: int) -> str:
         """Return a cell of that width."""
         return cell.rjust(width) if self.right else cell.ljust(width)
