@@ -205,9 +205,10 @@ class Invocation:
         """Print, in one line, which runs have no times, and why."""
         names = [name for name, _ in self.untimed.values()]
         if names:
-            named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            from kdbench.results.lines import listed
+
             why = "other processes had the CPU too, so there are no times (the same command measures them)"
-            tqdm.write(terminal.wrapped(f"not timed: {named}: {why}", sys.stderr), file=sys.stderr)
+            tqdm.write(terminal.wrapped(f"not timed: {listed(names, NAMED)}: {why}", sys.stderr), file=sys.stderr)
 
 
 def but_seed(typed: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ class PlannedRun:
     config: Config
 
     def __str__(self) -> str:
-        return " ".join(self.typed) or "kdbench run"
+        return in_words(self.typed)
 
 
 @dataclass(frozen=True)
@@ -29,4 +29,9 @@ class Failure:
     @property
     def name(self) -> str:
         """The settings of the run, as typed."""
-        return " ".join(self.typed) or "kdbench run"
+        return in_words(self.typed)
+
+
+def in_words(typed: list[str]) -> str:
+    """Return the settings of a run as they were typed."""
+    return " ".join(typed) or "kdbench run"

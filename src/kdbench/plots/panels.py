@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter
 
 from kdbench.plots import accuracy_axis, curves, style, ticks
 from kdbench.plots.style import LOOKS
+from kdbench.results.lines import listed
 from kdbench.results.names import differing
 from kdbench.results.summary import summarise
 
@@ -69,8 +70,7 @@ def chart(
     networks = list(lines["network"].unique())
     note = f"the first {MOST} of {len(networks)} networks" if len(networks) > MOST else ""
     if left_out and not note:
-        names = ", ".join(left_out[:NAMED]) + (f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else "")
-        note = f"not shown, at one amount only: {names}"
+        note = f"not shown, at one amount only: {listed(left_out, NAMED)}"
     networks = networks[:MOST]
     lines = lines[lines["network"].isin(networks)]
     across = min(COLUMNS, len(networks))

@@ -36,6 +36,11 @@ def variant(row: Row, typed: Sequence[str], between: str = " ") -> str:
     return between.join([row.model + of_network, row.compress + of_method, f"seed {row.seed}"])
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def in_brackets(words: Iterable[str]) -> str:
     """Return words behind a name; of long ones the beginning."""
     shown = [word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…" for word in words]

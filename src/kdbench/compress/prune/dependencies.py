@@ -17,7 +17,7 @@ from kdbench.models.network import first_line
 
 
 def graph_of(network: nn.Module, shape: Sequence[int]) -> Any:
-    """Return which channels depend on which. Raises `BadSetting` where Torch-Pruning cannot tell."""
+    """Return which channels depend on which. Raises `BadSetting` where Torch-Pruning cannot find out."""
     import torch_pruning
 
     try:
