@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -20,6 +19,8 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from onnx import numpy_helper
+from onnxscript import ir
 
 from kdbench.artifact.ship import ship
 from kdbench.compress.step import Examples, Task, no_fit
@@ -88,7 +89,7 @@ def threads_of_tests():
 
 @pytest.fixture(scope="session", autouse=True)
 def exports_of_tests(tmp_path_factory):
-    """Exports are made once, and quicker: torch's exporter lists all operators anew for every file."""
+    """Exports are quicker: a structure is traced once, and torch lists all its operators once, not for every file."""
     of_all_processes = folder_of_all_processes(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         with contextlib.suppress(ImportError, AttributeError):  # it is not public: without it, tests take longer
@@ -117,24 +118,36 @@ def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Calla
 
 
 def once_each(export: Any, folder: Path) -> Any:
-    """Export what is equal to the last attribute once, for all processes: most runs here train the same networks."""
+    """Trace networks of one structure once, for all processes, and put the weights of each into its graph.
 
+    What is traced is the graph before it is optimised, whose weights are those of the network under their own names.
+    """
+
+    @functools.wraps(export)
     def made(network: torch.nn.Module, example: Any, **knobs: Any) -> Any:
-        shapes = [(tensor.shape, tensor.dtype) for tensor in example]
+        named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+        first = {
+            id(tensor): name for name, tensor in reversed(named)
+        }  # of the names of one that several modules share
+        given = [(tensor.shape, tensor.dtype) for tensor in example], sorted(map(repr, knobs.items()))
         try:
-            structure = pickle.dumps((copy.deepcopy(network).to("meta"), shapes, sorted(map(repr, knobs.items()))))
-            # Also the buffers that no state_dict holds.
-            tensors = [*network.parameters(), *network.buffers()]
-            values = b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
+            shared = [first[id(tensor)] for _, tensor in named]
+            structure = pickle.dumps((copy.deepcopy(network).to("meta"), shared, given))
         except Exception:  # a network with a function in it, or a class of the test itself
             return export(network, example, **knobs)
-        file = folder / f"{hashlib.sha256(structure + values).hexdigest()}.onnx"
+        file = folder / f"{hashlib.sha256(structure).hexdigest()}.onnx"
         if not file.exists():
-            program = export(network, example, **knobs)
+            traced = export(network, example, **knobs, optimize=False)
             part = file.with_suffix(f".{os.getpid()}")
-            part.write_bytes(program.model_proto.SerializeToString())
+            part.write_bytes(traced.model_proto.SerializeToString())
             part.replace(file)
-        return SimpleNamespace(model_proto=onnx.load(file))
+        graph = onnx.load(file)
+        weights = {name: numpy_helper.from_array(tensor.detach().numpy(), name) for name, tensor in named}
+        for tensor in graph.graph.initializer:
+            tensor.CopyFrom(weights.get(tensor.name, tensor))
+        program = torch.onnx.ONNXProgram(ir.from_proto(graph), None)
+        program.optimize()
+        return program
 
     return made
 

@@ -16,7 +16,7 @@ from kdbench.artifact.classifier import Classifier, classifier
 from kdbench.artifact.file import Artifacts
 from kdbench.artifact.ship import ship
 from kdbench.compress.order import is_compared, method_of, split_steps
-from kdbench.compress.step import Examples, Task, no_fit
+from kdbench.compress.step import Examples, Fastest, Task, no_fit
 from kdbench.data.load import load, load_for
 from kdbench.data.overlap import require_apart
 from kdbench.data.splits import Splits
@@ -94,6 +94,7 @@ def run(
     started: Callable[[Path], None] = lambda _: None,
     doing: Callable[[str], None] = lambda _: None,
     train_threads: int | None = None,
+    fastest: Fastest | None = None,
 ) -> Result:
     """Make the network, write the file that would ship, measure it on the test set once, write one row.
 
@@ -101,7 +102,7 @@ def run(
     `seeds` are those of the whole sweep: where it pays, the networks of all are trained at once. `started` is called
     with the run's folder as soon as its settings are found to be possible, `doing` with what comes next: training,
     exporting, measuring, timing. `train_threads` are those of its trainings where the settings leave them open (None:
-    this process's part of the cores).
+    this process's part of the cores). `fastest` chooses between forms of the file (None: a race on this machine).
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     config = identity.identified(config)  # before code is imported that somebody may edit meanwhile
@@ -135,7 +136,8 @@ def run(
             train_ahead(maker, network)
         networks = compared(maker, network, is_compared(config.network))
         doing("exporting")
-        artifacts = ship(networks, file_steps, task_of_files(splits, network.seed, initial, store), store)
+        task = task_of_files(splits, network.seed, initial, store, fastest)
+        artifacts = ship(networks, file_steps, task, store)
         doing("measuring")
         figures = figures_of(config, machine, splits, networks, artifacts)
         doing("timing")
@@ -147,10 +149,12 @@ def run(
     return Result(row, folder.path, config)
 
 
-def task_of_files(splits: Splits, seed: int, initial: nn.Module, store: Store) -> Task:
-    """Return what steps that change files may use."""
+def task_of_files(
+    splits: Splits, seed: int, initial: nn.Module, store: Store, fastest: Fastest | None = None
+) -> Task:
+    """Return what steps that change files may use; `fastest` as in `run`."""
     examples = Examples(splits.train, splits.val, splits.class_names)
-    fastest = FastestHere(pixels(splits.train.images[:THROUGHPUT_BATCH]), store)
+    fastest = fastest or FastestHere(pixels(splits.train.images[:THROUGHPUT_BATCH]), store)
     return Task(examples, (), no_fit, seed, initial, fastest=fastest)
 
 

@@ -1,3 +1,4 @@
+import copy
 import functools
 
 import numpy as np
@@ -47,6 +48,23 @@ def test_file_and_module_agree_on_logits_at_any_batch_size(exported, batch):
     assert np.allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mlp_simple", "cnn_simple", "resnet_simple"])
+def test_weights_put_into_a_graph_that_was_traced_before_are_those_of_an_export_of_their_own(name, monkeypatch):
+    """What holds of the files of these tests (`conftest.once_each`) holds of those that torch makes."""
+    network, _ = file_of(name, DIGITS)
+    other = copy.deepcopy(network).train()
+    other(some(32, DIGITS).flip(0) ** 2)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    quick = export(other.eval(), DIGITS[0]).graph
+    monkeypatch.setattr(torch.onnx, "export", torch.onnx.export.__wrapped__)
+    whole = export(other, DIGITS[0]).graph
+    assert [node.op_type for node in quick.node] == [node.op_type for node in whole.node]
+    for ours, theirs in zip(quick.initializer, whole.initializer, strict=True):
+        assert ours.raw_data == theirs.raw_data
+
+
 def test_the_interface_of_the_file(exported):
     _, (shape, classes), file = exported
     [images], [logits] = file.file.graph.input, file.file.graph.output
@@ -65,6 +83,27 @@ def test_the_file_carries_no_trace_of_where_it_was_made(exported):
         tensor.ClearField("raw_data")
     for trace in (".py", "/", "torch.nn", "pkg.", "metadata_props"):
         assert trace not in str(rest), trace
+
+
+class Both(torch.nn.Module):
+    """A linear layer on the rows of an image, and on their mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.last = torch.nn.Linear(28, 12), torch.nn.Linear(12, 10)
+
+    def forward(self, images):
+        rows = images.squeeze(1)
+        return self.last(self.rows(rows).mean(1) + self.rows(rows.mean(1)))
+
+
+def test_the_weights_of_a_layer_that_takes_rows_and_sequences_of_rows_are_stored_once():
+    network = Both().eval()
+    file = Artifact(export(network, (1, 28, 28)))
+    matrices = [tensor for tensor in file.file.graph.initializer if len(tensor.dims) == 2]
+    assert len(matrices) == 2
+    images = some(5, DIGITS)
+    assert np.allclose(session(file.content, 1)(images.numpy()), network(images).detach().numpy(), atol=1e-5)
 
 
 def test_multiply_adds_of_file_and_module_agree(exported):

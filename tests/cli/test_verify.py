@@ -46,8 +46,9 @@ def test_a_file_is_verified_in_the_form_that_it_was_shipped_in_whatever_is_faste
     monkeypatch.setattr(speed, "TRIES", 1)
     folder = experiment.run(make_config("quantize_static", static)).folder
     monkeypatch.setattr(FastestHere, "race", lambda *_: (1 - number, 1.0))
-    assert main(["verify", str(folder)]) == 0
-    assert capsys.readouterr().out.startswith("verified: ")
+    for how in ([], ["--retrain"]):
+        assert main(["verify", str(folder), *how]) == 0
+        assert capsys.readouterr().out.startswith("verified: ")
 
 
 @pytest.mark.parametrize("name", ["prune", "distill"])

@@ -44,7 +44,7 @@ TABLES = [f"compression_table.{kind}" for kind in ("csv", "md", "tex")]
 
 def texts(figure) -> list[tuple[str, object]]:
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     renderer = canvas.get_renderer()
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     # Tick labels beyond the limits of their axis exist but are not drawn.
@@ -493,7 +493,7 @@ def test_of_two_temperatures_no_curve_is_drawn():
 @pytest.mark.parametrize("chart", [temperature, transfer_curve, generations])
 def test_labels_keep_clear_of_error_bars(chart):
     figure = chart.draw(frame(series(3)))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (axes,) = figure.axes
     labels = [text.get_window_extent() for text in axes.texts if "without" not in text.get_text()]
     bars = [axes.transData.transform(bar) for lines in axes.collections for bar in lines.get_segments()]

@@ -13,8 +13,8 @@ from tests.plots.test_charts import UNTIMED
 from kdbench.cli import table as command
 from kdbench.cli.main import main
 from kdbench.results.row import NAMES, write
-from kdbench.results.table import having_room, markdown, tables, text
-from kdbench.results.table_columns import COLUMNS, DISTURBED, FOOTNOTES, WEAK
+from kdbench.results.table import Table, having_room, markdown, tables, text
+from kdbench.results.table_columns import COLUMNS, DISTURBED, FOOTNOTES, WEAK, Column
 from kdbench.results.table_csv import OF_A_RUN, csv_text
 
 
@@ -64,6 +64,14 @@ def test_no_number_in_a_shortened_name_is_another_number(width):
         for share in (0.9, 0.98)
     ]
     assert not re.search(r"=0\.9?…", text(rows, width))
+
+
+@pytest.mark.parametrize("length", range(24, 40))
+def test_no_number_at_the_end_of_a_shortened_name_has_lost_its_first_digits(length):
+    name = "prune finetune_epochs=12 sparsity=0.95"
+    [[cell]] = Table("", [Column("method", str, 0, right=False)], [[name]]).shortened(length).cells
+    assert len(cell) <= length or cell == name
+    assert not re.search(r"…(2|[.]?9?5)\b", cell)
 
 
 def test_where_names_leave_no_room_the_figures_stand_below_them():

@@ -6,11 +6,11 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import nn
 
 from kdbench.artifact.normalised import normalised
@@ -57,24 +57,44 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
 
 
 def without_copies(file: ModelProto, names: Sequence[str]) -> ModelProto:
-    """Return the file whose linear layers take one of the weights `names` where they took its transpose.
+    """Return the file whose linear layers take a weight or its transpose, but not one the one, and one the other.
 
-    The exporter stores what it makes of a weight by itself: the same numbers again, counted twice.
+    The exporter stores what it makes of one of the weights `names`: the same numbers again, counted twice. Gemm takes
+    either; MatMul, of images with more axes, takes what it is given.
     """
     graph = Graph(file)
     weights = {name: graph.stored[name] for name in names if name in graph.stored and graph.stored[name].ndim == 2}
-    changed = False
-    for node in graph.nodes:
-        made = graph.numbers(node, 1) if node.op_type == "Gemm" and node.input[1] not in weights else None
+    linear = [node for node in graph.nodes if node.op_type in ("Gemm", "MatMul")]
+    transposed = {}  # the names of copies, and the weight of each
+    for node in linear:
+        made = graph.numbers(node, 1) if node.input[1] not in weights else None
         name = next((name for name in weights if made is not None and np.array_equal(weights[name].T, made)), None)
         if name is not None:
-            node.input[1], changed = name, True
-            turned = next((attribute for attribute in node.attribute if attribute.name == "transB"), None)
-            if turned is None:
-                node.attribute.append(helper.make_attribute("transB", 1))
-            else:
-                turned.i = 1 - turned.i
-    return graph.file() if changed else file
+            transposed[node.input[1]] = name
+    kept = {transposed[node.input[1]]: node.input[1] for node in linear[::-1] if needs_copy(node, transposed)}
+    for node in linear:
+        given = node.input[1]
+        weight = transposed.get(given, given)
+        taken = kept.get(weight, weight)
+        if taken != given and (node.op_type == "Gemm" or given in transposed):
+            node.input[1] = taken
+            if (taken in transposed) != (given in transposed):
+                transpose(node)
+    return graph.file() if transposed else file
+
+
+def needs_copy(node: NodeProto, transposed: Mapping[str, str]) -> bool:
+    """Whether a node can take nothing but the copy that it is given."""
+    return node.op_type == "MatMul" and node.input[1] in transposed
+
+
+def transpose(node: NodeProto) -> None:
+    """Have a Gemm transpose its second matrix where it did not, and the other way round."""
+    turned = next((attribute for attribute in node.attribute if attribute.name == "transB"), None)
+    if turned is None:
+        node.attribute.append(helper.make_attribute("transB", 1))
+    else:
+        turned.i = 1 - turned.i
 
 
 def bare(file: ModelProto) -> ModelProto:

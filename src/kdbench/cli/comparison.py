@@ -126,8 +126,8 @@ def measured(
         network, file_steps = split_steps(config.network)
         maker = Maker(splits, machine, store, together=config.together)
         networks = compared(maker, network, is_compared(config.network))
-        task = experiment.task_of_files(splits, network.seed, maker.initial(network).network, store)
-        task = replace(task, fastest=FormOf(shipped.file))
+        initial = maker.initial(network).network
+        task = experiment.task_of_files(splits, network.seed, initial, store, FormOf(shipped.file))
         artifacts = ship(networks, file_steps, task, store)
     except KdbenchError as error:
         logits = logits_of(shipped, splits, machine)
@@ -173,7 +173,8 @@ def retrained(row: Row, config: Config, content: bytes) -> tuple[list[str], int]
         )
     with tempfile.TemporaryDirectory() as folder:
         own = replace(config, outputs=Path(folder))
-        result = experiment.run(own, config.together, train_threads=row.train_threads)
+        form = FormOf(load(content))
+        result = experiment.run(own, config.together, train_threads=row.train_threads, fastest=form)
         fresh = (result.folder / ARTIFACT).read_bytes()
     found = {name: value for name, value in asdict(result.row).items() if name not in UNSTEADY}
     lines = [f"retrained, {line}" for line in differing(row, found)]

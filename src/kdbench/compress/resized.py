@@ -52,7 +52,10 @@ def tell_channels(layer: nn.modules.conv._ConvNd) -> None:
 
 
 def macs(network: nn.Module, image_shape: Sequence[int]) -> int:
-    """Count the multiply-adds for one image of every call of a layer with weights, as `evaluation.size` does."""
+    """Count the multiply-adds for one image of every call of a layer with weights.
+
+    Those are all that `evaluation.size` counts in the file, but for functions that a `forward` gives weights to.
+    """
     counts: list[int] = []
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:

@@ -97,8 +97,9 @@ class Maker:
         made = self.unchecked(spec)
         if made.history and made.history[-1].classes == 1:
             raise Collapsed(
-                f"{spec.title} ended in a network that predicts one class for every image: "
-                f"try more train.epochs than {spec.recipe.epochs}, or a lower train.lr than {spec.recipe.lr:g}"
+                f"{spec.title} ended in a network that predicts one class for every image: try "
+                + "a milder compression (compress.*), " * bool(spec.steps)
+                + f"more train.epochs than {spec.recipe.epochs}, or a lower train.lr than {spec.recipe.lr:g}"
             )
         return made
 

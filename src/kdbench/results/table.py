@@ -50,7 +50,8 @@ class Table:
         def short(cell: str, column: Column) -> str:
             if len(cell) <= length or column.right:
                 return cell
-            return f"{whole_numbers(cell, length // 2)}…{cell[len(cell) + 1 - (length + 1) // 2 :]}"
+            end = (length + 1) // 2 - 1
+            return f"{whole_numbers(cell, length // 2)}…{whole_numbers(cell[::-1], end)[::-1]}"
 
         return Table(self.caption, self.columns, [[*map(short, line, self.columns)] for line in self.cells])
 
@@ -76,9 +77,10 @@ class Table:
 
 
 def whole_numbers(cell: str, length: int) -> str:
-    """Return the beginning of a cell, without a number that would lose its last digits, and be another."""
+    """Return the beginning of a cell, without a number that would lose digits, and be another."""
+    digits = "0123456789."
     start = cell[:length]
-    return start if not cell[length].isdigit() else start.rstrip("0123456789.")
+    return start.rstrip(digits) if cell[length] in digits else start
 
 
 def text(rows: Sequence[Row], width: int | None = None) -> str:

@@ -40,6 +40,14 @@ def test_what_could_not_be_told_apart_stays_as_it_is():
         assert bytes_of(graph.read(form, ROOM)) == bytes_of(file)
 
 
+@pytest.mark.parametrize("numbers", [[1.0], [1.0] * 9])
+def test_numbers_that_are_too_few_or_too_many_for_their_shape_are_refused(numbers):
+    file = model(node("Mul", ["x", "w"], ["y"]))
+    file.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[2, 4], float_data=numbers)
+    with pytest.raises(DamagedFile, match="w holds"):
+        graph.canonical(file)
+
+
 def layers(count: int, first: int = 0) -> ModelProto:
     """Layers one after the other, each with a vector of its own width."""
     nodes = [node("Mul", [f"a{k - 1}" if k else "x", f"{k + first}.weight"], [f"a{k}"]) for k in range(count)]

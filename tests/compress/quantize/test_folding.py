@@ -31,6 +31,34 @@ class Twice(nn.Module):
         return self.last(torch.flatten(torch.relu(self.norms[1](self.conv(one))), 1))
 
 
+class Tied(nn.Module):
+    """Two convolutions of the same weights, each under a batch norm of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.convs = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(2)))
+        self.convs[1].weight = self.convs[0].weight
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+        self.last = nn.Linear(4 * 28 * 28, 10)
+
+    def forward(self, images):
+        one = torch.relu(self.norms[0](self.convs[0](self.first(images))))
+        return self.last(torch.flatten(torch.relu(self.norms[1](self.convs[1](one))), 1))
+
+
+class Normed(nn.Module):
+    """A convolution whose weights are computed from others (weight normalisation), under a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 4, 3, padding=1))
+        self.norm, self.last = nn.BatchNorm2d(4), nn.Linear(4 * 28 * 28, 10)
+
+    def forward(self, images):
+        return self.last(torch.flatten(torch.relu(self.norm(self.conv(images))), 1))
+
+
 class Sequences(nn.Module):
     """A linear layer on rows of an image, under a batch norm over the other axis, which is as long."""
 
@@ -42,7 +70,10 @@ class Sequences(nn.Module):
         return self.last(torch.flatten(torch.relu(self.norm(self.rows(images.squeeze(1)))), 1))
 
 
-@pytest.mark.parametrize("model", [Twice(True), Twice(False), Sequences()], ids=["bias", "no bias", "sequences"])
+MODELS = {"bias": Twice(True), "no bias": Twice(False), "tied": Tied(), "normed": Normed(), "sequences": Sequences()}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_batch_norm_is_folded_only_where_that_changes_nothing(model, digits):
     torch.manual_seed(0)
     for module in model.modules():
@@ -69,3 +100,9 @@ def test_a_folded_batch_norm_is_gone_and_one_without_statistics_of_its_own_stays
         traced.recompile()
         assert torch.allclose(before, traced(images), atol=1e-5)
         assert any(isinstance(module, nn.BatchNorm2d) for module in traced.modules()) == kept
+
+
+def test_layers_that_share_weights_still_share_them(digits):
+    made = ALL.start(Network(Normalise([0.1], [0.3]), Tied().eval()), task_of(digits))
+    first, second = (module for name, module in made.named_modules() if name.endswith(("convs.0", "convs.1")))
+    assert first.weight is second.weight

@@ -49,7 +49,7 @@ def form_of(tensor: TensorProto) -> TensorForm:
 def canonical(file: ModelProto) -> ModelProto:
     """Return a copy in which every tensor that goes apart holds its numbers as bytes, and nothing behind the last.
 
-    Raises `DamagedFile` for a tensor with more or fewer bytes than its shape says.
+    Raises `DamagedFile` for a tensor with more or fewer numbers than its shape says.
     """
     copy = ModelProto()
     copy.CopyFrom(file)
@@ -57,7 +57,10 @@ def canonical(file: ModelProto) -> ModelProto:
         if not is_apart(tensor):
             continue
         if not tensor.HasField("raw_data"):
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+            try:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+            except ValueError as error:
+                raise DamagedFile(f"{tensor.name} holds other numbers than its shape takes ({error})") from error
         form, there = form_of(tensor), len(tensor.raw_data)
         if there != form.size_bytes:
             raise DamagedFile(f"{tensor.name} holds {there} bytes, and its shape takes {form.size_bytes}")

@@ -6,6 +6,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from kdbench.compress.layers import tied
+
 NORMS = nn.modules.batchnorm._BatchNorm
 ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity)
 
@@ -15,19 +17,19 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
 
     It stays where that would change what is computed, and where it has no statistics but those of a batch.
     """
-    modules = dict(traced.named_modules())
+    modules, shared = dict(traced.named_modules()), tied(traced)
     for node in list(traced.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
         if not isinstance(norm, NORMS) or norm.running_mean is None:
             continue
         before = node.args[0]
         layer = modules.get(str(before.target)) if before.op == "call_module" else None
-        if len(before.users) > 1 or not isinstance(layer, nn.Conv2d | nn.Linear):
+        if len(before.users) > 1 or type(layer) not in (nn.Conv2d, nn.Linear):  # others may compute their weights
             continue
-        used_once = all(calls(traced, one) == 1 for one in (before, node))
-        if not used_once or (isinstance(layer, nn.Linear) and not is_flat(before, modules)):
+        used_once = all(calls(traced, one) == 1 for one in (before, node)) and shared.isdisjoint((layer, norm))
+        if not used_once or (type(layer) is nn.Linear and not is_flat(before, modules)):
             continue  # it would be multiplied in twice, or along another axis
-        fuse = fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval
+        fuse = fuse_conv_bn_eval if type(layer) is nn.Conv2d else fuse_linear_bn_eval
         folded = fuse(layer, norm).requires_grad_(True)  # torch freezes a bias that was none before
         traced.add_submodule(str(before.target), folded)
         modules[str(before.target)] = folded
