@@ -103,6 +103,8 @@ def test_what_was_typed_of_network_and_method_tells_the_runs_of_a_sweep_apart(tm
     typed = ["model=cnn_deep", "train.epochs=1", "compress=prune", "compress.sparsity=0.98", "seed=0", "data.root=x"]
     shown = line(make_row(compress="prune"), tmp_path, None, typed)
     assert "cnn_deep (train.epochs=1)  prune (sparsity=0.98)  seed 0  |" in shown
+    of_teachers = line(make_row(compress="distill"), tmp_path, None, ["view=edges", "teacher_train.epochs=3"])
+    assert " (view=edges)  distill (teacher_train.epochs=3)  seed 0" in of_teachers
     long = f"compress.teacher={{model:{'m' * 50}}}"
     assert "prune (teacher={model:mmmmm" in line(make_row(compress="prune"), tmp_path, None, [long])
     assert "m" * 40 not in line(make_row(compress="prune"), tmp_path, None, [long])

@@ -11,6 +11,8 @@ BETWEEN = "  |  "  # the parts of a line
 BETWEEN_NAMES = "  "
 LONGEST = 40  # characters of a setting
 INDENT = "  "  # of the lines that go on
+OF_NETWORK = ("model.", "train.", "view=", "normalise=", "data.train_images=")  # settings that are about it
+OF_METHOD = ("compress.", "teacher_train.")
 
 
 def line(row: Row, folder: Path, width: int | None = None, typed: Sequence[str] = (), *remarks: str) -> str:
@@ -31,8 +33,8 @@ def line(row: Row, folder: Path, width: int | None = None, typed: Sequence[str] 
 
 def variant(row: Row, typed: Sequence[str], between: str = " ") -> str:
     """Return network, method and seed, each with those of the settings `typed` that are about it."""
-    of_network = in_brackets(word for word in typed if word.startswith(("model.", "train.")))
-    of_method = in_brackets(word.removeprefix("compress.") for word in typed if word.startswith("compress."))
+    of_network = in_brackets(word for word in typed if word.startswith(OF_NETWORK))
+    of_method = in_brackets(word.removeprefix("compress.") for word in typed if word.startswith(OF_METHOD))
     return between.join([row.model + of_network, row.compress + of_method, f"seed {row.seed}"])
 
 
