@@ -1,5 +1,6 @@
 """The control: the same architecture with fewer parameters."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,10 @@ from torch import nn
 
 from kdbench.compress.shrink import Shrink
 from kdbench.errors import BadSetting
+from kdbench.models.cnn import CNN
+from kdbench.models.mlp import MLP
 from kdbench.models.network import parameters
+from kdbench.models.resnet import ResNet
 from kdbench.settings.network import NetworkSpec, Recipe
 
 
@@ -35,6 +39,30 @@ def test_it_is_the_widest_of_at_most_so_many_parameters_and_trained_like_a_basel
     again = method.architecture(made(1), shapes)
     again.load_state_dict(thin.state_dict())
     assert torch.equal(again(torch.ones(1, 784)), thin(torch.ones(1, 784)))
+
+
+def thinner(family: str) -> Callable[[float], nn.Module]:
+    """A model of so large a share of its widths."""
+
+    def scaled(share: float) -> nn.Module:
+        widths = [max(1, round(share * width)) for width in (8, 12, 16)]
+        if family == "mlp":
+            return MLP(widths, (1, 28, 28), 10)
+        if family == "cnn":
+            return CNN(widths, 1, "flatten", (1, 28, 28), 10)
+        return ResNet(widths, 1, (1, 28, 28), 10)
+
+    return scaled
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
+def test_a_thinner_model_of_each_family_is_made_again_of_the_shapes_of_its_weights(family, few):
+    scaled = thinner(family)
+    thin = Shrink(0.4)(scaled(1.0), replace(task_of(few, lambda *_, **__: None), scaled=scaled)).eval()
+    again = Shrink(0.4).architecture(scaled(1.0), {name: tensor.shape for name, tensor in thin.state_dict().items()})
+    again.load_state_dict(thin.state_dict())
+    images = few.val.images[:5].float() / 255
+    assert torch.equal(again.eval()(images), thin(images))
 
 
 def test_as_many_bytes_as_a_file_of_so_many_parameters_are_the_same_network(few):

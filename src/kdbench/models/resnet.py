@@ -25,7 +25,12 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.stride = stride
-        self.new_channels = outputs - inputs
+
+    @property
+    def new_channels(self) -> int:
+        """How many channels the shortcut adds: by the layers as they are now, thinner or two in the place of one."""
+        first = next(layer for layer in self.conv1.modules() if isinstance(layer, nn.Conv2d))
+        return self.bn2.num_features - first.in_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(residual(x) + shortcut(x))."""
