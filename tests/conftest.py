@@ -95,7 +95,7 @@ def exports_of_tests(tmp_path_factory):
         with contextlib.suppress(ImportError, AttributeError):  # it is not public: without it, tests take longer
             registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
             patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
-        patch.setattr(torch.onnx, "export", once_each(torch.onnx.export, of_all_processes))
+        patch.setattr(torch.onnx, "export", traced_once(torch.onnx.export, of_all_processes))
         yield
 
 
@@ -117,7 +117,7 @@ def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Calla
     return folder
 
 
-def once_each(export: Any, folder: Path) -> Any:
+def traced_once(export: Any, folder: Path) -> Any:
     """Trace networks of one structure once, for all processes, and put the weights of each into its graph.
 
     What is traced is the graph before it is optimised, whose weights are those of the network under their own names.
@@ -126,9 +126,7 @@ def once_each(export: Any, folder: Path) -> Any:
     @functools.wraps(export)
     def made(network: torch.nn.Module, example: Any, **knobs: Any) -> Any:
         named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
-        first = {
-            id(tensor): name for name, tensor in reversed(named)
-        }  # of the names of one that several modules share
+        first = {id(tensor): name for name, tensor in reversed(named)}  # name, where modules share one
         given = [(tensor.shape, tensor.dtype) for tensor in example], sorted(map(repr, knobs.items()))
         try:
             shared = [first[id(tensor)] for _, tensor in named]

@@ -50,7 +50,7 @@ def test_file_and_module_agree_on_logits_at_any_batch_size(exported, batch):
 
 @pytest.mark.parametrize("name", ["mlp_simple", "cnn_simple", "resnet_simple"])
 def test_weights_put_into_a_graph_that_was_traced_before_are_those_of_an_export_of_their_own(name, monkeypatch):
-    """What holds of the files of these tests (`conftest.once_each`) holds of those that torch makes."""
+    """What holds of the files of these tests (`conftest.traced_once`) holds of those that torch makes."""
     network, _ = file_of(name, DIGITS)
     other = copy.deepcopy(network).train()
     other(some(32, DIGITS).flip(0) ** 2)

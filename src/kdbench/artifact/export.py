@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def export(network: nn.Module, shape: Sequence[int]) -> ModelProto:
 
 
 def without_copies(file: ModelProto, names: Sequence[str]) -> ModelProto:
-    """Return the file whose linear layers take a weight or its transpose, but not one the one, and one the other.
+    """Return the file in which all linear layers with one weight take the same stored matrix: it, or its transpose.
 
     The exporter stores what it makes of one of the weights `names`: the same numbers again, counted twice. Gemm takes
     either; MatMul, of images with more axes, takes what it is given.
@@ -71,7 +71,8 @@ def without_copies(file: ModelProto, names: Sequence[str]) -> ModelProto:
         name = next((name for name in weights if made is not None and np.array_equal(weights[name].T, made)), None)
         if name is not None:
             transposed[node.input[1]] = name
-    kept = {transposed[node.input[1]]: node.input[1] for node in linear[::-1] if needs_copy(node, transposed)}
+    by_matmul = [node.input[1] for node in linear if node.op_type == "MatMul" and node.input[1] in transposed]
+    kept = {transposed[copy]: copy for copy in by_matmul}  # one copy of a weight, for all that take it
     for node in linear:
         given = node.input[1]
         weight = transposed.get(given, given)
@@ -81,11 +82,6 @@ def without_copies(file: ModelProto, names: Sequence[str]) -> ModelProto:
             if (taken in transposed) != (given in transposed):
                 transpose(node)
     return graph.file() if transposed else file
-
-
-def needs_copy(node: NodeProto, transposed: Mapping[str, str]) -> bool:
-    """Whether a node can take nothing but the copy that it is given."""
-    return node.op_type == "MatMul" and node.input[1] in transposed
 
 
 def transpose(node: NodeProto) -> None:

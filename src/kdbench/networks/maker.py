@@ -96,10 +96,10 @@ class Maker:
         """
         made = self.unchecked(spec)
         if made.history and made.history[-1].classes == 1:
+            milder = "a milder compression (compress.*), " if spec.steps else ""
             raise Collapsed(
-                f"{spec.title} ended in a network that predicts one class for every image: try "
-                + "a milder compression (compress.*), " * bool(spec.steps)
-                + f"more train.epochs than {spec.recipe.epochs}, or a lower train.lr than {spec.recipe.lr:g}"
+                f"{spec.title} ended in a network that predicts one class for every image: try {milder}"
+                f"more train.epochs than {spec.recipe.epochs}, or a lower train.lr than {spec.recipe.lr:g}"
             )
         return made
 
