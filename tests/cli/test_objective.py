@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
+import hydra_plugins
 from kdbench.cli.main import main
 
 RETURNED: list[float] = []
@@ -33,10 +34,9 @@ class OneByOne(Sweeper):
 def one_by_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     RETURNED.clear()
-    package, module = types.ModuleType("hydra_plugins"), types.ModuleType("hydra_plugins.one_by_one")
-    package.__path__ = []  # Hydra looks for more in it
-    package.one_by_one, module.OneByOne = module, OneByOne
-    monkeypatch.setitem(sys.modules, "hydra_plugins", package)
+    module = types.ModuleType("hydra_plugins.one_by_one")
+    module.OneByOne = OneByOne
+    monkeypatch.setattr(hydra_plugins, "one_by_one", module, raising=False)
     monkeypatch.setitem(sys.modules, "hydra_plugins.one_by_one", module)
     monkeypatch.setattr(OneByOne, "__module__", "hydra_plugins.one_by_one")  # where Hydra wants plugins to be
     Plugins.instance().register(OneByOne)

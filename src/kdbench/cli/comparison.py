@@ -34,8 +34,9 @@ from kdbench.settings import identity, own_folder
 from kdbench.settings.config import Config, to_plain
 from kdbench.storage import durable
 from kdbench.storage.checksums import SUMS, checksum
+from kdbench.storage.processes import cores
 from kdbench.storage.store import Store
-from kdbench.training.runtime import Runtime, cores, instructions_of
+from kdbench.training.runtime import Runtime, instructions_of
 
 # What another measurement may find otherwise, since it is time or place.
 UNSTEADY = {

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from kdbench.cli import overrides, terminal
-from kdbench.cli.invocation import Invocation, PlannedRun
+from kdbench.cli import launchers, overrides, terminal, worker
+from kdbench.cli.elsewhere import Elsewhere
+from kdbench.cli.invocation import Invocation
 from kdbench.cli.messages import explain
-from kdbench.errors import BadSetting, CannotWrite, nearest
+from kdbench.cli.planned_run import PlannedRun
+from kdbench.cli.reports import Report, Reports
+from kdbench.errors import BadSetting, nearest
 from kdbench.results.ledger import Ledger
 from kdbench.results.row import NUMBERS, Row
 from kdbench.settings import own_folder
@@ -28,7 +33,6 @@ from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import outputs_of, resolve
 from kdbench.settings.search_path import register
 
-LOCAL_LAUNCHER = "BasicLauncher"
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # instead of a rate, what is done
 
 invocation = Invocation()  # Hydra passes nothing on to what it calls
@@ -44,7 +48,7 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     invocation = Invocation(list(command), tracebacks=full_error)
     register()
     try:
-        sys.argv = ["kdbench run", *overrides.for_hydra(arguments)]
+        sys.argv = ["kdbench run", *overrides.for_hydra(launchers.in_full(arguments))]
         # Hydra prints errors in several lines and exits; with this it raises them, and we print one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
@@ -63,14 +67,15 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     return invocation.report(table)
 
 
-def task(composed: DictConfig) -> float | None:
-    """Do one run, and return its `objective`, if it has one.
+def task(composed: DictConfig) -> float | Report | None:
+    """Do one run, and return its `objective`, if it has one; in a worker of a launcher, how it ended.
 
     A failure is reported here, when it happens; the other runs of a multirun go on.
     """
     own = HydraConfig.get()
+    if not launchers.is_local(own.launcher):
+        return task_of_worker(composed, own)
     typed = as_typed(own)
-    elsewhere = not own.launcher._target_.endswith(LOCAL_LAUNCHER)
     alone = own.mode == RunMode.RUN
     column = composed.objective
     if alone or not swept_in_order(own):
@@ -78,16 +83,11 @@ def task(composed: DictConfig) -> float | None:
     ledger = None
     try:
         ledger = Ledger(outputs_of(composed))
-        config = resolve(composed, dict(own.runtime.choices), typed, config_folders(own))
-        if column is not None and column not in NUMBERS:
-            raise BadSetting(f"objective={column} is no column of numbers: {nearest(column, NUMBERS)}")
+        run = planned(composed, own)
     except Exception as error:
         invocation.fail(error, typed, ledger)
-        if elsewhere:
-            raise
         return None if column is None else math.nan
-    wait = alone or elsewhere or column is not None
-    row = invocation.perform(PlannedRun(typed, config), wait=wait, raises=elsewhere)
+    row = invocation.perform(run, wait=alone or column is not None)
     if column is None:
         return None
     try:
@@ -95,6 +95,33 @@ def task(composed: DictConfig) -> float | None:
     except BadSetting as error:
         invocation.fail(error, typed, ledger)
         return math.nan
+
+
+def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
+    """Do one run in a process, perhaps on a machine, that is not the one of the command."""
+    with contextlib.suppress(OSError):
+        os.chdir(own.runtime.cwd)  # where its settings were typed
+    report, row = worker.perform(
+        own.job.num,
+        as_typed(own),
+        outputs_of(composed),
+        lambda: planned(composed, own),
+        Reports(reports_of(own)),
+        launchers.threads_of(own.launcher),
+    )
+    if composed.objective is None:
+        return report
+    return math.nan if row is None else objective_of(row, composed.objective)
+
+
+def planned(composed: DictConfig, own: Any) -> PlannedRun:
+    """Return the run that Hydra composed. Raises `BadSetting` if its settings are not possible."""
+    typed = as_typed(own)
+    config = resolve(composed, dict(own.runtime.choices), typed, config_folders(own))
+    column = composed.objective
+    if column is not None and column not in NUMBERS:
+        raise BadSetting(f"objective={column} is no column of numbers: {nearest(column, NUMBERS)}")
+    return PlannedRun(typed, config)
 
 
 def objective_of(row: Row, column: str) -> float:
@@ -109,43 +136,59 @@ class MultirunCallback(Callback):
     """Hydra's callback for a multirun: one bar over its runs, quiet when output is not a terminal."""
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """List the runs as Hydra's own sweeper does, and start the bar."""
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-        from hydra.core.global_hydra import GlobalHydra
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
+        """Start the bar."""
         invocation.several = True
-        if planned := swept_in_order(config.hydra):
-            parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-            typed = parser.parse_overrides(as_typed(config.hydra))
-            invocation.plan(*(run for batch in BasicSweeper.split_arguments(typed, None) for run in batch))
-        total = len(invocation.runs) if planned else None
-        invocation.bar = tqdm(total=total, desc="sweep", bar_format=BAR, disable=None, position=0)
+        invocation.bar = tqdm(desc="sweep", bar_format=BAR, disable=None, position=0)
         invocation.bar.refresh()
-        if planned and not invocation.runs:
-            empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
-            invocation.several = False
-            invocation.fail(BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing"), [])
-        elif not config.hydra.launcher._target_.endswith(LOCAL_LAUNCHER):
-            try:
-                invocation.record(Ledger(outputs_of(config)))  # its runs are done in processes that know of none
-            except CannotWrite as error:
-                invocation.fail(error, [])
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Do what was left to other processes."""
         invocation.finish()
 
 
+def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], most: int | None) -> None:
+    """Let `launcher` do the runs of a multirun, given as Hydra's sweeper lists them, at most so many in a launch."""
+    typed = [plainly(run) for run in runs]
+    invocation.plan(*typed)
+    if invocation.bar is not None:
+        invocation.bar.total = len(runs)
+        invocation.bar.refresh()
+    if not runs:
+        empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
+        invocation.several = False
+        raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
+    if launchers.is_local(config.hydra.launcher):
+        for returned in launcher.launch(runs, 0):
+            _ = returned.return_value  # raises what was raised
+        return
+    if config.seeds_together == "always":
+        raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
+    outputs = outputs_of(config)
+    invocation.record(Ledger(outputs))
+    # Workers may stand in another folder, where Hydra would make one of this name.
+    folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
+    jobs = {tuple(one): [*run, f"hydra.sweep.dir={folder}"] for one, run in zip(typed, runs, strict=True)}
+    Elsewhere(invocation, outputs, Reports(reports_of(config.hydra)), launcher.launch).do(jobs, most)
+
+
+def reports_of(own: Any) -> Path:
+    """Return the folder that workers report to."""
+    return Path(own.sweep.dir) / "jobs"
+
+
 def swept_in_order(own: Any) -> bool:
-    """Whether a multirun's runs are known from the start: a sweeper that is not Hydra's own chooses them in turn."""
-    return bool(own.sweeper._target_.endswith("BasicSweeper"))
+    """Whether a multirun's runs are known from the start: a sweeper that is not kdbench's chooses them in turn."""
+    return bool(own.sweeper._target_.endswith("KdbenchSweeper"))
 
 
 def as_typed(own: Any) -> list[str]:
     """Return the settings of a run to the letter: `${...}` in them is for the run's configuration to resolve."""
-    given = OmegaConf.to_container(own.overrides.task, resolve=False)
-    return [str(setting).removeprefix("++") for setting in given]  # which `overrides` put there
+    return plainly(OmegaConf.to_container(own.overrides.task, resolve=False))
+
+
+def plainly(settings: Iterable[Any]) -> list[str]:
+    """Return settings without the sign that `overrides` put before them."""
+    return [str(setting).removeprefix("++") for setting in settings if not str(setting).startswith("hydra")]
 
 
 def config_folders(own: Any) -> list[Path]:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from kdbench.cli import signals, terminal
-from kdbench.cli.messages import explain
 from kdbench.cli.planned_run import Failure, PlannedRun
-from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
+from kdbench.cli.reports import Report
+from kdbench.errors import BadSetting, Busy, CannotRead, CannotWrite, DamagedFile
 from kdbench.results.ledger import Ledger
-from kdbench.storage import locks
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -31,7 +30,7 @@ NAMED = 5  # runs in one line
 
 @dataclass
 class Invocation:
-    """One command and its runs, in this process; in a process of another launcher, `command` is empty."""
+    """One command and its runs, in this process or in those of a launcher."""
 
     command: list[str] = field(default_factory=list)  # as typed, after `kdbench`
     runs: list[list[str]] = field(default_factory=list)
@@ -45,7 +44,8 @@ class Invocation:
     seeds: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
     postponed: list[PlannedRun] = field(default_factory=list)  # other processes do them now
     # Done, but disturbed while they were timed: by folder, with what to call them.
-    untimed: dict[Path, tuple[str, PlannedRun]] = field(default_factory=dict)
+    untimed: dict[Path, tuple[str, list[str]]] = field(default_factory=dict)
+    planned: dict[tuple[str, ...], PlannedRun] = field(default_factory=dict)  # that this process did
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
     stopped: bool = False  # nothing can be written any more
 
@@ -56,45 +56,51 @@ class Invocation:
             typed = [setting.partition("=")[2] for setting in run if setting.startswith("seed=")]
             self.seeds.setdefault(but_seed(run), []).extend(int(seed) for seed in typed if seed.isdecimal())
 
-    def perform(self, run: PlannedRun, wait: bool, raises: bool = False) -> Row | None:
-        """Do a run, if no other process does, and return its row.
-
-        `raises` what went wrong, once it is reported, for Hydra to carry.
-        """
+    def perform(self, run: PlannedRun, wait: bool) -> Row | None:
+        """Do a run, if no other process does, and return its row."""
         signals.check()
         if self.stopped:
             return None
         row = None
         ledger = Ledger(run.config.outputs)
-        seeds = self.seeds.get(but_seed(run.typed), [])
-        say = self.saying(run)
+        self.planned[tuple(run.typed)] = run
 
         def started(folder: Path) -> None:
             self.record(ledger)
             ledger.started(run.typed, folder)
 
         try:
-            with locks.held(ledger.lock(run.typed), str(run), wait):
-                say("loading")
-                from kdbench import experiment  # brings torch, which bad settings need not wait for
-
-                result = experiment.run(run.config, seeds, started, say)
-                if result.was_done:
-                    started(result.folder)
+            result = run.do(started, self.saying(run), wait, self.seeds.get(but_seed(run.typed), []))
         except Busy:
             self.postponed.append(run)
             return None
         except Exception as error:
             signals.check()
             self.fail(error, run.typed, ledger)
-            if raises:
-                raise  # in another process, where only Hydra can hand it on
         else:
             row = result.row
-            self.succeed(run, row, result.folder, result.was_done)
+            self.succeed(run.typed, run.config.data.name, row, result.folder, result.was_done)
         if self.bar is not None:
             self.bar.update()
         return row
+
+    def reported(self, report: Report, outputs: Path) -> None:
+        """Tell how a run ended that a worker did."""
+        from kdbench.results.row import FILE, read
+
+        for text in report.warnings:
+            log.warning("%s", text)
+        if report.error is not None:
+            self.report_failure(Failure(report.typed, report.error, report.final), report.trace)
+            self.stopped |= report.stops
+        elif report.folder is not None:
+            folder = outputs / report.folder
+            try:
+                self.succeed(report.typed, report.data, read(folder / FILE), folder, report.was_done)
+            except (DamagedFile, CannotRead) as error:  # it was made again meanwhile, or damaged
+                self.fail(error, report.typed)
+        if self.bar is not None:
+            self.bar.update()
 
     def saying(self, run: PlannedRun) -> Callable[[str], None]:
         """Return what lets the bar say what is done for a run: not everything that takes time moves a bar."""
@@ -106,41 +112,42 @@ class Invocation:
 
         return say
 
-    def succeed(self, run: PlannedRun, row: Row, folder: Path, was_done: bool) -> None:
-        """Remember a row, and print its line."""
+    def succeed(self, typed: Sequence[str], asked: str, row: Row, folder: Path, was_done: bool) -> None:
+        """Remember a row, and print its line; `asked` is the data set that was asked for."""
         from kdbench.results.lines import line, variant
 
         before = [one for one in self.made if one[1] == folder]
         self.made = [one for one in self.made if one[1] != folder] + [(row, folder)]
         if not row.timed:
-            self.untimed[folder] = (variant(row, run.typed), run)
-            if not self.command:
-                self.report_untimed()
-        asked = run.config.data.name
+            self.untimed[folder] = (variant(row, typed), list(typed))
         if asked != row.dataset:
             self.replaced.add((asked, row.dataset))
         if before and not row.timed:
             return  # timed once more, in vain: its line stands above
         remarks = ["was done already"] if was_done else ["timed again"] if before else []
-        tqdm.write(line(row, folder, terminal.width(), run.typed, *remarks), file=sys.stdout)
+        tqdm.write(line(row, folder, terminal.width(), typed, *remarks), file=sys.stdout)
 
     def fail(self, error: Exception, typed: Sequence[str], ledger: Ledger | None = None) -> None:
         """Report a failed run in one line, and write it down, unless nothing of its command was ever begun."""
-        failure = Failure(list(typed), explain(error), isinstance(error, BadSetting | NotFinite | Collapsed))
-        self.failures.append(failure)
+        failure = Failure.of(typed, error)
         self.stopped |= isinstance(error, CannotWrite)
-        if self.tracebacks:
-            tqdm.write("".join(traceback.format_exception(error)), file=sys.stderr)
-        prefix = f"error in {' '.join(typed)}: " if self.several else "error: "
-        known = any(one.message == failure.message for one in self.failures[:-1])
-        tqdm.write(prefix + ("the same as above" if known else failure.message), file=sys.stderr)
+        self.report_failure(failure, "".join(traceback.format_exception(error)))
         if ledger is None:
             return
         with contextlib.suppress(CannotWrite):
-            if ledger.outputs in self.recorded or not self.command:
+            if ledger.outputs in self.recorded:
                 ledger.failed(failure.typed, failure.message, failure.final)
             elif not isinstance(error, BadSetting) or ledger.has(self.command, self.runs):
                 self.record(ledger)
+
+    def report_failure(self, failure: Failure, trace: str) -> None:
+        """Report a failed run in one line; where tracebacks were asked for, with `trace` above it."""
+        if self.tracebacks:
+            tqdm.write(trace, file=sys.stderr)
+        known = any(one.message == failure.message for one in self.failures)
+        self.failures.append(failure)
+        prefix = f"error in {' '.join(failure.typed)}: " if self.several else "error: "
+        tqdm.write(prefix + ("the same as above" if known else failure.message), file=sys.stderr)
 
     def record(self, ledger: Ledger) -> None:
         """Write down the command, once, and the runs of it that failed before. Raises `CannotWrite`."""
@@ -157,7 +164,7 @@ class Invocation:
             log.warning("waiting for other processes, which do %d of the runs", len(self.postponed))
         for run in self.postponed:
             self.perform(run, wait=True)
-        if not self.stopped:
+        if self.planned and not self.stopped:  # what workers do is timed again by them
             self.time_again()
         if self.bar is not None:
             self.bar.set_postfix_str("")
@@ -165,13 +172,17 @@ class Invocation:
 
     def time_again(self) -> None:
         """Do once more what was disturbed while it was timed: who disturbed it may have gone by now."""
-        disturbed, self.untimed = [run for _, run in self.untimed.values()], {}
+        for typed in self.take_untimed():
+            self.perform(self.planned[typed], wait=True)
+
+    def take_untimed(self) -> list[tuple[str, ...]]:
+        """Return, as typed, the runs that were disturbed while they were timed, which are to be done once more."""
+        disturbed, self.untimed = [tuple(typed) for _, typed in self.untimed.values()], {}
         if self.bar is not None and self.bar.total is not None:
             self.bar.total += len(disturbed)
             if disturbed:
                 self.bar.set_description_str("timing again what others disturbed")
-        for run in disturbed:
-            self.perform(run, wait=True)
+        return disturbed
 
     def report(self, table: bool = True) -> int:
         """Print, after a multirun, the whole `table` and what failed; return the exit status."""

@@ -21,6 +21,7 @@ from kdbench.settings.choices import config_dir
 from kdbench.settings.schema import Schema
 
 SCHEMA = "schema"
+SWEEPER = {"_target_": "hydra_plugins.kdbench_sweeper.KdbenchSweeper", "max_batch_size": None, "params": None}
 # Where Hydra keeps what it composes from: one object of each in a process.
 STATE = (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
 
@@ -28,8 +29,9 @@ _composing = threading.Lock()
 
 
 def register() -> None:
-    """Let Hydra know the schema that types are checked against."""
+    """Let Hydra know the schema that types are checked against, and the sweeper of multiruns."""
     ConfigStore.instance().store(name=SCHEMA, node=Schema, provider="kdbench")
+    ConfigStore.instance().store(name="kdbench", group="hydra/sweeper", node=SWEEPER, provider="kdbench")
 
 
 @contextlib.contextmanager

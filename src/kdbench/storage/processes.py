@@ -1,4 +1,4 @@
-"""Which processes of a machine are at work on one `outputs`: each holds a lock of its own meanwhile."""
+"""The processors of a machine, and which processes share them on one `outputs`: each holds a lock of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from pathlib import Path
 from kdbench.storage import durable, locks
 
 JUST_MADE_SECONDS = 60.0  # a file that young may be about to be locked
+
+
+def cores() -> int:
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from kdbench.errors import BadSetting
 from kdbench.settings import checks
+from kdbench.storage.processes import cores
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,6 @@ def instructions_of(device: str) -> str:
     if device == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return torch.backends.cpu.get_cpu_capability()
-
-
-def cores() -> int:
-    """Count the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fast_bf16(device: str) -> bool:

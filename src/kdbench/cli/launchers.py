@@ -1,0 +1,143 @@
+"""Who carries the runs of a sweep: Hydra's launchers, their short forms, and what of a machine a worker may use.
+
+Imports neither torch nor the launchers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdbench.errors import BadSetting, nearest
+from kdbench.storage.processes import cores
+
+LOCAL = "BasicLauncher"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A launcher that has a short form: the package that brings it, and Hydra's settings for so many workers."""
+
+    package: str
+    settings: Callable[[int], list[str]]
+
+
+def _joblib(workers: int) -> list[str]:
+    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={workers}", "hydra.launcher.batch_size=1"]
+
+
+def _ray(workers: int) -> list[str]:
+    init = "+hydra.launcher.ray.init"
+    return [
+        "hydra/launcher=ray",
+        f"+hydra.launcher.ray.remote.num_cpus={share(workers):g}",
+        f"{init}.log_to_driver=false",
+        f"{init}.logging_level=error",
+        # The plugin's own value is refused by a cluster that runs already.
+        f"{init}.object_store_memory=null",
+    ]
+
+
+def _slurm(workers: int) -> list[str]:
+    return [
+        "hydra/launcher=submitit_slurm",
+        f"hydra.launcher.array_parallelism={workers}",
+        # A job that comes to its time limit is queued again, and goes on from its checkpoint.
+        "hydra.launcher.max_num_timeout=1000",
+    ]
+
+
+LAUNCHERS = {
+    "joblib": Launcher("hydra_plugins.hydra_joblib_launcher", _joblib),
+    "ray": Launcher("hydra_plugins.hydra_ray_launcher", _ray),
+    "slurm": Launcher("hydra_plugins.hydra_submitit_launcher", _slurm),
+}
+OF_HYDRA = {
+    "joblib": "joblib",
+    "ray": "ray",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+}  # and their extras
+QUEUED = 256  # jobs of a SLURM array that run at once where nothing is typed
+
+
+def in_full(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a sweep with `--on NAME` and `--workers N` as Hydra's own settings.
+
+    Raises `BadSetting` for an unknown launcher, one that is not installed, and a number of workers that is none.
+    """
+    rest, typed = _taken_out(arguments, ("--on", "--workers"))
+    name, workers = typed.get("--on"), typed.get("--workers")
+    if name is None:
+        if workers is not None:
+            raise BadSetting(f"--workers is for a launcher: type --on joblib --workers {workers}")
+        return rest
+    if name not in LAUNCHERS:
+        raise BadSetting(f"--on {name} is unknown: {nearest(name, list(LAUNCHERS))}")
+    if workers is not None and not (workers.isdecimal() and int(workers) >= 1):
+        raise BadSetting(f"--workers {workers} is not a whole number of at least 1")
+    own = [one for one in rest if one.startswith("hydra/launcher=")]
+    if own:
+        raise BadSetting(f"{own[0]} and --on {name} name two launchers: leave one of them out")
+    if not _installed(LAUNCHERS[name].package):
+        raise not_installed(f"--on {name}", name)
+    if name == "slurm" and shutil.which("sbatch") is None:
+        raise BadSetting(
+            "--on slurm needs SLURM's sbatch, which is not here: type it where you queue jobs, or --on joblib"
+        )
+    count = int(workers) if workers else QUEUED if name == "slurm" else cores()
+    return [*LAUNCHERS[name].settings(count), *rest]
+
+
+def not_installed(typed: str, extra: str) -> BadSetting:
+    """Return the error for a launcher that is missing here."""
+    return BadSetting(f"{typed} is not installed: pip install 'kdbench[{extra}]'")
+
+
+def is_local(launcher: Any) -> bool:
+    """Whether `launcher`, as Hydra composed it, does the runs in this process."""
+    return bool(launcher._target_.endswith(LOCAL))
+
+
+def threads_of(launcher: Any) -> int | None:
+    """Return how many CPU threads a worker of `launcher` may use; None if that is not known from its settings."""
+    part = None
+    if "ray" in launcher:
+        part = launcher.ray.remote.get("num_cpus", 1)  # what Ray reserves where nothing is said
+    elif "n_jobs" in launcher:
+        part = share(launcher.n_jobs) if launcher.n_jobs > 0 else 1
+    elif "cpus_per_task" in launcher:
+        part = launcher.cpus_per_task
+    return None if part is None else max(1, min(int(part), cores()))
+
+
+def share(workers: int) -> float:
+    """Return the part of this machine's cores that each of so many workers has: whole ones, if it is one or more."""
+    part = cores() / workers
+    return part if part < 1 else part // 1
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # there is no plugin of Hydra's at all
+        return False
+
+
+def _taken_out(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments without `flags`, and the values of these: `--on ray` or `--on=ray`."""
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        flag, given, value = word.partition("=")
+        if flag not in flags:
+            rest.append(word)
+            continue
+        found[flag] = value if given else next(words, "")
+        if not found[flag]:
+            raise BadSetting(f"{flag} needs a value: type --on {'|'.join(LAUNCHERS)} --workers N")
+    return rest, found

@@ -1,0 +1,72 @@
+"""A run in a worker of a launcher: in silence, since the command that was typed says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdbench.cli.planned_run import Failure, PlannedRun
+from kdbench.cli.reports import Report, Reports
+from kdbench.cli.terminal import handled_by
+from kdbench.errors import CannotWrite
+from kdbench.results.ledger import Ledger
+from kdbench.settings import bars
+from kdbench.storage import locks
+
+if TYPE_CHECKING:
+    from kdbench.results.row import Row
+
+
+class Warnings(logging.Handler):
+    """Keeps what is warned of, but not what is waited for: where several share the work, that is usual."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        if record.name != locks.log.name:
+            self.texts.append(self.format(record))
+
+
+def perform(
+    job: int,
+    typed: Sequence[str],
+    outputs: Path,
+    planned: Callable[[], PlannedRun],
+    reports: Reports,
+    threads: int | None,
+) -> tuple[Report, Row | None]:
+    """Do the run that `planned` gives, on so many threads, and report how it ended. Returns the report, and the row.
+
+    Raises `BadSetting` where this machine does not share `outputs`, and `CannotWrite` if not even that can be said.
+    """
+    reports.require_shared(outputs)
+    if reports.stopped:
+        return Report(list(typed)), None
+    said = Warnings()
+    row = None
+    with bars.drawn(False), handled_by(said), reports.obeyed():
+        try:
+            run = planned()
+            ledger = Ledger(run.config.outputs)
+            result = run.do(lambda folder: ledger.started(run.typed, folder), threads=threads)
+        except Exception as error:
+            failure = Failure.of(typed, error)
+            with contextlib.suppress(CannotWrite):
+                Ledger(outputs).failed(failure.typed, failure.message, failure.final)
+            trace = "".join(traceback.format_exception(error))
+            stops = isinstance(error, CannotWrite)
+            report = Report(list(typed), error=failure.message, final=failure.final, stops=stops, trace=trace)
+        else:
+            row = result.row
+            folder = str(result.folder.relative_to(run.config.outputs))
+            report = Report(list(typed), run.config.data.name, folder, result.was_done)
+        report = Report(**vars(report) | {"warnings": said.texts})
+        reports.write(job, report)
+    return report, row
