@@ -83,6 +83,8 @@ class Elsewhere:
         def watch() -> None:
             while not over.wait(LOOK_SECONDS):
                 self.take(self.reports.take())
+                if self.invocation.bar is not None:
+                    self.invocation.bar.refresh()  # the time that has passed
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()

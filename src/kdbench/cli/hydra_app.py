@@ -168,7 +168,8 @@ def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], mo
     # Workers may stand in another folder, where Hydra would make one of this name.
     folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
     jobs = {tuple(one): [*run, f"hydra.sweep.dir={folder}"] for one, run in zip(typed, runs, strict=True)}
-    Elsewhere(invocation, outputs, Reports(reports_of(config.hydra)), launcher.launch).do(jobs, most)
+    with launchers.ready(config.hydra.launcher):
+        Elsewhere(invocation, outputs, Reports(reports_of(config.hydra)), launcher.launch).do(jobs, most)
 
 
 def reports_of(own: Any) -> Path:

@@ -5,11 +5,14 @@ Imports neither torch nor the launchers.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.storage.processes import cores
@@ -35,7 +38,7 @@ def _ray(workers: int) -> list[str]:
         "hydra/launcher=ray",
         f"+hydra.launcher.ray.remote.num_cpus={share(workers):g}",
         f"{init}.log_to_driver=false",
-        f"{init}.logging_level=error",
+        f"{init}.logging_level=critical",
         # The plugin's own value is refused by a cluster that runs already.
         f"{init}.object_store_memory=null",
     ]
@@ -112,6 +115,15 @@ def threads_of(launcher: Any) -> int | None:
     elif "cpus_per_task" in launcher:
         part = launcher.cpus_per_task
     return None if part is None else max(1, min(int(part), cores()))
+
+
+def ready(launcher: Any) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which `launcher` can be used, and after which it has let go of what it holds."""
+    if "ray" not in launcher:
+        return contextlib.nullcontext()
+    from kdbench.cli import ray_cluster
+
+    return ray_cluster.joined(OmegaConf.to_container(launcher.ray.init, resolve=True))
 
 
 def share(workers: int) -> float:

@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KdbenchError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
-    except signals.Interrupted as stop:
-        return stop.status
+    except KeyboardInterrupt as stop:
+        return signals.status_of(stop)
     except BrokenPipeError:  # `kdbench table | head`
         sys.stderr.close()
         return 0

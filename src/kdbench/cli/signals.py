@@ -32,6 +32,19 @@ def check() -> None:
         raise Interrupted(_received)
 
 
+def take_back() -> None:
+    """Handle both signals again, after a library that has put handlers of its own below Python's."""
+    for number in SIGNALS:
+        handler = signal.getsignal(number)
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
+
+
+def status_of(stop: KeyboardInterrupt) -> int:
+    """Return what the process must exit with; some libraries make an exception of their own of an `Interrupted`."""
+    return stop.status if isinstance(stop, Interrupted) else 128 + (_received or signal.SIGINT)
+
+
 @contextlib.contextmanager
 def handled(message: str) -> Iterator[None]:
     """A context in which both signals raise `Interrupted`, once `message` is printed; it is not to be survived.
@@ -48,9 +61,7 @@ def handled(message: str) -> Iterator[None]:
         global _received
         if not _received:
             _received = number
-            # Not print: the signal may have come in the middle of another one.
-            with contextlib.suppress(OSError, ValueError):
-                os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+            say(message)
         raise Interrupted(number)
 
     _received = NONE
@@ -58,7 +69,7 @@ def handled(message: str) -> Iterator[None]:
     os.set_blocking(writer, False)
     # Written to by the interpreter's own handler, at once.
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=watch, args=(reader,), daemon=True).start()
+    threading.Thread(target=watch, args=(reader, message), daemon=True).start()
     before = {}
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as of a command behind nohup
@@ -75,8 +86,14 @@ def handled(message: str) -> Iterator[None]:
             os.close(writer)
 
 
-def watch(reader: int) -> None:
-    """Wait for the number of a signal, and end the process a little later."""
+def say(message: str) -> None:
+    """Write a message to stderr. Not print: the signal may have come in the middle of another one."""
+    with contextlib.suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+
+
+def watch(reader: int, message: str) -> None:
+    """Wait for the number of a signal, and end the process a little later, with `message` if nobody has said it."""
     number = NONE
     while number not in SIGNALS:
         received = os.read(reader, 1)
@@ -85,4 +102,6 @@ def watch(reader: int) -> None:
             os.close(reader)
             return
     time.sleep(GRACE_SECONDS)
+    if not _received:  # Python has not come to its handler, in a native call
+        say(message)
     os._exit(128 + number)
