@@ -27,6 +27,7 @@ from kdbench.settings import own_folder
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import outputs_of, resolve
 from kdbench.settings.search_path import register
+from kdbench.storage import mirror
 
 LOCAL_LAUNCHER = "BasicLauncher"
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # instead of a rate, what is done
@@ -42,6 +43,7 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     global invocation
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     invocation = Invocation(list(command), tracebacks=full_error)
+    mirror.forget()
     register()
     try:
         sys.argv = ["kdbench run", *overrides.for_hydra(arguments)]

@@ -19,7 +19,7 @@ from kdbench.cli.messages import explain
 from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
 from kdbench.results.ledger import Ledger
-from kdbench.storage import locks
+from kdbench.storage import locks, mirror
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -194,7 +194,10 @@ class Invocation:
                 print(
                     f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
                 )
-        return 1 if self.failures else 0
+        unpushed = mirror.settle()
+        for line in unpushed:
+            print(f"!! {line}", file=sys.stderr)
+        return 1 if self.failures or unpushed else 0
 
     @property
     def all_failed_alike(self) -> bool:
