@@ -86,8 +86,8 @@ class Mirror:
         if not counts:
             return ""
         return (
-            f"{' and '.join(counts)} could not be pushed to {self.remote.url}: nothing is lost: what is finished lies "
-            f"in {self.outputs}, and the same command pushes it"
+            f"{' and '.join(counts)} could not be pushed to {self.remote.url}: nothing is lost: what is finished "
+            f"lies in {self.outputs}, and the same command pushes it"
         )
 
     def _push(self, folder: Path) -> None:
