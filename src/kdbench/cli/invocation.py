@@ -17,9 +17,10 @@ from tqdm import tqdm
 from kdbench.cli import signals, terminal
 from kdbench.cli.messages import explain
 from kdbench.cli.planned_run import Failure, PlannedRun
+from kdbench.cli.unpushed import report_unpushed
 from kdbench.errors import BadSetting, Busy, CannotWrite, Collapsed, NotFinite
 from kdbench.results.ledger import Ledger
-from kdbench.storage import locks, mirror
+from kdbench.storage import locks
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -116,6 +117,8 @@ class Invocation:
             self.untimed[folder] = (variant(row, run.typed), run)
             if not self.command:
                 self.report_untimed()
+        if not self.command:
+            report_unpushed()
         asked = run.config.data.name
         if asked != row.dataset:
             self.replaced.add((asked, row.dataset))
@@ -194,9 +197,7 @@ class Invocation:
                 print(
                     f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
                 )
-        unpushed = mirror.settle()
-        for line in unpushed:
-            print(f"!! {line}", file=sys.stderr)
+        unpushed = report_unpushed()
         return 1 if self.failures or unpushed else 0
 
     @property
