@@ -63,7 +63,7 @@ def slow(item: pytest.Item) -> bool:
         return False
     exporting = {"artifact", "quantize", "test_size.py", "test_weights.py", "test_python.py", "test_predictions.py"}
     exporting |= {"test_torchvision_model.py", "test_charts.py", "test_readme.py"}  # or drawing, or composing, a lot
-    long_part = parts[0] in ("faults", "cli", "benchmark") or bool(exporting & set(parts))
+    long_part = parts[0] in ("faults", "cli", "benchmark", "object_store") or bool(exporting & set(parts))
     return long_part or bool(LONG & set(getattr(item, "fixturenames", ())))
 
 

@@ -38,6 +38,10 @@ class CannotWrite(KdbenchError):  # noqa: N818
     """The disk is full, the folder is not writable, or it has been deleted: nothing further can be kept."""
 
 
+class CannotReach(CannotWrite):
+    """An object store refuses, or does not answer."""
+
+
 class CannotRead(KdbenchError):  # noqa: N818
     """A file is there, but the system does not let it be read now."""
 

@@ -41,6 +41,7 @@ from kdbench.settings.earlier_run import file_steps_before, left_by
 from kdbench.settings.network import ONNX_FILE, DataSpec
 from kdbench.storage import processes
 from kdbench.storage.checksums import checksum
+from kdbench.storage.mirror import mirror
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
@@ -106,6 +107,7 @@ def run(
     Raises a `KdbenchError` for everything that a user can mend; then no row is written.
     """
     config = identity.identified(config)  # before code is imported that somebody may edit meanwhile
+    kept_too = mirror(config.outputs, config.remote)  # before anything is trained that it would refuse
     network, file_steps = split_steps(config.network)
     machine = runtime.resolve(config.device, config.precision, config.threads)
     if train_threads is not None:
@@ -115,7 +117,7 @@ def run(
     data, splits = load_for(network, config.data, config.fallback)
     config = resolved(replace(config, data=data), splits, machine, seeds)
     network = config.network.with_steps(len(network.steps))
-    with RunFolder.of(config) as folder, processes.at_work(config.outputs / "locks" / "processes") as count:
+    with RunFolder.of(config, kept_too) as folder, processes.at_work(config.outputs / "locks" / "processes") as count:
         done = None if config.again or config.retrain else folder.finished(versions())
         if done is not None:
             return Result(done, folder.path, config, was_done=True)
@@ -125,7 +127,7 @@ def run(
             log.info("%s was asked for and could not be had", asked)
         if steps := file_steps_before(network):
             log.warning("weights=%s: taken as they were before %s, which changed the file alone", *steps)
-        store = Store(config.outputs / "store", remake=config.retrain)
+        store = Store(config.outputs / "store", remake=config.retrain, mirror=kept_too)
         sharing = count if train_threads is None else None
         maker = Maker(splits, machine, store, config.checkpoint_seconds, config.together, sharing)
         initial = maker.initial(network).network  # finds impossible sizes

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from kdbench.errors import BadSetting
-from kdbench.settings import own_folder
+from kdbench.errors import BadSetting, printable
+from kdbench.settings import outputs_url, own_folder
 
 
 class Arguments(argparse.ArgumentParser):
@@ -34,10 +35,33 @@ Subparsers = argparse._SubParsersAction  # the type of what `add` of every comma
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """Let a command name the folder that runs wrote to."""
-    parser.add_argument(
-        "folder", type=Path, nargs="?", default=Path("outputs"), metavar="FOLDER", help="default: outputs"
-    )
+    """Let a command name the folder that runs wrote to, or the URL of an object store."""
+    about = "or the URL of an object store; default: outputs"
+    parser.add_argument("folder", type=place, nargs="?", default=Path("outputs"), metavar="FOLDER", help=about)
+
+
+def place(text: str) -> Path | str:
+    """Return a folder, or a URL, whose runs `bring_down` brings here before the command begins."""
+    return text if outputs_url.is_url(text) else Path(text)
+
+
+def bring_down(options: argparse.Namespace) -> None:
+    """Take the runs of URLs that were given for folders; the folders where they lie now take their places."""
+
+    def here(given: Path | str) -> Path:
+        if isinstance(given, Path):
+            return given
+        from kdbench.results.taken import taken
+
+        folder, lines = taken(given)
+        for line in lines:
+            print(printable(line), file=sys.stderr)
+        return folder
+
+    if hasattr(options, "folder"):
+        options.folder = here(options.folder)
+    if hasattr(options, "folders"):
+        options.folders = [here(given) for given in options.folders]
 
 
 def add_own_folder(parser: argparse.ArgumentParser) -> None:

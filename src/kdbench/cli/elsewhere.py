@@ -31,9 +31,12 @@ Launch = Callable[[Jobs, int], Sequence[JobReturn]]
 class Elsewhere:
     """The runs of one command: `launch` hands them out, their workers write to `reports`."""
 
-    def __init__(self, invocation: Invocation, outputs: Path, reports: Reports, launch: Launch) -> None:
+    def __init__(
+        self, invocation: Invocation, outputs: Path, remote: str | None, reports: Reports, launch: Launch
+    ) -> None:
         self.invocation = invocation
         self.ledger = Ledger(outputs)
+        self.remote = remote  # an object store, by its URL
         self.reports = reports
         self.launch = launch
         self.jobs: list[Typed] = []  # that were handed out, by their numbers
@@ -116,6 +119,6 @@ class Elsewhere:
             if typed in self.left:
                 del self.left[typed]
                 self.told += 1
-                self.invocation.reported(report, self.ledger.outputs)
+                self.invocation.reported(report, self.ledger.outputs, self.remote)
         if self.invocation.stopped:
             self.reports.stop()

@@ -32,6 +32,7 @@ from kdbench.settings import own_folder
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import outputs_of, resolve
 from kdbench.settings.search_path import register
+from kdbench.storage import mirror
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # instead of a rate, what is done
 
@@ -46,6 +47,7 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     global invocation
     full_error = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     invocation = Invocation(list(command), tracebacks=full_error)
+    mirror.forget()
     register()
     try:
         sys.argv = ["kdbench run", *overrides.for_hydra(launchers.in_full(arguments))]
@@ -108,6 +110,7 @@ def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
         lambda: planned(composed, own),
         Reports(reports_of(own)),
         launchers.threads_of(own.launcher),
+        has_store=composed.remote is not None,
     )
     if composed.objective is None:
         return report
@@ -164,12 +167,14 @@ def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], mo
     if config.seeds_together == "always":
         raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
     outputs = outputs_of(config)
+    mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
     invocation.record(Ledger(outputs))
     # Workers may stand in another folder, where Hydra would make one of this name.
     folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
     jobs = {tuple(one): [*run, f"hydra.sweep.dir={folder}"] for one, run in zip(typed, runs, strict=True)}
     with launchers.ready(config.hydra.launcher):
-        Elsewhere(invocation, outputs, Reports(reports_of(config.hydra)), launcher.launch).do(jobs, most)
+        reports = Reports(reports_of(config.hydra))
+        Elsewhere(invocation, outputs, config.remote, reports, launcher.launch).do(jobs, most)
 
 
 def reports_of(own: Any) -> Path:

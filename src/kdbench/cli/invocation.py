@@ -17,7 +17,8 @@ from tqdm import tqdm
 from kdbench.cli import signals, terminal
 from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.cli.reports import Report
-from kdbench.errors import BadSetting, Busy, CannotRead, CannotWrite, DamagedFile
+from kdbench.cli.unpushed import report_unpushed
+from kdbench.errors import BadSetting, Busy, CannotReach, CannotRead, CannotWrite, DamagedFile
 from kdbench.results.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Invocation:
     planned: dict[tuple[str, ...], PlannedRun] = field(default_factory=dict)  # that this process did
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
     stopped: bool = False  # nothing can be written any more
+    unpushed: set[str] = field(default_factory=set)  # what workers cannot push to an object store from their machines
 
     def plan(self, *runs: list[str]) -> None:
         """Remember what runs there will be, besides those that are known."""
@@ -84,10 +86,12 @@ class Invocation:
             self.bar.update()
         return row
 
-    def reported(self, report: Report, outputs: Path) -> None:
-        """Tell how a run ended that a worker did."""
+    def reported(self, report: Report, outputs: Path, remote: str | None = None) -> None:
+        """Tell how a run ended that a worker did; its row lies in `outputs`, or in the object store `remote`."""
         from kdbench.results.row import FILE, read
+        from kdbench.results.taken import bring_if_missing
 
+        self.unpushed.update(report.unpushed)
         for text in report.warnings:
             log.warning("%s", text)
         if report.error is not None:
@@ -96,8 +100,9 @@ class Invocation:
         elif report.folder is not None:
             folder = outputs / report.folder
             try:
+                bring_if_missing(outputs, remote, report.folder)
                 self.succeed(report.typed, report.data, read(folder / FILE), folder, report.was_done)
-            except (DamagedFile, CannotRead) as error:  # it was made again meanwhile, or damaged
+            except (DamagedFile, CannotRead, CannotReach, Busy) as error:  # it was made again meanwhile, or damaged
                 self.fail(error, report.typed)
         if self.bar is not None:
             self.bar.update()
@@ -205,7 +210,8 @@ class Invocation:
                 print(
                     f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
                 )
-        return 1 if self.failures else 0
+        waits = report_unpushed(self.unpushed)
+        return 1 if self.failures or waits else 0
 
     @property
     def all_failed_alike(self) -> bool:

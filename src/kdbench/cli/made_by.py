@@ -21,7 +21,7 @@ from kdbench.settings.identity import files_in
 from kdbench.settings.network import DataSpec, knobs_in_words
 from kdbench.settings.typed import config_of
 
-PLACES = ("outputs", "data.root", "data.cache")  # of what decides nothing, what a run needs all the same
+PLACES = ("outputs", "remote", "data.root", "data.cache")  # of what decides nothing, what a run needs all the same
 
 
 def command(folder: Path, row: Row) -> str | None:

@@ -26,7 +26,7 @@ from kdbench.cli import (
     unpack,
     verify,
 )
-from kdbench.cli.arguments import Arguments
+from kdbench.cli.arguments import Arguments, bring_down
 from kdbench.errors import BadSetting, KdbenchError, nearest, printable
 from kdbench.version import __version__
 
@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif rest:
             raise BadSetting(f"unrecognized arguments: {' '.join(rest)}: see kdbench {options.command} --help")
         with signals.handled(on_interrupt(arguments)):
+            bring_down(options)
             return int(options.main(options))
     except SystemExit as stop:  # after --help and --version
         return stop.code if isinstance(stop.code, int) else 0

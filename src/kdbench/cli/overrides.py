@@ -12,7 +12,7 @@ from hydra._internal.utils import get_args_parser
 
 from kdbench.cli import values
 from kdbench.errors import BadSetting
-from kdbench.settings import normalisation, own_folder, schema
+from kdbench.settings import normalisation, outputs_url, own_folder, schema
 from kdbench.settings.choices import GROUPS, SWEEPS, config_dir, options, read
 from kdbench.settings.knobs import named_by_yaml, require_knob
 
@@ -54,10 +54,20 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     if given.config_dir:
         own_folder.serve(Path(given.config_dir))
         folders.insert(0, Path(given.config_dir))
-    typed = [parsed(text) for text in given.overrides]
+    typed = outputs_and_remote([parsed(text) for text in given.overrides])
     chosen = {one.name: one.value for one in typed if one.name in GROUPS}
     settings = [checked(one, chosen, folders, several=given.multirun) for one in typed]
     return [*settings, *(argument for argument in arguments if argument not in given.overrides)]
+
+
+def outputs_and_remote(typed: Sequence[Override]) -> list[Override]:
+    """Return the settings, with a URL given as outputs= parted into remote= and a folder. Raises `BadSetting`."""
+    plain = {one.name: one.value.strip("'\"") for one in typed if one.name in outputs_url.NAMES}
+    places = outputs_url.apart(plain)
+    if places == plain:
+        return list(typed)
+    others = [one for one in typed if one.name not in outputs_url.NAMES]
+    return [*others, *(Override("", name, f"'{place}'") for name, place in places.items())]
 
 
 def name_of(setting: str) -> str:

@@ -38,6 +38,7 @@ class Report:
     stops: bool = False  # nothing can be written any more: the others need not begin
     trace: str = ""  # where an error was raised
     warnings: list[str] = field(default_factory=list)
+    unpushed: list[str] = field(default_factory=list)  # what waits for an object store
 
 
 class Reports:
@@ -50,6 +51,11 @@ class Reports:
         """Let workers find the folder."""
         durable.folder(self.folder)
         durable.write(self.folder / COMMAND, json.dumps({"version": __version__}).encode())
+
+    @property
+    def shared(self) -> bool:
+        """Whether this machine sees the folder of the command."""
+        return (self.folder / COMMAND).exists()
 
     def require_shared(self, outputs: Path) -> None:
         """Raise `BadSetting` where this machine does not see what the command wrote, or has another kdbench."""
@@ -100,7 +106,8 @@ class Reports:
     @contextlib.contextmanager
     def obeyed(self) -> Iterator[None]:
         """A context in which this process ends as soon as the command is interrupted: all writing is whole or not."""
-        (self.folder / BEGUN).touch()
+        if self.shared:
+            (self.folder / BEGUN).touch()
         over = threading.Event()
 
         def look() -> None:

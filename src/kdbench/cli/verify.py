@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders
+from kdbench.cli.arguments import Subparsers, add_own_folder, own_folders, place
 from kdbench.errors import KdbenchError, printable
 
 
@@ -14,7 +14,9 @@ def add(subparsers: Subparsers) -> None:
     """Add the command's parser."""
     about = "measure stored runs once more, and compare every figure"
     parser = subparsers.add_parser("verify", help=about, description=about)
-    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_FOLDER", help="such as outputs/runs/mnist/NAME")
+    parser.add_argument(
+        "folders", type=place, nargs="+", metavar="RUN_FOLDER", help="such as outputs/runs/mnist/NAME"
+    )
     parser.add_argument("--retrain", action="store_true", help="also train them once more, and compare the weights")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the data files lie, if not where they lay")
     add_own_folder(parser)

@@ -15,7 +15,7 @@ from kdbench.cli.terminal import handled_by
 from kdbench.errors import CannotWrite
 from kdbench.results.ledger import Ledger
 from kdbench.settings import bars
-from kdbench.storage import locks
+from kdbench.storage import locks, mirror
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -41,12 +41,15 @@ def perform(
     planned: Callable[[], PlannedRun],
     reports: Reports,
     threads: int | None,
+    has_store: bool = False,
 ) -> tuple[Report, Row | None]:
     """Do the run that `planned` gives, on so many threads, and report how it ended. Returns the report, and the row.
 
-    Raises `BadSetting` where this machine does not share `outputs`, and `CannotWrite` if not even that can be said.
+    Raises `BadSetting` where this machine shares neither `outputs` nor, with `has_store`, an object store with the
+    command, and `CannotWrite` if not even that can be said.
     """
-    reports.require_shared(outputs)
+    if not has_store or reports.shared:
+        reports.require_shared(outputs)
     if reports.stopped:
         return Report(list(typed)), None
     said = Warnings()
@@ -67,6 +70,8 @@ def perform(
             row = result.row
             folder = str(result.folder.relative_to(run.config.outputs))
             report = Report(list(typed), run.config.data.name, folder, result.was_done)
-        report = Report(**vars(report) | {"warnings": said.texts})
-        reports.write(job, report)
+        unpushed = [] if reports.shared else mirror.unpushed()  # else the command itself pushes it
+        report = Report(**vars(report) | {"warnings": said.texts, "unpushed": unpushed})
+        if reports.shared:
+            reports.write(job, report)
     return report, row

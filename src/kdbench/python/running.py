@@ -18,7 +18,7 @@ from kdbench.experiment import Result
 from kdbench.results.lines import line
 from kdbench.settings import bars, code, own_folder
 from kdbench.settings.config import Config
-from kdbench.storage import store
+from kdbench.storage import mirror, store
 
 _turn = threading.RLock()  # torch's random state and its threads are the process's
 
@@ -29,6 +29,7 @@ def forget() -> None:
     own_folder.forget_modules()
     code.forget()  # after it: code whose modules stay is not forgotten
     store.forget()
+    mirror.forget()
 
 
 def run(config: Config, seeds: Sequence[int] = (), progress: bool = False) -> Result:

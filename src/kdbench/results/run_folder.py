@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from kdbench.settings.config import Config, to_plain
 from kdbench.settings.earlier_run import CONFIG, WEIGHTS
 from kdbench.settings.earlier_run import load_config as load_config
 from kdbench.storage import checksums, durable, locks
+from kdbench.storage.mirror import Mirror
 
 if TYPE_CHECKING:
     from kdbench.artifact.file import Artifact
@@ -35,22 +36,25 @@ LATER = (PACKED, WEIGHTS)  # which not every earlier version wrote
 
 
 class RunFolder:
-    """A context in which no other process makes the same run, and all that kdbench logs also goes to `run.log`."""
+    """A context in which no other process makes the same run, and all that kdbench logs also goes to `run.log`.
 
-    def __init__(self, path: Path, config: Config) -> None:
+    `mirror` is what has the runs of other machines, and gets this one.
+    """
+
+    def __init__(self, path: Path, config: Config, mirror: Mirror | None = None) -> None:
         self.path = path
         self.config = config
+        self.mirror = mirror
         self.entered = contextlib.ExitStack()
 
     @classmethod
-    def of(cls, config: Config) -> Self:
+    def of(cls, config: Config, mirror: Mirror | None = None) -> Self:
         """Return the folder of `config`: the same configuration finds the same folder again."""
-        return cls(config.outputs / "runs" / config.data.name / config.run_name, config)
+        return cls(config.outputs / "runs" / config.data.name / config.run_name, config, mirror)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            lock = self.config.outputs / "locks" / "runs" / self.config.data.name / self.path.name
-            stack.enter_context(locks.held(lock, f"the run {self.path.name}"))
+            stack.enter_context(held(self.path))
             durable.folder(self.path)
             durable.sweep(self.path, "*")
             self.entered = stack.pop_all()
@@ -82,12 +86,29 @@ class RunFolder:
     def finished(self, versions: dict[str, str]) -> Row | None:
         """Return the row, if it was written by this code and these `versions`, and all beside it is what it was then.
 
-        A row without times is not finished: they were disturbed. Damaged files are set aside.
+        A row without times is not finished: they were disturbed. Damaged files are set aside. A run that is not here
+        may be one of another machine.
         """
+        row = self._whole()
+        if row is None and self.mirror is not None and (files := self.mirror.fetch(self.path, FILES)):
+            place(self.path, files)
+            row = self._whole()
+        if row is None:
+            return None
+        same_code = (row.variant_hash, row.code_hash) == (self.config.variant, self.config.code["row"])
+        same_versions = all(getattr(row, name) == version for name, version in versions.items())
+        if not (same_code and same_versions and row.timed):
+            return None
+        if self.mirror is not None:
+            self.mirror.push(self.path)
+        return row
+
+    def _whole(self) -> Row | None:
+        """Return the row if there is one and all beside it is what was written."""
         if not os.path.lexists(self.path / FILE):
             return None
         try:
-            row = read_whole(self.path)
+            return read_whole(self.path)
         except DamagedFile as error:
             damaged = error.path or self.path / FILE
             if os.path.lexists(damaged):
@@ -95,9 +116,6 @@ class RunFolder:
             else:
                 log.warning("%s: %s, and is made again", self.path, error)
             return None
-        same_code = (row.variant_hash, row.code_hash) == (self.config.variant, self.config.code["row"])
-        same_versions = all(getattr(row, name) == version for name, version in versions.items())
-        return row if same_code and same_versions and row.timed else None
 
     def write(self, row: Row, artifact: Artifact, weights: bytes, history: Sequence[Epoch]) -> None:
         """Write the files of the run, and the row last: where there is a row, the rest is whole."""
@@ -113,17 +131,13 @@ class RunFolder:
             CONFIG: self._configuration(),
         }
         line = as_csv(row)
-        sums = checksums.sums(files | {FILE: line})
-        whole = {self.path / name: content for name, content in (files | {checksums.SUMS: sums, FILE: line}).items()}
-        with durable.drafted(whole) as place:
-            with durable.writing(self.path / FILE):
-                # An old row must not stand beside a new artifact, not even for a moment.
-                (self.path / FILE).unlink(missing_ok=True)
-            place()
+        place(self.path, files | {checksums.SUMS: checksums.sums(files | {FILE: line}), FILE: line})
+        if self.mirror is not None:
+            self.mirror.push(self.path)
 
     def _configuration(self) -> bytes:
-        # Whether it was asked for once more is nothing that a run is: the same settings are the same bytes.
-        plain = to_plain(replace(self.config, again=False, retrain=False))
+        # Whether it was asked for once more, or is kept elsewhere too, is nothing that a run is.
+        plain = to_plain(replace(self.config, again=False, retrain=False, remote=None))
         return yaml.safe_dump(plain, sort_keys=False).encode()
 
 
@@ -137,6 +151,23 @@ class _LogFile(logging.FileHandler):
         """Lose what cannot be written any more."""
         with contextlib.suppress(OSError):
             super().close()
+
+
+def held(folder: Path, wait: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which no other process writes to the folder of a run; raises `Busy` without `wait`."""
+    runs = folder.parents[1]
+    lock = runs.parent / "locks" / "runs" / folder.relative_to(runs)
+    return locks.held(lock, f"the run {folder.name}", wait)
+
+
+def place(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put the files of a run into its folder, the row last: where there is a row, the rest is whole."""
+    ordered = sorted(files, key=lambda name: name == FILE)
+    with durable.drafted({folder / name: files[name] for name in ordered}) as put:
+        with durable.writing(folder / FILE):
+            # An old row must not stand beside a new artifact, not even for a moment.
+            (folder / FILE).unlink(missing_ok=True)
+        put()
 
 
 def files_of(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.errors import BadSetting
-from kdbench.settings import checks, earlier_run, equals, transfers
+from kdbench.settings import checks, earlier_run, equals, outputs_url, transfers
 from kdbench.settings.choices import options
 from kdbench.settings.composed import (
     called,
@@ -60,6 +60,7 @@ def resolve(
         again=composed.again,
         retrain=composed.retrain,
         outputs=outputs,
+        remote=composed.remote and outputs_url.canonical("remote", composed.remote),
     )
 
 
@@ -182,7 +183,9 @@ class Composer:
 
 
 def outputs_of(composed: DictConfig) -> Path:
-    """Return the folder that everything is written to."""
+    """Return the folder that everything is written to. Raises `BadSetting` for a URL that a YAML has in its place."""
+    if outputs_url.is_url(composed.outputs):
+        raise BadSetting(f"outputs: {composed.outputs} is no folder: a YAML says remote: {composed.outputs}")
     return Path.cwd() / Path(composed.outputs).expanduser()
 
 

@@ -35,6 +35,7 @@ class Config:
     precision: str
     threads: int | None
     outputs: Path
+    remote: str | None = None  # the URL of an object store that holds what is finished, too
     seeds_together: str = "auto"  # whether a sweep trains the seeds of a variant at once; auto: on a GPU
     robust_eps: float | None = (
         None  # of the attacks under which the accuracy is measured; None: those of its training

@@ -149,7 +149,16 @@ SETTINGS = (
         "a column, such as val_accuracy, that a run returns to a sweeper of Hydra's that chooses by it",
         "nothing",
     ),
-    Setting("outputs", str, "outputs", "", "folder that everything is written to", "nothing"),
+    Setting("outputs", str, "outputs", "", "folder that everything is written to; or a URL, see remote", "nothing"),
+    Setting(
+        "remote",
+        str,
+        None,
+        "",
+        "object store (s3://, gs://, file://) that finished runs are pushed to, and taken from; outputs=URL is short "
+        "for remote=URL and a folder in ~/.cache/kdbench",
+        "nothing",
+    ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from kdbench.errors import BadSetting, nearest
-from kdbench.settings import own_folder, schema
+from kdbench.settings import outputs_url, own_folder, schema
 from kdbench.settings.choices import GROUPS, WITH_KNOBS, config_dir, options
 from kdbench.settings.compose import outputs_of, resolve
 from kdbench.settings.config import Config
@@ -65,6 +65,7 @@ def config_of(flat: Flat, own: Path | str | None = None) -> Config:
 
     Raises `BadSetting`, in the words of the command line, for names that nobody knows and values out of range.
     """
+    flat = outputs_url.apart(flat)
     folders = folders_of(own)
     chosen = {name: _choice(name, value, folders) for name, value in flat.items() if name in GROUPS}
     others = {name: value for name, value in flat.items() if name not in GROUPS}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kdbench.errors import BadSetting, DamagedFile
 from kdbench.storage import checksums, durable, locks
+from kdbench.storage.mirror import Mirror
 
 TENSORS = "tensors.safetensors"
 RECORD = "record.json"
@@ -47,13 +48,16 @@ class Store:
 
     Entries appear whole or not at all. One that is not what was written is set aside, reported, and made again.
     `remake`: what is there already is made again, once in this process. `frozen`: nothing is written, and what
-    takes long is not made.
+    takes long is not made. `mirror` is what has the entries of other machines, and gets this one's.
     """
 
-    def __init__(self, folder: Path, *, remake: bool = False, frozen: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, remake: bool = False, frozen: bool = False, mirror: Mirror | None = None
+    ) -> None:
         self.folder = folder
         self.remake = remake
         self.frozen = frozen
+        self.mirror = mirror
 
     def memo(
         self,
@@ -80,11 +84,13 @@ class Store:
             return Entry(dict(tensors), dict(record), was_there=False)
         with locks.held(self.folder / "locks" / key, title, wait):
             durable.sweep(self.folder, key)
-            found = self.get(key)  # another process may have been at it
+            found = self.get(key) or self._fetched(key)  # another process, or machine, may have been at it
             if found is not None:
                 return found
             tensors, record = make()
             self._write(key, tensors, dict(record) | {"key": key, "identity": identity})
+            if self.mirror is not None:
+                self.mirror.push(self.folder / key)
             return Entry(dict(tensors), dict(record), was_there=False)
 
     def has(self, key: str) -> bool:
@@ -111,17 +117,30 @@ class Store:
         """Return where the progress of the training `key` is kept, for who has its lock."""
         return self.folder / "checkpoints" / key
 
+    def _fetched(self, key: str) -> Entry | None:
+        """Return the entry of another machine, once it lies here; for who has the lock."""
+        if self.mirror is None or self.remake:
+            return None
+        files = self.mirror.fetch(self.folder / key, (TENSORS, RECORD))
+        if files is None:
+            return None
+        self._put(key, files)
+        return self.get(key)
+
     def _write(self, key: str, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> None:
-        durable.folder(self.folder)
         # Copies: safetensors refuses tensors that share memory, as the weights of tied layers do.
         content = save({name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()})
         files = {TENSORS: content, RECORD: json.dumps(record, indent=1, default=str).encode()}
+        self._put(key, files | {checksums.SUMS: checksums.sums(files)})
+
+    def _put(self, key: str, files: Mapping[str, bytes]) -> None:
+        durable.folder(self.folder)
         before = self.folder / f"{durable.DRAFT}{key}-before"
         with durable.writing(self.folder / key):
             # A folder of our own, renamed when it is whole: parallel runs never see half an entry.
             draft = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{durable.DRAFT}{key}-"))
             try:
-                for name, part in (files | {checksums.SUMS: checksums.sums(files)}).items():
+                for name, part in files.items():
                     durable.write(draft / name, part)
                 if self.remake and self.has(key):
                     os.rename(self.folder / key, before)  # noqa: PTH104 - as below

@@ -1,0 +1,51 @@
+"""A URL given as `outputs`: short for an object store and a working folder of this machine. Imports no fsspec."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdbench.errors import BadSetting
+
+NAMES = ("outputs", "remote")
+PARTS = re.compile(r"([a-z][a-z0-9+.-]*)://([\w.%+=@~:/-]+)")
+
+
+def is_url(place: object) -> bool:
+    """Whether a place is a URL, and no folder."""
+    return isinstance(place, str) and "://" in place
+
+
+def apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which a URL given as `outputs` is parted into `remote` and its local folder.
+
+    Raises `BadSetting` for what is no URL, and for a `remote` beside it.
+    """
+    url = settings.get("outputs")
+    if not is_url(url):
+        return dict(settings)
+    if settings.get("remote"):
+        raise BadSetting(f"outputs={url} names an object store, and so does remote=: give one of them")
+    return {**settings, "outputs": str(local(url)), "remote": canonical("outputs", url)}
+
+
+def canonical(setting: str, url: str) -> str:
+    """Return a URL without empty parts, such as `s3://bucket/study`. Raises `BadSetting` for what is none."""
+    found = PARTS.fullmatch(url)
+    parts = [part for part in found[2].split("/") if part] if found else []
+    if not found or not parts or {".", ".."} & set(parts):
+        raise BadSetting(f"{setting}={url} is no URL of an object store, such as s3://bucket/study")
+    if found[1] == "file" and not found[2].startswith("/"):
+        raise BadSetting(f"{setting}={url} is no whole path: type {setting}=file:///{found[2]}")
+    return f"{found[1]}://{'/' if found[1] == 'file' else ''}{'/'.join(parts)}"
+
+
+def local(url: str) -> Path:
+    """Return the folder in which this machine works on what a URL holds: the same one for the same URL."""
+    scheme, _, path = canonical("outputs", url).partition("://")
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    cache = given if given.is_absolute() else Path.home() / ".cache"  # as its specification has it
+    return cache / "kdbench" / scheme / path.strip("/")
