@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import gc
 import hashlib
 import importlib
 import os
@@ -37,6 +38,7 @@ from kdbench.storage import machine as timing
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
+from tests import composing
 
 # Fixtures of tests that train something, or draw all charts.
 LONG = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs", "outputs"}
@@ -54,6 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--quick"):
         items[:] = [item for item in items if not slow(item)]
     items.sort(key=lambda item: not LONGEST.intersection(item.path.parts))  # or one process ends long after the other
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: nobody looks through it again for what to free."""
+    gc.collect()
+    gc.freeze()
 
 
 def slow(item: pytest.Item) -> bool:
@@ -76,6 +84,14 @@ def timing_of_tests(tmp_path_factory):
             patch.setattr(speed, name, little)
         patch.setattr(fastest, "SECONDS", 0.05)
         patch.setattr(timing, "LOCK", tmp_path_factory.getbasetemp() / "timing.lock")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disks_of_tests():
+    """Nothing is flushed: no test cuts the power, and those that kill processes leave the system's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
         yield
 
 
@@ -172,6 +188,14 @@ def yaml_of_tests():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yaml, "load", load_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composing_of_tests():
+    """The same words are composed once from the same files."""
+    with pytest.MonkeyPatch.context() as patch:
+        composing.quickened(patch)
         yield
 
 
@@ -276,18 +300,18 @@ def distill(*teachers: NetworkSpec) -> StepSpec:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """A store of what many tests need, trained and exported once: who is not about training starts from a copy."""
-    folder = tmp_path_factory.mktemp("trained")
+    return filled_once(tmp_path_factory, "trained", train_all)
+
+
+def train_all(folder: Path) -> None:
     machine = runtime.resolve("cpu", "fp32", None)
     machine.prepare()
     some = load_some(None, folder)
     maker = Maker(some, machine, Store(folder))
-    for spec in [
-        *(mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))),
-    ]:
+    for spec in (mlp(), mlp(seed=1), WIDE, mlp(0, StepSpec(PRUNE)), mlp(0, distill()), mlp(0, distill(mlp(seed=1)))):
         networks = compared(maker, spec)
         examples = Examples(some.train, some.val, some.class_names)
         ship(networks, (), Task(examples, (), no_fit, 0, networks.shipped.network), maker.store)
-    return folder
 
 
 @pytest.fixture
@@ -317,6 +341,13 @@ def make_config(tmp_path: Path, trained: Path):
         return replace(config, **changes)
 
     return make
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Charts are laid out, and their files hold nothing: where it is only asked which there are."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: file.write(b"nothing"))
+    monkeypatch.setattr("matplotlib.figure.Figure.draw_without_rendering", lambda self: None)
 
 
 @pytest.fixture

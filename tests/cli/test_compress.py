@@ -33,7 +33,7 @@ def net(tmp_path) -> Path:
     return write(tmp_path / "net.onnx", linear((1, 28, 28), matrix=weights(0, 784, 10), end="Softmax"))
 
 
-def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_charts_and_files(net, capsys):
+def test_a_file_is_measured_as_it_stands_quantized_and_answered_with_table_charts_and_files(net, unpainted, capsys):
     assert main(["compress", "net.onnx", "--data", "mnist_5k", "threads=1"]) == 0
     out = capsys.readouterr().out
     rows = {row.compress: row for row in collect(Path("outputs"))[0]}
@@ -77,7 +77,7 @@ def test_an_answer_is_not_put_among_the_files_of_something_else(net, capsys):
     assert not Path("outputs").exists()
 
 
-def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, capsys):
+def test_what_a_file_cannot_take_is_said_and_the_rest_is_done(net, no_charts, capsys):
     assert main(["compress", "net.onnx", "--data", "mnist_5k", "--methods", "prune,quantize_all", "threads=1"]) == 1
     assert (
         "error: --methods prune cannot be done (it trains layers, which an ONNX file has none of): the rest is"
@@ -186,7 +186,7 @@ def test_an_onnx_file_is_not_trained(net, capsys):
     assert "type weights=FILE.onnx train.epochs=0" in capsys.readouterr().err
 
 
-def test_a_file_in_the_place_of_another_is_measured_anew(net):
+def test_a_file_in_the_place_of_another_is_measured_anew(net, no_charts):
     typed = ["compress", "net.onnx", "--data", "mnist_5k", "--methods", "baseline", "threads=1"]
     assert main(typed) == 0
     onnx.save(linear((1, 28, 28), matrix=weights(1, 784, 10)), net)

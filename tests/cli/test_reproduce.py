@@ -54,7 +54,7 @@ def test_what_ships_can_be_run(name):
     assert found.claims
 
 
-def test_it_runs_everything_and_prints_claim_paper_ours_and_verdict(tiny, capsys):
+def test_it_runs_everything_and_prints_claim_paper_ours_and_verdict(tiny, unpainted, capsys):
     assert main(["reproduce", "tiny", "--quick", "--seeds", "2", "threads=1"]) == 0
     out, err = capsys.readouterr()
     lines = out.partition("A test. (nobody)\n")[2].splitlines()

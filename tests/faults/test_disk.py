@@ -1,7 +1,6 @@
 """Disks that are full, read-only, broken or taken away."""
 
 import errno
-import gc
 import os
 import shutil
 import subprocess
@@ -30,15 +29,6 @@ def exported_once(network, shape):
     if key not in _files:
         _files[key] = export(network, shape)
     return _files[key]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_to_collect():
-    """Commands come and go here, and each would have all that torch imports looked through."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import gc
 
+import pytest
 import torch
+from tests import composing
 from torch import nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
@@ -26,8 +28,10 @@ ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torc
 mnist_5k.read = functools.cache(mnist_5k.read)
 mnist_5k.read()
 DynamicInt8()(export(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (1, 2, 2)), None)  # type: ignore[arg-type]
+composing.quickened(pytest.MonkeyPatch())
 with searched([config_dir()]):
-    compose(["model=mlp_simple", "compress=baseline"], [config_dir()])  # Hydra looks for its plugins once
+    for compress in ("baseline", "distill_quantize"):  # Hydra looks for its plugins once, and reads files once
+        compose(["data=mnist_5k", "model=mlp_simple", f"compress={compress}"], [config_dir()])
 # Timings are no part of what is tested.
 speed.SECONDS, speed.WARM_UP_SECONDS, speed.LEAST_SHARE, speed.PASSES, speed.THROUGHPUT_BATCH = 0.01, 0.0, 0.0, 1, 32
 gc.collect()

@@ -333,13 +333,6 @@ def test_the_command_draws_every_chart_as_png_and_svg_and_can_be_repeated(output
     assert sorted((outputs / "plots").iterdir()) == files
 
 
-@pytest.fixture
-def unpainted(monkeypatch):
-    """Charts are laid out, and their files hold nothing: where it is only asked which there are."""
-    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"nothing"))
-    monkeypatch.setattr(Figure, "draw_without_rendering", lambda self: None)
-
-
 def test_data_sets_get_charts_of_their_own(outputs, unpainted):
     folder = outputs / "runs" / "other"
     folder.mkdir()
@@ -376,8 +369,9 @@ def test_damaged_rows_and_missing_charts_are_named(tmp_path, capsys):
 
 def test_plotting_imports_no_torch(outputs):
     code = (
-        "import sys; from kdbench.cli.main import main; status = main(['plot', sys.argv[1]]);"
-        "sys.exit(status or 'torch' in sys.modules)"
+        "import sys; from kdbench.cli.main import main; from matplotlib.figure import Figure;"
+        "Figure.savefig = lambda self, file, **_: file.write(b'nothing');"
+        "status = main(['plot', sys.argv[1]]); sys.exit(status or 'torch' in sys.modules)"
     )
     assert (
         subprocess.run([sys.executable, "-c", code, str(outputs)], check=False, capture_output=True).returncode == 0
