@@ -113,7 +113,9 @@ def main() -> int:
             for seed in range(options.repeats):
                 real = study.really(expected, options.noise, seed)
                 ratios.append(makespan(real, order, workers) / bound(real, workers))
-            print(f"{workers:5} workers  {name:14} {statistics.mean(ratios):.3f}x  ({min(ratios):.3f} to {max(ratios):.3f})")
+            print(
+                f"{workers:5} workers  {name:14} {statistics.mean(ratios):.3f}x  ({min(ratios):.3f} to {max(ratios):.3f})"
+            )
     return 0
 
 

@@ -61,3 +61,16 @@ def used(family: str, splits: Splits, seed: int = 0) -> Network:
 
 def a_batch(splits: Splits, count: int = 12) -> Batch:
     return next(Batches(splits.train[:count], count, 0, 0, "cpu").epoch(1))
+
+
+def unfused(content, images):
+    """The logits of a file that ONNX Runtime runs node by node: those that ONNX defines, on every processor.
+
+    Fused, whole numbers are added up in 16 bits where a processor has no VNNI, and may overflow (see `StaticInt8`).
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    run = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return run.run(None, {"images": images.numpy()})[0]

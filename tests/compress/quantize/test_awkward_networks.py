@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.compress.awkward import Again, Attention, Functional, Mixed, OneDimensional, OneLayer, Separable, Tied
-from tests.compress.tasks import fitting, task_of
+from tests.compress.tasks import fitting, task_of, unfused
 
 from kdbench.artifact.export import export
 from kdbench.artifact.file import Artifact
@@ -75,7 +75,7 @@ def test_the_file_of_a_network_that_was_trained_on_grids_computes_the_same(name,
         return
     made = method(network, task).eval()
     file = export(made, few.shape)
-    found, expected = logits(Artifact(file).content, images), made(images).detach().numpy()
+    found, expected = unfused(Artifact(file).content, images), made(images).detach().numpy()
     most = 0.03 if isinstance(method, QuantizeAware) else 1e-5
     assert np.abs(found - expected).max() < most * np.ptp(expected)
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.97
@@ -91,16 +91,6 @@ def test_what_is_stored_otherwise_computes_nearly_the_same_with_and_without_fusi
     assert np.abs(before - after).max() < (0.15 if isinstance(method, StaticInt8) else 0.03) * np.ptp(before)
     plain = unfused(made, images)
     assert np.abs(plain - after).max() < 0.03 * np.ptp(before)
-
-
-def unfused(content, images):
-    """The logits of a file that ONNX Runtime runs node by node."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    run = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return run.run(None, {"images": images.numpy()})[0]
 
 
 def test_layers_that_nothing_calls_stay_and_zeros_in_them_are_found(few):
