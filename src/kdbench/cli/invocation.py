@@ -81,11 +81,11 @@ class Invocation:
                 result = experiment.run(run.config, seeds, started, say)
                 if result.was_done:
                     started(result.folder)
-        except Busy:
-            self.postponed.append(run)
-            return None
         except Exception as error:
             signals.check()
+            if isinstance(error, Busy) and not wait:
+                self.postponed.append(run)
+                return None
             self.fail(error, run.typed, ledger)
             if raises:
                 raise  # in another process, where only Hydra can hand it on
