@@ -18,7 +18,7 @@ _taken: set[Flock] = set()  # by this process
 
 @dataclass(eq=False)
 class Flock:
-    """A lock file, locked. `place` names all who would have been excluded: None where the file system locks nothing."""
+    """A lock file, locked. `place` names those whom that excludes: None where the file system locks nothing."""
 
     handle: int
     place: str | None

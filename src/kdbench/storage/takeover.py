@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -16,25 +17,45 @@ import time
 from pathlib import Path
 
 LEASE_SECONDS = 60.0  # without a sign of life, after which an owner counts as gone
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)  # what file systems without them answer
 
 _watched: dict[Path, tuple[str, float]] = {}  # leases of others: the content, and since when it is that
 
 
 def put(path: Path, content: str, place: str | None) -> bool:
-    """Put `content` under the name `path`; return whether it is there: not if an owner may be alive. Raises `OSError`.
+    """Put `content` under the name `path`; return whether it is there: not if an owner may be alive.
 
     `place` is that of the `flock` that the caller holds: an owner of the same place, who held it too, is dead.
+    Raises `OSError`.
     """
+    seen = read(path)
+    if seen is not None and not gone(path, seen, place):
+        return False
+    # One name for all of a place, who hold its lock in turn: so what a killed one left is found by the next.
+    draft = path.with_name(f"{path.name}.{hashlib.sha256((place or content).encode()).hexdigest()[:16]}")
+    try:
+        create(draft, content)
+    except FileExistsError:
+        draft.unlink(missing_ok=True)
+        create(draft, content)
+    try:
+        return placed(draft, path, content, place)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def placed(draft: Path, path: Path, content: str, place: str | None) -> bool:
+    """Return whether `draft`, which holds `content`, now has the name `path` too."""
     with contextlib.suppress(FileExistsError):
-        create(path, content)
+        link(draft, path, content)
         return True
     seen = read(path)
-    if seen is None or not (is_of(seen, place) or expired(path, seen)):
+    if seen is None or not gone(path, seen, place):
         return False
     # The right to follow this owner is a file of the same kind, so that one alone has it, and who dies with it is
     # followed too. Who comes late to such a right finds that the owner is another by now.
     right = path.with_name(f"{path.name}-{token(seen)}")
-    if not put(right, content, place):
+    if not placed(draft, right, content, place):
         return False
     if read(path) == seen:
         with contextlib.suppress(FileNotFoundError):
@@ -45,8 +66,18 @@ def put(path: Path, content: str, place: str | None) -> bool:
     return False
 
 
+def link(draft: Path, path: Path, content: str) -> None:
+    """Give `draft` another name, so that `path` is whole from the first. Raises `FileExistsError` if there is one."""
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        create(path, content)
+
+
 def create(path: Path, content: str) -> None:
-    """Make the file. Raises `FileExistsError` if there is one, and `OSError`."""
+    """Make a file. Raises `FileExistsError` if there is one, and `OSError`."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         os.write(handle, content.encode())
@@ -80,6 +111,11 @@ def token(content: str) -> str:
 def is_of(content: str, place: str | None) -> bool:
     """Whether an owner is of this place."""
     return place is not None and content.split(" ")[2:3] == [place]
+
+
+def gone(path: Path, content: str, place: str | None) -> bool:
+    """Whether the owner of a lease may be followed, as far as is known at `place`."""
+    return is_of(content, place) or expired(path, content)
 
 
 def expired(path: Path, content: str) -> bool:
