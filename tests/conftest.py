@@ -19,7 +19,6 @@ import onnx
 import pytest
 import torch
 import yaml
-from filelock import FileLock
 from onnx import numpy_helper
 from onnxscript import ir
 
@@ -34,6 +33,7 @@ from kdbench.results.row import Row
 from kdbench.settings import code, own_folder
 from kdbench.settings.config import Config
 from kdbench.settings.network import DataSpec, NetworkSpec, Recipe, StepSpec
+from kdbench.storage import locks
 from kdbench.storage import machine as timing
 from kdbench.storage.store import Store
 from kdbench.training import runtime
@@ -125,7 +125,7 @@ def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Calla
     """Return a folder that `fill` was called with in one process for all: tests only read it."""
     folder = folder_of_all_processes(tmp_path_factory) / name
     done = folder.with_suffix(".done")
-    with FileLock(folder.with_suffix(".lock")):
+    with locks.held(folder.with_suffix(".lock"), "filling", quiet=True):
         if not done.exists():
             folder.mkdir()
             fill(folder)

@@ -50,6 +50,10 @@ class Busy(KdbenchError):  # noqa: N818
     """Another process is making the same thing."""
 
 
+class LockLost(Busy):
+    """This process stood still for so long that others counted it as gone, and may be making the same thing."""
+
+
 class NotFinite(KdbenchError):  # noqa: N818
     """A training diverged, or a measurement is no number: NaN is never a result."""
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import make_row
 
 from kdbench.cli.main import COMMANDS, main
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, LockLost
 from kdbench.results.collect import collect
 from kdbench.results.row import write
 from kdbench.settings import schema
@@ -108,6 +108,24 @@ def test_what_was_disturbed_while_it_was_timed_is_timed_again_at_the_end_of_the_
     out, err = capsys.readouterr()
     assert (len(tries), err) == (5, "")
     assert all(row.timed for row in collect(Path("outputs"))[0])
+
+
+def test_a_run_of_a_sweep_whose_lock_was_lost_is_left_to_who_has_it_and_taken_from_there(capsys, monkeypatch):
+    from kdbench import experiment
+
+    real, lost = experiment.run, [LockLost("the run: this process stood still")]
+
+    def run(*given):
+        if lost:
+            raise lost.pop()
+        return real(*given)
+
+    monkeypatch.setattr(experiment, "run", run)
+    assert main(["run", "-m", *QUICK, "compress=baseline,quantize"]) == 0
+    assert "waiting for other processes, which do 1 of the runs" in capsys.readouterr().err
+    lost.append(LockLost("the run: this process stood still"))
+    assert main(["run", *QUICK]) == 1
+    assert capsys.readouterr().err.strip() == "error: the run: this process stood still"
 
 
 def test_variants_of_one_method_that_were_disturbed_are_all_timed_again(capsys, monkeypatch):

@@ -5,6 +5,7 @@ A start costs seconds of imports, which only some tests need to wait for; all el
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from tests.faults.shim import exit_before
+
+from kdbench.storage import flock, takeover
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.faults.warm"])
@@ -94,13 +97,21 @@ class Fork(Command):
     """A command as the fork of a process that has imported everything.
 
     `calls`: it is killed before it changes a disk once more than so many times. `share`: of the time that a training
-    takes, what its checkpoints may take.
+    takes, what its checkpoints may take. `lease`: in place of `LEASE_SECONDS`. `elsewhere`: as on another machine.
     """
 
-    def __init__(self, outputs: Path, *arguments: str, calls: int | None = None, share: float | None = None) -> None:
+    def __init__(
+        self,
+        outputs: Path,
+        *arguments: str,
+        calls: int | None = None,
+        share: float | None = None,
+        lease: float | None = None,
+        elsewhere: bool = False,
+    ) -> None:
         super().__init__(outputs)
         serve()
-        given = (self.folder, self.files, arguments, calls, share)
+        given = (self.folder, self.files, arguments, calls, share, lease, elsewhere)
         self.process = FORKS.Process(target=become, args=given)
         self.process.start()
 
@@ -133,8 +144,20 @@ def serve() -> None:
             os.environ["PYTHONPATH"] = before
 
 
+def be_elsewhere() -> None:
+    """Be on another machine: `lockf` and `flock` do not see each other on one, as `flock` does not between two."""
+    fcntl.flock = fcntl.lockf
+    flock.kernel = lambda: "elsewhere"
+
+
 def become(
-    folder: Path, files: Sequence[Path], arguments: Sequence[str], calls: int | None, share: float | None
+    folder: Path,
+    files: Sequence[Path],
+    arguments: Sequence[str],
+    calls: int | None,
+    share: float | None,
+    lease: float | None,
+    elsewhere: bool,
 ) -> None:
     """Be the command: in its folder, with its output in files, and its arguments where it looks for them."""
     from kdbench.cli.main import entry
@@ -147,6 +170,10 @@ def become(
     sys.argv = ["kdbench", *arguments]
     if share is not None:
         checkpoint.SHARE = share
+    if lease is not None:
+        takeover.LEASE_SECONDS = lease
+    if elsewhere:
+        be_elsewhere()
     if calls is not None:
         exit_before(calls)
     raise SystemExit(entry())

@@ -100,7 +100,7 @@ def test_a_run_made_once_more_on_a_failing_disk_keeps_its_row(tmp_path, whole, c
 def test_a_full_disk_stops_a_sweep_keeps_what_is_finished_and_says_what_to_type(tmp_path, capsys, whole, expected):
     outputs = tmp_path / "outputs"
     shutil.copytree(whole / "store", outputs / "store")  # so that few writes come before the second run
-    with failing("write", errno.ENOSPC, outputs, 12):
+    with failing("write", errno.ENOSPC, outputs, 20):
         assert main(SWEEP) == 1
     err = capsys.readouterr().err
     assert err.count("is full") == 2  # when it happened, and in the list at the end

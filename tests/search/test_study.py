@@ -3,7 +3,7 @@ import threading
 import optuna
 import pytest
 
-from kdbench.errors import BadSetting, CannotWrite, DamagedFile, DataUnavailable
+from kdbench.errors import BadSetting, CannotWrite, DamagedFile, DataUnavailable, LockLost
 from kdbench.search.plan import Plan, TooLarge
 from kdbench.search.space import Knob, Space
 from kdbench.search.study import Search
@@ -208,6 +208,20 @@ def test_what_may_pass_ends_the_search_and_counts_for_nothing(tmp_path):
     with pytest.raises(DataUnavailable):
         list(search(tmp_path).run(2, as_it_is, measure))
     assert len(list(search(tmp_path).run(2, as_it_is, peak))) == 2
+
+
+def test_a_trial_that_another_process_has_begun_again_is_left_to_it(tmp_path):
+    def measure(settings, report):
+        [lost] = search(tmp_path).running
+        other = search(tmp_path)
+        other.is_at_work = lambda number: False
+        other.revive()
+        raise LockLost(f"trial {lost.number}: this process stood still")
+
+    with pytest.raises(LockLost, match="trial 0"):
+        list(search(tmp_path).run(1, as_it_is, measure))
+    assert search(tmp_path).ended == []
+    assert len(list(search(tmp_path).run(1, as_it_is, peak))) == 1
 
 
 def test_a_defect_is_not_tried_again(tmp_path):

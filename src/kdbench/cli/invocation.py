@@ -73,11 +73,11 @@ class Invocation:
 
         try:
             result = run.do(started, self.saying(run), wait, self.seeds.get(but_seed(run.typed), []))
-        except Busy:
-            self.postponed.append(run)
-            return None
         except Exception as error:
             signals.check()
+            if isinstance(error, Busy) and not wait:
+                self.postponed.append(run)
+                return None
             self.fail(error, run.typed, ledger)
         else:
             row = result.row

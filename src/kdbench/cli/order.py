@@ -24,9 +24,9 @@ class Training(Protocol):
 def in_order(needs: Sequence[Sequence[Training]], workers: int) -> list[int]:
     """Return the numbers of the runs in the order in which `workers` are to begin them; `needs` is what each trains.
 
-    List scheduling by the critical path (Graham 1969; Hu 1961), with the durations that are expected: of the runs that
-    would wait for no training of another, the one with the most behind it is begun first, be that its own work or what
-    others do once they have its networks.
+    List scheduling by the critical path (Graham 1969; Hu 1961), with the durations that are expected: of the runs
+    that would wait for no training of another, the one with the most behind it is begun first, be that its own work
+    or what others do once they have its networks.
     """
     behind = _behind(needs)
     ready = [(-behind[run], run) for run in range(len(needs))]
@@ -56,9 +56,9 @@ def in_order(needs: Sequence[Sequence[Training]], workers: int) -> list[int]:
 
 
 def finish(trainings: Sequence[Training], now: float, ends: dict[str, float]) -> float:
-    """Return when a worker has done a run that it begins `now`; `ends`, when each training does, is brought up to date.
+    """Return when a worker has done a run that it begins `now`, where it waits for what another is at.
 
-    What another is at is waited for.
+    `ends`, when each training ends, is brought up to date.
     """
     for one in trainings:
         if one.key not in ends:

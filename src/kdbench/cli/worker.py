@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.cli.reports import Report, Reports
 from kdbench.cli.terminal import handled_by
-from kdbench.errors import CannotWrite
+from kdbench.errors import CannotWrite, LockLost
 from kdbench.results.ledger import Ledger
 from kdbench.settings import bars
 from kdbench.storage import locks, mirror
@@ -58,7 +59,11 @@ def perform(
         try:
             run = planned()
             ledger = Ledger(run.config.outputs)
-            result = run.do(lambda folder: ledger.started(run.typed, folder), threads=threads)
+            started = functools.partial(ledger.started, run.typed)
+            try:
+                result = run.do(started, threads=threads)
+            except LockLost:  # this machine stood still: another is at it now, which is waited for
+                result = run.do(started, threads=threads)
         except Exception as error:
             failure = Failure.of(typed, error)
             with contextlib.suppress(CannotWrite):

@@ -27,7 +27,7 @@ class Training:
 
 
 def trainings(spec: NetworkSpec) -> list[Training]:
-    """Return the trainings that lead to a network, and to what it is compared with, in an order in which they can be."""
+    """Return the trainings that lead to a network and to what it is compared with, each after those that it needs."""
     return list(dict.fromkeys(_trainings(spec)))
 
 
@@ -63,7 +63,7 @@ _counted: dict[str, int] = {}
 
 
 def _macs(spec: NetworkSpec) -> int:
-    """Return the multiply-adds for one image; of a network that cannot be built here none: its own run will say why."""
+    """Return the multiply-adds for one image; 0 if it cannot be built here, which its own run will say."""
     key = digest(spec.model)
     if key not in _counted:
         try:

@@ -14,7 +14,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from kdbench.errors import BadSetting, Collapsed, DamagedFile, KdbenchError, NotFinite
+from kdbench.errors import BadSetting, Busy, Collapsed, DamagedFile, KdbenchError, LockLost, NotFinite
 from kdbench.search.plan import DIRECTIONS, Plan, TooLarge
 from kdbench.search.samplers import pruner_of, sampler_of
 from kdbench.search.space import Place
@@ -130,10 +130,18 @@ class Search:
         """Return the lock that whoever is at a trial holds."""
         return self.locks / f"trial-{number}"
 
+    def is_at_work(self, number: int) -> bool:
+        """Whether a process may be at a trial: certainly known, since another is not to begin it too."""
+        try:
+            with locks.held(self.lock(number), f"trial {number}", wait=False):
+                return False
+        except Busy:
+            return True
+
     def revive(self) -> None:
         """Have the settings of trials tried again whose process was killed, unless it had come to its end."""
         for trial in self.running:
-            if locks.taken(self.lock(trial.number)):
+            if self.is_at_work(trial.number):
                 continue
             kept = tried_of(trial)
             if WHY in trial.user_attrs and kept.found:
@@ -169,6 +177,8 @@ class Search:
             why, state = str(stop), TrialState.PRUNED
         except (BadSetting, NotFinite, Collapsed) as error:
             why, state = str(error), TrialState.FAIL
+        except LockLost:  # the trial is another process's by now
+            raise
         except KdbenchError:  # what may pass, or be mended: the trial counts for nothing
             self.study.tell(trial, state=TrialState.FAIL)
             raise

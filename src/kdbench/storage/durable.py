@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from kdbench.errors import CannotRead, CannotWrite, DamagedFile
+from kdbench.storage import leases
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ ABANDONED_SECONDS = 3600  # from which age on a draft is that of a killed proces
 def write(path: Path, content: bytes) -> None:
     """Write a file by a draft of its own in the same folder, flushed to the disk, then renamed.
 
-    After a kill at any moment `path` holds the old content or the new. Raises `CannotWrite`.
+    After a kill at any moment `path` holds the old content or the new. Raises `CannotWrite` and `LockLost`.
     """
     with drafted({path: content}) as place:
         place()
@@ -34,7 +35,8 @@ def write(path: Path, content: bytes) -> None:
 def drafted(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
     """A context in which all of `files` are drafts on the disk, until its value is called to put them in place.
 
-    A disk that is full says so before any place is touched. Raises `CannotWrite`.
+    A disk that is full says so before any place is touched, and so does a process that has lost a lock: the place
+    may be another's by now. Raises `CannotWrite` and `LockLost`.
     """
     drafts: dict[Path, Path] = {}
 
@@ -58,6 +60,7 @@ def drafted(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
                 finally:
                     os.close(handle)
                 drafts[path].chmod(0o644)  # mkstemp's own mode would shut out everyone else
+        leases.require_held()
         yield put
     finally:
         for draft in drafts.values():

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from kdbench.storage import leases
+
 log = logging.getLogger(__name__)
 
 LOCK = Path("/tmp/kdbench-timing.lock")
@@ -42,8 +44,12 @@ def alone() -> Iterator[None]:
 
 
 def stand_still() -> None:
-    """Wait while somebody measures times. To be called before each piece of work of some milliseconds."""
+    """Wait while somebody measures times. To be called before each piece of work of some milliseconds.
+
+    Raises `LockLost` if another process may have gone on with the work instead.
+    """
     global _look_at, _still_seconds
+    leases.require_held()
     if time.monotonic() < _look_at:
         return
     began = time.monotonic()
