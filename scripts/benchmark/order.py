@@ -7,6 +7,7 @@ A worker that needs what another trains waits for it.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -16,9 +17,8 @@ from pathlib import Path
 from kdbench.cli.order import finish, in_order
 from kdbench.networks.cost import Training, trainings
 from kdbench.results.collect import by_folder
-from kdbench.results.row import Row
-from kdbench.results.run_folder import load_config
 from kdbench.settings.config import Config
+from kdbench.settings.typed import config_of
 
 OVERHEAD_SECONDS = 5.0  # of a run beside its trainings: loading, exporting, measuring
 
@@ -54,28 +54,27 @@ class Study:
 
 
 def read(folder: Path) -> Study:
-    """Return the study in a folder of runs, whose rows give the durations of the last training of each."""
-    rows, _ = by_folder(folder)
-    configs = {row: load_config(place) for place, row in rows.items()}
+    """Return the study in a folder of rows, which say how long the trainings of each took in all.
+
+    Of a network trained alone there are several records, as a baseline and as a teacher: the least counts, since
+    other work ran beside the others.
+    """
+    rows = sorted(by_folder(folder)[0].values(), key=lambda row: row.compress != "baseline")
+    configs = [config_of({"model": row.model, "compress": row.compress}) for row in rows]
+    alone: dict[str, float] = {}
+    for row in rows:
+        if row.compress == "baseline":
+            alone[row.model] = min(row.train_seconds, alone.get(row.model, math.inf))
+        if row.teacher is not None and row.teacher_train_seconds is not None:
+            alone[row.teacher] = min(row.teacher_train_seconds, alone.get(row.teacher, math.inf))
+    baselines = {row.model: row.train_seconds for row in rows if row.compress == "baseline"}
     recorded: dict[str, float] = {}
-    for row, config in sorted(configs.items(), key=lambda pair: len(trainings(pair[1].network))):
-        own = trainings(config.network)
-        known = [one for one in own[:-1] if one.key in recorded and not is_of_teacher(one, config)]
-        recorded.setdefault(own[-1].key, max(row.train_seconds - sum(recorded[one.key] for one in known), 0.1))
-        for one in own[:-1]:
-            recorded.setdefault(one.key, seconds_of(one, configs, row))
-    return Study(list(configs.values()), recorded)
-
-
-def is_of_teacher(one: Training, config: Config) -> bool:
-    """Whether a training is one of the teachers', which the row counts apart."""
-    return any(one in trainings(teacher) for teacher in config.teachers)
-
-
-def seconds_of(one: Training, configs: dict[Row, Config], row: Row) -> float:
-    """Return what a training of a network without a run of its own took: as the row of its student says."""
-    alone = [other.train_seconds for other, config in configs.items() if trainings(config.network) == [one]]
-    return alone[0] if alone else row.teacher_train_seconds or row.train_seconds
+    for row, config in zip(rows, configs, strict=True):
+        for network in (config.network.uncompressed, *config.teachers):
+            recorded[trainings(network)[0].key] = alone[network.name]
+        own = row.train_seconds - (baselines[row.model] if row.compress == "prune" else 0.0)
+        recorded.setdefault(trainings(config.network)[-1].key, own)
+    return Study(configs, recorded)
 
 
 def makespan(runs: Sequence[Sequence[Training]], order: Sequence[int], workers: int) -> float:
@@ -113,9 +112,8 @@ def main() -> int:
             for seed in range(options.repeats):
                 real = study.really(expected, options.noise, seed)
                 ratios.append(makespan(real, order, workers) / bound(real, workers))
-            print(
-                f"{workers:5} workers  {name:14} {statistics.mean(ratios):.3f}x  ({min(ratios):.3f} to {max(ratios):.3f})"
-            )
+            spread = f"({min(ratios):.3f} to {max(ratios):.3f})"
+            print(f"{workers:5} workers  {name:14} {statistics.mean(ratios):.3f}x  {spread}")
     return 0
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 class KdbenchSweeper(BasicSweeper):
@@ -25,5 +26,8 @@ class KdbenchSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        self.validate_batch_is_legal(runs)
-        return hydra_app.launch_jobs(self.launcher, self.config, runs, self.max_batch_size)
+
+        def compose(run: Sequence[str]) -> DictConfig:
+            return self.hydra_context.config_loader.load_sweep_config(self.config, list(run))
+
+        return hydra_app.launch_jobs(self.launcher, self.config, runs, self.max_batch_size, compose)

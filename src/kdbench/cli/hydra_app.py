@@ -7,30 +7,25 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
-from kdbench.cli import launchers, overrides, terminal, worker
-from kdbench.cli.elsewhere import Elsewhere
+from kdbench.cli import launchers, multirun, overrides, terminal, worker
+from kdbench.cli.composed_run import as_typed, objective_of, planned
 from kdbench.cli.invocation import Invocation
 from kdbench.cli.messages import explain
-from kdbench.cli.planned_run import PlannedRun
 from kdbench.cli.reports import Report, Reports
-from kdbench.errors import BadSetting, nearest
+from kdbench.errors import BadSetting
 from kdbench.results.ledger import Ledger
-from kdbench.results.row import NUMBERS, Row
-from kdbench.settings import own_folder
 from kdbench.settings.choices import config_dir
-from kdbench.settings.compose import outputs_of, resolve
+from kdbench.settings.compose import outputs_of
 from kdbench.settings.search_path import register
 from kdbench.storage import mirror
 
@@ -108,31 +103,13 @@ def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
         as_typed(own),
         outputs_of(composed),
         lambda: planned(composed, own),
-        Reports(reports_of(own)),
+        Reports(multirun.reports_of(own)),
         launchers.threads_of(own.launcher),
         has_store=composed.remote is not None,
     )
     if composed.objective is None:
         return report
     return math.nan if row is None else objective_of(row, composed.objective)
-
-
-def planned(composed: DictConfig, own: Any) -> PlannedRun:
-    """Return the run that Hydra composed. Raises `BadSetting` if its settings are not possible."""
-    typed = as_typed(own)
-    config = resolve(composed, dict(own.runtime.choices), typed, config_folders(own))
-    column = composed.objective
-    if column is not None and column not in NUMBERS:
-        raise BadSetting(f"objective={column} is no column of numbers: {nearest(column, NUMBERS)}")
-    return PlannedRun(typed, config)
-
-
-def objective_of(row: Row, column: str) -> float:
-    """Return the value of a column. Raises `BadSetting` if the row has none."""
-    value = getattr(row, column)
-    if value is None:
-        raise BadSetting(f"objective={column} is empty in this row: choose another column")
-    return float(value)
 
 
 class MultirunCallback(Callback):
@@ -149,61 +126,11 @@ class MultirunCallback(Callback):
         invocation.finish()
 
 
-def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], most: int | None) -> None:
-    """Let `launcher` do the runs of a multirun, given as Hydra's sweeper lists them, at most so many in a launch."""
-    typed = [plainly(run) for run in runs]
-    invocation.plan(*typed)
-    if invocation.bar is not None:
-        invocation.bar.total = len(runs)
-        invocation.bar.refresh()
-    if not runs:
-        empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
-        invocation.several = False
-        raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
-    if launchers.is_local(config.hydra.launcher):
-        for returned in launcher.launch(runs, 0):
-            _ = returned.return_value  # raises what was raised
-        return
-    if config.seeds_together == "always":
-        raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
-    outputs = outputs_of(config)
-    mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
-    invocation.record(Ledger(outputs))
-    # Workers may stand in another folder, where Hydra would make one of this name.
-    folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
-    jobs = {tuple(one): [*run, f"hydra.sweep.dir={folder}"] for one, run in zip(typed, runs, strict=True)}
-    with launchers.ready(config.hydra.launcher):
-        reports = Reports(reports_of(config.hydra))
-        Elsewhere(invocation, outputs, config.remote, reports, launcher.launch).do(jobs, most)
-
-
-def reports_of(own: Any) -> Path:
-    """Return the folder that workers report to."""
-    return Path(own.sweep.dir) / "jobs"
+def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], most: int | None, compose: Any) -> None:
+    """Do the runs of a multirun, as `multirun.do` says; for `KdbenchSweeper`."""
+    multirun.do(invocation, launcher, config, runs, most, compose)
 
 
 def swept_in_order(own: Any) -> bool:
     """Whether a multirun's runs are known from the start: a sweeper that is not kdbench's chooses them in turn."""
     return bool(own.sweeper._target_.endswith("KdbenchSweeper"))
-
-
-def as_typed(own: Any) -> list[str]:
-    """Return the settings of a run to the letter: `${...}` in them is for the run's configuration to resolve."""
-    return plainly(OmegaConf.to_container(own.overrides.task, resolve=False))
-
-
-def plainly(settings: Iterable[Any]) -> list[str]:
-    """Return settings without the sign that `overrides` put before them."""
-    return [str(setting).removeprefix("++") for setting in settings if not str(setting).startswith("hydra")]
-
-
-def config_folders(own: Any) -> list[Path]:
-    """Return the folders in which choices are looked for; one given by --config-dir also holds Python files."""
-    given = [
-        Path(source.path)
-        for source in own.runtime.config_sources
-        if source.schema == "file" and source.provider == "command-line"
-    ]
-    for folder in given:
-        own_folder.serve(folder)  # in a process of another launcher, nobody has
-    return [*given, config_dir()]

@@ -117,6 +117,15 @@ def threads_of(launcher: Any) -> int | None:
     return None if part is None else max(1, min(int(part), cores()))
 
 
+def workers_of(launcher: Any) -> int:
+    """Return how many runs are done at a time, as far as the settings of `launcher` say."""
+    if "ray" in launcher:
+        return max(1, int(cores() / launcher.ray.remote.get("num_cpus", 1)))
+    if "n_jobs" in launcher:
+        return launcher.n_jobs if launcher.n_jobs > 0 else cores()
+    return int(launcher.get("array_parallelism", QUEUED))
+
+
 def ready(launcher: Any) -> contextlib.AbstractContextManager[None]:
     """Return a context in which `launcher` can be used, and after which it has let go of what it holds."""
     if "ray" not in launcher:

@@ -1,0 +1,117 @@
+"""The runs of a multirun, handed to Hydra's launcher: to this process in the order of what was typed, to workers so
+that few wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, open_dict
+
+from kdbench.cli import launchers
+from kdbench.cli.composed_run import as_typed, plainly, planned
+from kdbench.cli.elsewhere import Elsewhere
+from kdbench.cli.invocation import Invocation, but_seed
+from kdbench.cli.reports import Reports
+from kdbench.errors import BadSetting
+from kdbench.results.ledger import Ledger
+from kdbench.settings.compose import outputs_of
+from kdbench.settings.network import NetworkSpec
+from kdbench.storage import mirror
+
+Compose = Callable[[Sequence[str]], DictConfig]
+"""From the settings of a run, for Hydra, to all that Hydra composes of them."""
+
+
+def do(
+    invocation: Invocation,
+    launcher: Any,
+    config: DictConfig,
+    runs: Sequence[list[str]],
+    most: int | None,
+    compose: Compose,
+) -> None:
+    """Let `launcher` do `runs`, given as Hydra's sweeper lists them, at most so many in a launch.
+
+    `config` is that of the whole. Raises `BadSetting` if there is nothing to do, or the launcher cannot do it.
+    """
+    typed = [plainly(run) for run in runs]
+    invocation.plan(*typed)
+    if invocation.bar is not None:
+        invocation.bar.total = len(runs)
+        invocation.bar.refresh()
+    if not runs:
+        empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
+        invocation.several = False
+        raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
+    if launchers.is_local(config.hydra.launcher):
+        for run in runs:  # before the first begins
+            compose(run)
+        for returned in launcher.launch(runs, 0):
+            _ = returned.return_value  # raises what was raised
+        return
+    if config.seeds_together == "always":
+        raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
+    outputs = outputs_of(config)
+    mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
+    invocation.record(Ledger(outputs))
+    jobs = {tuple(one): run for one, run in zip(typed, runs, strict=True)}
+    networks = networks_of(invocation, jobs, compose, outputs)
+    ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
+    # Workers may stand in another folder, where Hydra would make one of this name.
+    folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
+    with launchers.ready(config.hydra.launcher):
+        reports = Reports(reports_of(config.hydra))
+        Elsewhere(invocation, outputs, config.remote, reports, launcher.launch).do(
+            {one: [*jobs[one], f"hydra.sweep.dir={folder}"] for one in ordered}, most
+        )
+
+
+def reports_of(own: Any) -> Path:
+    """Return the folder that workers report to."""
+    return Path(own.sweep.dir) / "jobs"
+
+
+def networks_of(
+    invocation: Invocation, jobs: dict[tuple[str, ...], list[str]], compose: Compose, outputs: Path
+) -> dict[tuple[str, ...], NetworkSpec]:
+    """Return the network of each run; of those whose settings are not possible, report it.
+
+    One run of each variant is composed, since that takes a tenth of a second: its seeds differ in nothing else.
+    """
+    first: dict[tuple[str, ...], NetworkSpec | Exception] = {}
+    found = {}
+    for typed, run in jobs.items():
+        seed = next((word.partition("=")[2] for word in typed if word.startswith("seed=")), "")
+        variant = but_seed(typed) if seed.isdecimal() else typed
+        if variant not in first:
+            try:
+                first[variant] = network_of(compose(run))
+            except Exception as error:
+                first[variant] = error
+        network = first[variant]
+        if isinstance(network, Exception):
+            invocation.fail(network, typed, Ledger(outputs))
+        else:
+            found[typed] = network.with_seed(int(seed)) if seed.isdecimal() else network
+    return found
+
+
+def network_of(composed: DictConfig) -> NetworkSpec:
+    """Return the network that Hydra composed. Raises `BadSetting`."""
+    own = composed.hydra
+    with open_dict(composed):
+        del composed["hydra"]
+    return planned(composed, own).config.network
+
+
+def in_order(networks: dict[tuple[str, ...], NetworkSpec], workers: int) -> list[tuple[str, ...]]:
+    """Return the runs in the order in which so many workers are to begin them."""
+    from kdbench.cli import order
+    from kdbench.networks.cost import trainings
+
+    runs = list(networks)
+    return [runs[number] for number in order.in_order([trainings(networks[run]) for run in runs], workers)]

@@ -1,0 +1,172 @@
+"""Runs that workers do: handed out, told of, and handed out again if a worker is lost; with launchers made here."""
+
+import threading
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+
+from kdbench.cli import elsewhere
+from kdbench.cli.elsewhere import Elsewhere
+from kdbench.cli.invocation import Invocation
+from kdbench.cli.reports import Report, Reports
+from kdbench.errors import BadSetting, KdbenchError
+from kdbench.storage import locks
+
+RUNS = {("seed=0",): ["seed=0", "hydra"], ("seed=1",): ["seed=1", "hydra"], ("seed=2",): ["seed=2", "hydra"]}
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    monkeypatch.setattr(elsewhere, "LOOK_SECONDS", 0.01)
+
+
+class Told(Invocation):
+    """Remembers what it is told, in the place of printing it."""
+
+    def __init__(self):
+        super().__init__(["sweep"])
+        self.ended, self.again = [], []
+
+    def reported(self, report, outputs, remote=None):
+        self.ended.append((tuple(report.typed), report.error))
+        self.stopped |= report.stops
+
+    def fail(self, error, typed, ledger=None):
+        self.ended.append((tuple(typed), str(error)))
+
+    def take_untimed(self):
+        again, self.again = self.again, []
+        return again
+
+
+class Launcher:
+    """Does in turn what each of `launches` says: a function of the reports, the jobs, and the number of the first."""
+
+    def __init__(self, folder, *launches):
+        self.reports = Reports(folder / "jobs")
+        self.launches = list(launches)
+        self.handed_out = []
+        self.invocation = Told()
+        self.work = Elsewhere(self.invocation, folder, None, self.reports, self)
+
+    def __call__(self, jobs, first):
+        self.handed_out.append([job[0] for job in jobs])
+        return self.launches.pop(0)(self.reports, jobs, first)
+
+    def do(self, most=None):
+        self.work.do(RUNS, most)
+        return self.invocation.ended
+
+
+def doing(*which, error=None, stops=False):
+    """A launch in which only some of the jobs end; then it breaks, if not all do."""
+
+    def launch(reports, jobs, first):
+        (reports.folder / "begun").touch()
+        for number, job in enumerate(jobs):
+            if not which or number in which:
+                reports.write(first + number, Report([job[0]], error=error, stops=stops))
+        if which and len(which) < len(jobs):
+            raise RuntimeError("a worker was killed")
+        return []
+
+    return launch
+
+
+def nothing(reports, jobs, first):
+    (reports.folder / "begun").touch()
+    raise RuntimeError("a worker was killed")
+
+
+def test_every_run_is_handed_out_and_told_of_once(tmp_path):
+    launcher = Launcher(tmp_path, doing())
+    assert launcher.do() == [(run, None) for run in RUNS]
+    assert launcher.handed_out == [["seed=0", "seed=1", "seed=2"]]
+    assert not launcher.reports.folder.exists()
+
+
+def test_what_a_lost_worker_left_is_handed_out_again_and_nothing_else(tmp_path):
+    launcher = Launcher(tmp_path, doing(1), nothing, nothing, doing(1), nothing, nothing, doing())
+    assert sorted(launcher.do()) == [(run, None) for run in RUNS]
+    assert launcher.handed_out[:2] == [["seed=0", "seed=1", "seed=2"], ["seed=0", "seed=2"]]
+    assert launcher.handed_out[-1] == ["seed=0"]
+
+
+def test_what_comes_to_nothing_time_after_time_fails(tmp_path):
+    launcher = Launcher(tmp_path, doing(0), nothing, nothing, nothing)
+    told = launcher.do()
+    assert told[0] == (("seed=0",), None)
+    assert [run for run, _ in told[1:]] == [("seed=1",), ("seed=2",)]
+    assert all("its workers end before it does: RuntimeError: a worker was killed" in why for _, why in told[1:])
+
+
+def test_a_launcher_that_cannot_start_is_one_error_and_nothing_is_tried_again(tmp_path):
+    def broken(reports, jobs, first):
+        raise RuntimeError("no such partition")
+
+    launcher = Launcher(tmp_path, broken)
+    with pytest.raises(KdbenchError, match="no worker could be started: RuntimeError: no such partition"):
+        launcher.do()
+    assert launcher.invocation.ended == []
+
+
+def test_at_most_so_many_are_handed_out_at_once(tmp_path):
+    launcher = Launcher(tmp_path, doing(), doing())
+    assert launcher.do(most=2) == [(run, None) for run in RUNS]
+    assert launcher.handed_out == [["seed=0", "seed=1"], ["seed=2"]]
+
+
+def test_a_disk_that_is_full_stops_the_workers_and_nothing_is_begun_any_more(tmp_path):
+    launcher = Launcher(tmp_path, doing(0, error="the disk is full", stops=True))
+    assert launcher.do() == [(("seed=0",), "the disk is full")]
+    assert launcher.reports.stopped
+
+
+def test_what_others_disturbed_is_timed_once_more(tmp_path):
+    launcher = Launcher(tmp_path, doing(), doing())
+    launcher.invocation.again = [("seed=1",)]
+    assert launcher.do()[-1] == (("seed=1",), None)
+    assert launcher.handed_out[1:] == [["seed=1"]]
+
+
+def test_what_still_runs_after_a_launch_broke_is_waited_for_and_not_handed_out_again(tmp_path):
+    over = threading.Event()
+
+    def breaks(reports, jobs, first):
+        (reports.folder / "begun").touch()
+
+        def worker():
+            with locks.held(launcher.work.ledger.lock(["seed=0"]), "a run"):
+                over.wait(0.3)
+                reports.write(first, Report(["seed=0"]))
+
+        threading.Thread(target=worker).start()
+        while not locks.taken(launcher.work.ledger.lock(["seed=0"])):
+            pass
+        raise RuntimeError("the first of the others was lost")
+
+    launcher = Launcher(tmp_path, breaks, doing())
+    assert sorted(launcher.do()) == [(run, None) for run in RUNS]
+    assert launcher.handed_out[1] == ["seed=1", "seed=2"]
+
+
+def test_a_report_or_an_error_may_come_with_the_job_itself(tmp_path):
+    def launch(reports, jobs, first):
+        done = [JobReturn(status=JobStatus.COMPLETED) for _ in jobs[:2]]
+        done[0].return_value, done[1].return_value = Report(["seed=0"]), Report(["seed=1"])
+        lost = JobReturn(status=JobStatus.FAILED)
+        lost.return_value = BadSetting("outputs= is not shared")
+        return [*done, lost]
+
+    launcher = Launcher(tmp_path, launch)
+    assert launcher.do() == [(("seed=0",), None), (("seed=1",), None), (("seed=2",), "outputs= is not shared")]
+
+
+def test_an_interrupted_command_stops_its_workers(tmp_path):
+    def interrupted(reports, jobs, first):
+        raise KeyboardInterrupt
+
+    launcher = Launcher(tmp_path, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launcher.do()
+    assert launcher.reports.stopped

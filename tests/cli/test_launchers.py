@@ -1,0 +1,69 @@
+"""The short forms of Hydra's launchers, and what of a machine a worker has."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from kdbench.cli import launchers
+from kdbench.errors import BadSetting
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(launchers, "cores", lambda: 8)
+    monkeypatch.setattr(launchers, "_installed", lambda package: True)
+    monkeypatch.setattr(launchers.shutil, "which", lambda name: f"/usr/bin/{name}")
+
+
+def composed(arguments):
+    """What Hydra makes of the settings of a launcher: `hydra.launcher`."""
+    settings = [one.lstrip("+").removeprefix("hydra.launcher.") for one in arguments if "launcher." in one]
+    return OmegaConf.from_dotlist(settings)
+
+
+@pytest.mark.parametrize(("name", "workers", "threads"), [
+    ("joblib", 1, 8), ("joblib", 2, 4), ("joblib", 3, 2), ("joblib", 8, 1), ("joblib", 20, 1),
+    ("ray", 1, 8), ("ray", 3, 2), ("ray", 16, 1),
+])  # fmt: skip
+def test_the_cores_of_a_machine_are_divided_among_its_workers(name, workers, threads):
+    arguments = launchers.in_full(["--on", name, "--workers", str(workers)])
+    assert launchers.threads_of(composed(arguments)) == threads
+    assert launchers.workers_of(composed(arguments)) >= workers
+    assert threads * workers <= max(8, workers)
+
+
+def test_hydra_s_own_settings_say_it_too():
+    assert launchers.threads_of(OmegaConf.create({"n_jobs": -1})) == 1
+    assert launchers.threads_of(OmegaConf.create({"cpus_per_task": None})) is None  # what SLURM gives it
+    assert launchers.threads_of(OmegaConf.create({"cpus_per_task": 4})) == 4
+    assert launchers.threads_of(OmegaConf.create({"ray": {"remote": {}}})) == 1
+    assert launchers.workers_of(OmegaConf.create({"n_jobs": -1})) == 8
+
+
+def test_a_short_form_stands_for_settings_and_leaves_the_others():
+    arguments = launchers.in_full(["--multirun", "seed=0,1", "--on=slurm", "--workers", "4", "threads=2"])
+    assert [one for one in arguments if "launcher" not in one] == ["--multirun", "seed=0,1", "threads=2"]
+    assert {"hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=4"} < set(arguments)
+    assert launchers.in_full(["seed=1"]) == ["seed=1"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--on", "rai"], "--on rai is unknown: did you mean 'ray'?"),
+    (["--on"], "--on needs a value: type --on joblib|ray|slurm --workers N"),
+    (["--on", "ray", "--workers", "0"], "--workers 0 is not a whole number of at least 1"),
+    (["--on", "ray", "--workers", "two"], "--workers two is not a whole number of at least 1"),
+    (["--workers", "2"], "--workers is for a launcher: type --on joblib --workers 2"),
+    (["--on", "ray", "hydra/launcher=joblib"], "hydra/launcher=joblib and --on ray name two launchers: leave one of"),
+])  # fmt: skip
+def test_what_is_no_launcher_is_one_line(arguments, message):
+    with pytest.raises(BadSetting) as error:
+        launchers.in_full(arguments)
+    assert str(error.value).startswith(message)
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(launchers.shutil, "which", lambda name: None)
+    with pytest.raises(BadSetting, match="--on slurm needs SLURM's sbatch, which is not here"):
+        launchers.in_full(["--on", "slurm"])
+    monkeypatch.setattr(launchers, "_installed", lambda package: False)
+    with pytest.raises(BadSetting, match=r"--on ray is not installed: pip install 'kdbench\[ray\]'"):
+        launchers.in_full(["--on", "ray"])

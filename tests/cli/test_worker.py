@@ -1,0 +1,79 @@
+"""What a worker does, and what it says of it."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kdbench.cli import worker
+from kdbench.cli.reports import COMMAND, STOPPED, Report, Reports
+from kdbench.errors import BadSetting, CannotWrite
+
+
+@pytest.fixture
+def reports(tmp_path):
+    made = Reports(tmp_path / "jobs")
+    made.begin()
+    return made
+
+
+def refused(error):
+    def planned():
+        logging.getLogger("kdbench.data").warning("it is somewhere else")
+        logging.getLogger("kdbench.storage.locks").warning("another process is at it; waiting for it")
+        raise error
+
+    return planned
+
+
+def test_a_failure_is_reported_with_its_reason_and_warnings_but_not_what_was_waited_for(tmp_path, reports, capfd):
+    said, row = worker.perform(7, ["seed=1"], tmp_path, refused(BadSetting("no")), reports, 1)
+    assert row is None
+    assert (said.typed, said.error, said.final, said.stops) == (["seed=1"], "no", True, False)
+    assert said.warnings == ["it is somewhere else"]
+    assert "BadSetting: no" in said.trace
+    assert reports.take() == {7: said}
+    assert reports.take() == {}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_disk_stops_the_others_too(tmp_path, reports):
+    said, _ = worker.perform(0, [], tmp_path, refused(CannotWrite("full")), reports, 1)
+    assert said.stops
+
+
+def test_a_command_that_was_interrupted_has_no_more_runs_done(tmp_path, reports):
+    reports.stop()
+    assert worker.perform(0, ["seed=1"], tmp_path, refused(AssertionError), reports, 1) == (Report(["seed=1"]), None)
+
+
+def test_a_machine_that_does_not_share_the_folder_says_so(tmp_path):
+    elsewhere = Reports(tmp_path / "nowhere")
+    with pytest.raises(
+        BadSetting, match="is not where the command writes: type outputs=FOLDER with one that all mach"
+    ):
+        worker.perform(0, [], tmp_path, refused(BadSetting("no")), elsewhere, 1)
+    said, _ = worker.perform(0, [], tmp_path, refused(BadSetting("no")), elsewhere, 1, has_store=True)
+    assert said.error == "no"  # which goes back with the job
+    assert not elsewhere.folder.exists()
+
+
+def test_a_machine_with_another_version_says_so(tmp_path, reports):
+    (reports.folder / COMMAND).write_text(json.dumps({"version": "0.0.1"}))
+    with pytest.raises(BadSetting, match=r"has kdbench .*, where the command has 0.0.1: install that"):
+        worker.perform(0, [], tmp_path, refused(BadSetting("no")), reports, 1)
+
+
+def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):
+    busy = "import sys, time; from pathlib import Path; from kdbench.cli.reports import Reports\n"
+    busy += "with Reports(Path(sys.argv[1])).obeyed(): print('at it', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", busy, str(reports.folder)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    began = time.monotonic()
+    reports.stop()
+    assert process.wait(10) == STOPPED
+    assert time.monotonic() - began < 2
+    process.stdout.close()
