@@ -59,17 +59,16 @@ class Reports:
 
     def require_shared(self, outputs: Path) -> None:
         """Raise `BadSetting` where this machine does not see what the command wrote, or has another kdbench."""
-        here = f"outputs={outputs} on {platform.node()}"
+        here = platform.node()
         try:
             version = json.loads(durable.read(self.folder / COMMAND))["version"]
         except Exception as error:
             raise BadSetting(
-                f"{here} is not what the command writes to: type a folder that all machines share"
+                f"outputs={outputs} of {here} is not where the command writes: type outputs=FOLDER with one that all "
+                "machines share, or an object store (s3://, gs://)"
             ) from error
         if version != __version__:
-            raise BadSetting(
-                f"{platform.node()} has kdbench {__version__}, the command is of {version}: install one of them"
-            )
+            raise BadSetting(f"{here} has kdbench {__version__}, where the command has {version}: install that")
 
     def write(self, job: int, report: Report) -> None:
         """Say how a job ended."""
