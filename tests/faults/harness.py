@@ -1,6 +1,7 @@
 """Kills the real command at random moments, again and again, and looks whether anything was lost.
 
-`python -m tests.faults.harness --kills 300` is the long run (scripts/faults).
+`python -m tests.faults.harness --kills 300` is the long run (scripts/faults); with `--on` a launcher, that of a sweep
+whose workers are killed (`tests.faults.launched`).
 """
 
 from __future__ import annotations
@@ -204,12 +205,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/faults", description="Kill kdbench, and count what is lost.")
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--on", choices=["ray", "joblib", "submitit"], help="kill the workers of this launcher")
     options = parser.parse_args()
     # Killed processes leave semaphores of multiprocessing's to be tidied up, which it would tell at the end.
     os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     with tempfile.TemporaryDirectory() as place:
         began = time.monotonic()
-        figures = campaigns(Path(place), options.kills, options.seed)
+        if options.on:
+            from tests.faults.launched import campaign
+
+            figures = campaign(Path(place), options.on, options.kills, options.seed)
+        else:
+            figures = campaigns(Path(place), options.kills, options.seed)
     print(json.dumps(asdict(figures) | {"minutes": round((time.monotonic() - began) / 60, 1)}, indent=1))
     return 0 if figures.clean else 1
 

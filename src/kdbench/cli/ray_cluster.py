@@ -41,7 +41,7 @@ def joined(settings: dict[str, Any]) -> Iterator[None]:
         return
     try:
         ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()[0]
         raise KdbenchError(f"there is no Ray cluster to be had: {why} (RAY_ADDRESS, ray status)") from error
     signals.take_back()

@@ -24,6 +24,11 @@ reported when it fails, and the others go on. Typed again, or with more seeds or
 models, it does what is missing; typed in several terminals at once, they share
 the work.
 
+kdbench sweep --on joblib|ray|slurm [--workers N]
+  N runs at a time, on this machine (joblib), on each machine of a Ray cluster,
+  or as jobs of a SLURM queue; the cores are divided among them. All share
+  outputs=. Needs kdbench[joblib], [ray] or [slurm]; see docs/scale.md.
+
 kdbench sweep +experiment=operating_points
   every method at several sparsities, bits or shares of the multiply-adds:
   several multiruns, which conf/experiment/operating_points.yaml lists

@@ -1,0 +1,146 @@
+"""Workers to be killed: of a Ray cluster of two nodes on this machine, of joblib, of submitit's local executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RAY = Path(sys.executable).with_name("ray")
+
+
+def processes(parts: str) -> list[int]:
+    """Return the processes whose command line has `parts` in it."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if parts in (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                found.append(int(place.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def kill(pid: int) -> bool:
+    """Kill a process; whether it was still there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Workers:
+    """The workers of one command: how it is typed, and who can be killed while it runs."""
+
+    def __init__(self, on: str, place: Path, drawn: random.Random) -> None:
+        self.on, self.place, self.drawn = on, place, drawn
+
+    @property
+    def typed(self) -> list[str]:
+        """What makes the command use them, two at a time."""
+        if self.on == "submitit":
+            return [
+                "hydra/launcher=submitit_local",
+                "hydra.launcher.cpus_per_task=1",
+                "hydra.sweeper.max_batch_size=2",
+            ]
+        return ["--on", self.on, "--workers", "2"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the command needs to find them."""
+        return {}
+
+    def kill_one(self) -> bool:
+        """Kill a worker at random; whether there was one."""
+        kind = {"joblib": "popen_loky_posix", "submitit": "submitit.core._submit", "ray": "ray::_run_job"}[self.on]
+        alive = processes(kind)
+        return bool(alive) and kill(self.drawn.choice(alive))
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Cluster(Workers):
+    """Two Ray nodes of one core each, with folders of their own; the second is killed now and then, and replaced."""
+
+    NODE_SHARE = 0.1  # of the kills
+
+    def __init__(self, on: str, place: Path, drawn: random.Random) -> None:
+        super().__init__(on, place, drawn)
+        self.port = drawn.randrange(20000, 30000)
+        self.nodes = 0
+        self.token = place / "token"
+        self.token.write_text("0123456789abcdef" * 4)
+        head = self.start("--head", f"--port={self.port}", "--include-dashboard=false")
+        self.address = next(word.strip("'") for word in head.split() if word.strip("'").endswith(f":{self.port}"))
+        self.add_node()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where the cluster is, and what proves that one belongs to it."""
+        known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        return known | ({"RAY_ADDRESS": self.address} if self.nodes > 1 else {})
+
+    def start(self, *arguments: str) -> str:
+        """Start a node, and return what it says."""
+        self.nodes += 1
+        folder = Path(f"/tmp/kdbr-{self.port}-{self.nodes}")  # short: paths of sockets may have 107 characters
+        command = [str(RAY), "start", *arguments, "--num-cpus=1", f"--temp-dir={folder}", "--disable-usage-stats"]
+        environment = {**os.environ, **self.environment}
+        environment.pop("RAY_ADDRESS", None)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.newest = folder
+        return done.stdout
+
+    def add_node(self) -> None:
+        """Start the second node, or another in its place."""
+        self.start(f"--address={self.address}")
+
+    def kill_node(self) -> bool:
+        """Kill the second node, with all that it runs, and start another."""
+        pids = [pid for pid in processes(str(self.newest)) if pid != os.getpid()]
+        children = [pid for raylet in pids for pid in descendants(raylet)]
+        killed = [kill(pid) for pid in {*pids, *children}]
+        self.add_node()
+        return any(killed)
+
+    def kill_one(self) -> bool:
+        """Kill a worker at random, or the second node."""
+        return self.kill_node() if self.drawn.random() < self.NODE_SHARE else super().kill_one()
+
+    def close(self) -> None:
+        """Stop the nodes."""
+        for pid in processes(f"/tmp/kdbr-{self.port}-"):
+            for child in descendants(pid):
+                kill(child)
+            kill(pid)
+        subprocess.run(["rm", "-rf", *map(str, Path("/tmp").glob(f"kdbr-{self.port}-*"))], check=False)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def workers(on: str, place: Path, drawn: random.Random) -> Workers:
+    """Return the workers of a launcher, which the caller closes."""
+    return (Cluster if on == "ray" else Workers)(on, place, drawn)
+
+
+def until(seconds: float, process: subprocess.Popen[bytes]) -> bool:
+    """Wait so long; whether the process still runs then."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        return False
+    time.sleep(0)
+    return True

@@ -1,0 +1,115 @@
+"""Kills the workers of a sweep, and now and then the command itself, and counts what is lost or trained twice.
+
+`scripts/faults --kills 1000 --on ray` is the long run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.cluster import Workers, until, workers
+from tests.faults.harness import Figures, contents, drafts, weights
+
+# 24 short runs over six networks, some taught: small, on data that come with a package.
+SWEEP = [
+    *("sweep", "data=mnist_5k", "model=mlp_simple", "model.widths=[8],[12]", "seed=0,1,2", "checkpoint_seconds=0"),
+    *("compress=baseline,quantize,prune,distill", "compress.teacher=mlp_simple", "threads=1"),
+    *(f"{recipe}.{knob}" for recipe in ("train", "teacher_train") for knob in ("epochs=3", "batch_size=500")),
+]
+RUNS = 24
+COMMAND_SHARE = 0.1  # of the kills: the command that was typed
+PAUSE_SECONDS = (0.2, 8.0)  # between two kills
+TRAINED = re.compile(r"trained in .* s, kept as (\w+)")
+
+
+@dataclass
+class Launched(Figures):
+    """What a campaign found, beside `Figures`."""
+
+    trained_twice: int = 0
+    commands_killed: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was lost, and nothing done twice."""
+        return super().clean and not self.trained_twice
+
+
+def start(outputs: Path, words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Type a sweep."""
+    with log.open("ab") as printed:
+        return subprocess.Popen(
+            [sys.executable, "-m", "kdbench", *SWEEP, *words, f"outputs={outputs}"],
+            env={**os.environ, "HYDRA_FULL_ERROR": "0", **environment},
+            stdout=printed,
+            stderr=printed,
+            start_new_session=True,
+        )
+
+
+def trained(outputs: Path) -> Counter[str]:
+    """Count how often each training came to its end."""
+    return Counter(key for path in outputs.glob("runs/*/*/run.log") for key in TRAINED.findall(path.read_text()))
+
+
+def campaign(place: Path, on: str, kills: int, seed: int) -> Launched:
+    """Kill so many times, over as many sweeps as that takes, and compare each with one that nobody killed."""
+    expected = place / "expected"
+    assert start(expected, [], {}, place / "expected.log").wait() == 0, (place / "expected.log").read_text()
+    assert len(contents(expected)) == RUNS
+    drawn = random.Random(seed)
+    crew, found = workers(on, place, drawn), Launched()
+    try:
+        while found.kills < kills:
+            one_sweep(place, expected, crew, kills, found)
+            print(
+                f"{found.kills} kills, {found.completed} sweeps, {found.trained_twice} trained twice", file=sys.stderr
+            )
+    finally:
+        crew.close()
+    return found
+
+
+def one_sweep(place: Path, expected: Path, crew: Workers, kills: int, found: Launched) -> None:
+    """Let one sweep come to its end, whatever is killed."""
+    outputs, log = place / f"outputs-{found.completed}", place / f"sweep-{found.completed}.log"
+    process = start(outputs, crew.typed, crew.environment, log)
+    began = time.monotonic()
+    while until(crew.drawn.uniform(*PAUSE_SECONDS), process):
+        assert time.monotonic() - began < 3600, log.read_text()
+        if found.kills >= kills:
+            continue
+        if crew.drawn.random() < COMMAND_SHARE:
+            os.killpg(process.pid, 9)
+            process.wait()
+            found.kills, found.commands_killed = found.kills + 1, found.commands_killed + 1
+            process = start(outputs, crew.typed, crew.environment, log)
+        elif crew.kill_one():
+            found.kills += 1
+    judge(outputs, expected, process.returncode, log.read_text(), found)
+
+
+def judge(outputs: Path, expected: Path, status: int, printed: str, found: Launched) -> None:
+    """Count what is not as in a sweep that nobody killed."""
+    if status or "Traceback" in printed:
+        found.complaints.append(f"exit {status}: {printed[-3000:]}")
+    logs = [path.read_text() for path in outputs.glob("runs/*/*/run.log")]
+    found.resumed += sum(text.count("goes on from its checkpoint") for text in logs)
+    known, made = contents(expected), contents(outputs)
+    found.rows_lost += len(known.keys() - made.keys())
+    found.rows_wrong += sum(made[name] != known.get(name) for name in made)
+    right, own = weights(expected), weights(outputs)
+    found.weights_wrong += sum(right[key] != own.get(key) for key in right)
+    found.trained_twice += sum(count - 1 for count in trained(outputs).values())
+    left = drafts(outputs) + [str(path) for path in outputs.glob("store/checkpoints/*")]
+    found.half_files += len(left)
+    found.complaints += [f"left behind: {name}" for name in left]
+    found.completed += 1
