@@ -1,9 +1,11 @@
 """The short forms of Hydra's launchers, and what of a machine a worker has."""
 
 import pytest
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from kdbench.cli import launchers
+from kdbench.cli.messages import explain
 from kdbench.errors import BadSetting
 
 
@@ -25,7 +27,7 @@ def composed(arguments):
     ("ray", 1, 8), ("ray", 3, 2), ("ray", 16, 1),
 ])  # fmt: skip
 def test_the_cores_of_a_machine_are_divided_among_its_workers(name, workers, threads):
-    arguments = launchers.in_full(["--on", name, "--workers", str(workers)])
+    arguments = launchers.in_full(["-m", "--on", name, "--workers", str(workers)])
     assert launchers.threads_of(composed(arguments)) == threads
     assert launchers.workers_of(composed(arguments)) >= workers
     assert threads * workers <= max(8, workers)
@@ -56,14 +58,21 @@ def test_a_short_form_stands_for_settings_and_leaves_the_others():
 ])  # fmt: skip
 def test_what_is_no_launcher_is_one_line(arguments, message):
     with pytest.raises(BadSetting) as error:
-        launchers.in_full(arguments)
+        launchers.in_full(["-m", *arguments])
     assert str(error.value).startswith(message)
 
 
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(launchers.shutil, "which", lambda name: None)
     with pytest.raises(BadSetting, match="--on slurm needs SLURM's sbatch, which is not here"):
-        launchers.in_full(["--on", "slurm"])
+        launchers.in_full(["-m", "--on", "slurm"])
+    missing = MissingConfigException("", "hydra/launcher/submitit_slurm", options=["basic"])
+    assert explain(missing) == "hydra/launcher=submitit_slurm is not installed: pip install 'kdbench[slurm]'"
     monkeypatch.setattr(launchers, "_installed", lambda package: False)
     with pytest.raises(BadSetting, match=r"--on ray is not installed: pip install 'kdbench\[ray\]'"):
-        launchers.in_full(["--on", "ray"])
+        launchers.in_full(["-m", "--on", "ray"])
+
+
+def test_one_run_needs_no_launcher():
+    with pytest.raises(BadSetting, match="--on ray is for several runs: type kdbench sweep, or kdbench run -m"):
+        launchers.in_full(["--on", "ray", "seed=1"])

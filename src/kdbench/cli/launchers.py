@@ -78,6 +78,8 @@ def in_full(arguments: Sequence[str]) -> list[str]:
         if workers is not None:
             raise BadSetting(f"--workers is for a launcher: type --on joblib --workers {workers}")
         return rest
+    if not {"-m", "--multirun"} & set(rest):
+        raise BadSetting(f"--on {name} is for several runs: type kdbench sweep, or kdbench run -m")
     if name not in LAUNCHERS:
         raise BadSetting(f"--on {name} is unknown: {nearest(name, list(LAUNCHERS))}")
     if workers is not None and not (workers.isdecimal() and int(workers) >= 1):

@@ -13,6 +13,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigTypeError, ValidationError
 from yaml import MarkedYAMLError
 
+from kdbench.cli.launchers import OF_HYDRA, not_installed
 from kdbench.errors import KdbenchError, nearest, printable
 from kdbench.settings import schema
 from kdbench.settings.choices import config_dir, options
@@ -79,6 +80,8 @@ def raised_in(error: BaseException) -> str:
 def unknown_choice(error: MissingConfigException) -> str:
     """Say which choice there is instead of `model=cnn_dep`."""
     group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group == "hydra/launcher" and name in OF_HYDRA:
+        return str(not_installed(f"{group}={name}", OF_HYDRA[name]))
     known = list(error.options or options(group, [config_dir()]))
     return f"{group}={name} is unknown: {nearest(name, known)}"
 

@@ -57,9 +57,11 @@ def do(
         raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
     outputs = outputs_of(config)
     mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
-    invocation.record(Ledger(outputs))
     jobs = {tuple(one): run for one, run in zip(typed, runs, strict=True)}
     networks = networks_of(invocation, jobs, compose, outputs)
+    if not networks:
+        return
+    invocation.record(Ledger(outputs))
     ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
     # Workers may stand in another folder, where Hydra would make one of this name.
     folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()

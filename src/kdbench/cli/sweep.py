@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdbench.cli import overrides, terminal
+from kdbench.cli import launchers, overrides, terminal
 from kdbench.cli.arguments import Subparsers
 from kdbench.errors import BadSetting
 from kdbench.settings.choices import EVERYTHING, SWEEPS, config_dir, options, read
@@ -108,7 +108,7 @@ def launch_all(launches: Sequence[Sequence[str]], command: Sequence[str]) -> int
     from kdbench.results.table import text
 
     for arguments in launches:  # before any of them begins
-        overrides.for_hydra(arguments)
+        overrides.for_hydra(launchers.in_full(arguments))
     status, rows = 0, []
     for arguments in launches:
         status |= hydra_app.launch(arguments, command, table=False)
