@@ -4,10 +4,12 @@ import ast
 import inspect
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 
 from kdbench import experiment
+from kdbench.cli import launchers
 from kdbench.cli.main import main
 from kdbench.compress import step
 from kdbench.compress.order import split_steps
@@ -80,6 +82,8 @@ def test_a_command_in_the_readme_is_understood(command, tmp_path, monkeypatch, c
         raise OutOfMemory("understood")
 
     monkeypatch.setattr(experiment, "run", run)
+    here = replace(launchers.LAUNCHERS["joblib"], settings=lambda workers: [])  # in this process
+    monkeypatch.setitem(launchers.LAUNCHERS, "joblib", here)
     arguments = shlex.split(command, comments=True)[1:]
     if "+experiment=operating_points" in arguments:
         arguments.append("compress=cluster")  # of over a hundred points a few: tests/cli/test_sweep.py has all

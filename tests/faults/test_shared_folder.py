@@ -81,6 +81,7 @@ def test_a_mount_in_a_namespace_of_its_own_is_excluded_too_and_followed_when_it_
     finally:
         process.kill()
         process.communicate()
+        subprocess.run(["pkill", "-KILL", "-f", f"bindfs .* {there}"], check=False)  # which keeps the namespace alive
     began = time.monotonic()
     with locks.held(mounts[0] / "lock", "the thing"):
         assert 0.9 < time.monotonic() - began < 10
