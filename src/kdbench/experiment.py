@@ -110,7 +110,7 @@ def run(
     kept_too = mirror(config.outputs, config.remote)  # before anything is trained that it would refuse
     network, file_steps = split_steps(config.network)
     machine = runtime.resolve(config.device, config.precision, config.threads)
-    if train_threads is not None:
+    if train_threads is not None and config.threads is None:
         machine = replace(machine, threads=train_threads)
     machine.prepare()  # before anything is computed: how many threads sum decides bits
     asked = config.data.name
