@@ -14,6 +14,7 @@ SWEEP = [
     "model.widths=[8]",
     "compress=baseline,quantize",
     "train.epochs=1",
+    "threads=1",
 ]
 
 
