@@ -1,5 +1,7 @@
 """The short forms of Hydra's launchers, and what of a machine a worker has."""
 
+import os
+
 import pytest
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
@@ -76,3 +78,18 @@ def test_what_is_missing_is_named(monkeypatch):
 def test_one_run_needs_no_launcher():
     with pytest.raises(BadSetting, match="--on ray is for several runs: type kdbench sweep, or kdbench run -m"):
         launchers.in_full(["--on", "ray", "seed=1"])
+
+
+def test_the_gpus_of_a_machine_are_divided_too(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(launchers, "gpus", lambda: 2)
+    for workers, part in ((1, 1.0), (2, 1.0), (8, 0.25)):
+        ray = composed(launchers.in_full(["-m", "--on", "ray", "--workers", str(workers)]))
+        assert ray.ray.remote.num_gpus == part
+    joblib = composed(launchers.in_full(["-m", "--on", "joblib"]))
+    for job in (3, 4):  # the second is done by the worker that has its GPU already
+        launchers.take_gpu(joblib, job)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    launchers.take_gpu(ray, 3)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -98,6 +98,7 @@ def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
     """Do one run in a process, perhaps on a machine, that is not the one of the command."""
     with contextlib.suppress(OSError):
         os.chdir(own.runtime.cwd)  # where its settings were typed
+    launchers.take_gpu(own.launcher, own.job.num)
     report, row = worker.perform(
         own.job.num,
         as_typed(own),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -37,6 +39,7 @@ def _ray(workers: int) -> list[str]:
     return [
         "hydra/launcher=ray",
         f"+hydra.launcher.ray.remote.num_cpus={share(workers):g}",
+        *([f"+hydra.launcher.ray.remote.num_gpus={min(1.0, gpus() / workers):g}"] if gpus() else []),
         f"{init}.log_to_driver=false",
         f"{init}.logging_level=critical",
         # The plugin's own value is refused by a cluster that runs already.
@@ -135,6 +138,17 @@ def ready(launcher: Any) -> contextlib.AbstractContextManager[None]:
     from kdbench.cli import ray_cluster
 
     return ray_cluster.joined(OmegaConf.to_container(launcher.ray.init, resolve=True))
+
+
+def take_gpu(launcher: Any, job: int) -> None:
+    """Let a worker of joblib use one GPU, the next in turn: Ray and SLURM see to that themselves."""
+    if "n_jobs" in launcher and gpus() > 1:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(job % gpus()))  # of its first job: workers do several
+
+
+def gpus() -> int:
+    """Count the GPUs of NVIDIA in this machine, without torch."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def share(workers: int) -> float:
