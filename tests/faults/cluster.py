@@ -76,8 +76,8 @@ class Cluster(Workers):
         self.nodes = 0
         self.token = place / "token"
         self.token.write_text("0123456789abcdef" * 4)
-        head = self.start("--head", f"--port={self.port}", "--include-dashboard=false")
-        self.address = next(word.strip("'") for word in head.split() if word.strip("'").endswith(f":{self.port}"))
+        self.start("--head", f"--port={self.port}", "--include-dashboard=false")
+        self.address = (self.newest / "ray_current_cluster").read_text()
         self.add_node()
 
     @property
@@ -86,8 +86,8 @@ class Cluster(Workers):
         known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
         return known | ({"RAY_ADDRESS": self.address} if self.nodes > 1 else {})
 
-    def start(self, *arguments: str) -> str:
-        """Start a node, and return what it says."""
+    def start(self, *arguments: str) -> None:
+        """Start a node."""
         self.nodes += 1
         folder = Path(f"/tmp/kdbr-{self.port}-{self.nodes}")  # short: paths of sockets may have 107 characters
         command = [str(RAY), "start", *arguments, "--num-cpus=1", f"--temp-dir={folder}", "--disable-usage-stats"]
@@ -96,7 +96,6 @@ class Cluster(Workers):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         self.newest = folder
-        return done.stdout
 
     def add_node(self) -> None:
         """Start the second node, or another in its place."""

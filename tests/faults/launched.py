@@ -18,10 +18,10 @@ from pathlib import Path
 from tests.faults.cluster import Workers, until, workers
 from tests.faults.harness import Figures, contents, drafts, weights
 
-# 24 short runs over six networks, some taught: small, on data that come with a package.
+# 24 short runs: a teacher for each seed, and students that two runs share; on data that come with a package.
 SWEEP = [
     *("sweep", "data=mnist_5k", "model=mlp_simple", "model.widths=[8],[12]", "seed=0,1,2", "checkpoint_seconds=0"),
-    *("compress=baseline,quantize,prune,distill", "compress.teacher=mlp_simple", "threads=1"),
+    *("compress=distill,distill_quantize,mixup,decoupled", "compress.teacher=mlp_simple", "threads=1"),
     *(f"{recipe}.{knob}" for recipe in ("train", "teacher_train") for knob in ("epochs=3", "batch_size=500")),
 ]
 RUNS = 24
