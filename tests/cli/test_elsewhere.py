@@ -58,14 +58,20 @@ class Launcher:
         return self.invocation.ended
 
 
+def begin(reports, number):
+    (reports.folder / f"{number}.begun").touch()
+
+
 def doing(*which, error=None, stops=False):
     """A launch in which only some of the jobs end; then it breaks, if not all do."""
 
     def launch(reports, jobs, first):
-        (reports.folder / "begun").touch()
         for number, job in enumerate(jobs):
+            begin(reports, first + number)
             if not which or number in which:
-                reports.write(first + number, Report([job[0]], error=error, stops=stops))
+                reports.write(
+                    first + number, Report([job[0]], folder=None if error else "x", error=error, stops=stops)
+                )
         if which and len(which) < len(jobs):
             raise RuntimeError("a worker was killed")
         return []
@@ -74,7 +80,7 @@ def doing(*which, error=None, stops=False):
 
 
 def nothing(reports, jobs, first):
-    (reports.folder / "begun").touch()
+    begin(reports, first)
     raise RuntimeError("a worker was killed")
 
 
@@ -86,18 +92,58 @@ def test_every_run_is_handed_out_and_told_of_once(tmp_path):
 
 
 def test_what_a_lost_worker_left_is_handed_out_again_and_nothing_else(tmp_path):
-    launcher = Launcher(tmp_path, doing(1), nothing, nothing, doing(1), nothing, nothing, doing())
+    launcher = Launcher(tmp_path, doing(1), nothing, doing())
     assert sorted(launcher.do()) == [(run, None) for run in RUNS]
     assert launcher.handed_out[:2] == [["seed=0", "seed=1", "seed=2"], ["seed=0", "seed=2"]]
-    assert launcher.handed_out[-1] == ["seed=0"]
+    assert launcher.handed_out[2] == ["seed=2", "seed=0"]  # which was begun each time, and may be why
 
 
-def test_what_comes_to_nothing_time_after_time_fails(tmp_path):
-    launcher = Launcher(tmp_path, doing(0), nothing, nothing, nothing)
-    told = launcher.do()
-    assert told[0] == (("seed=0",), None)
-    assert [run for run, _ in told[1:]] == [("seed=1",), ("seed=2",)]
-    assert all("its workers end before it does: RuntimeError: a worker was killed" in why for _, why in told[1:])
+def test_a_run_that_takes_its_worker_with_it_every_time_fails_and_the_others_are_done(tmp_path):
+    def poison(reports, jobs, first):
+        for number, (typed, _) in enumerate(jobs, first):
+            begin(reports, number)
+            if typed == "seed=0":
+                raise MemoryError("killed")
+            reports.write(number, Report([typed], folder="x"))
+        return []
+
+    launcher = Launcher(tmp_path, *[poison] * 3)
+    told = dict(launcher.do())
+    assert told.pop(("seed=0",)).startswith("its worker ends before it does: out of memory")
+    assert told == {("seed=1",): None, ("seed=2",): None}
+
+
+def test_launches_in_which_nothing_is_begun_come_to_an_end(tmp_path):
+    def lost(reports, jobs, first):
+        return []
+
+    launcher = Launcher(tmp_path, lost, lost, lost)
+    assert launcher.do() == [(run, "its worker ends before it does: a worker was lost") for run in RUNS]
+
+
+def test_reports_of_an_earlier_command_or_of_other_jobs_do_not_count(tmp_path):
+    old = Reports(tmp_path / "jobs")
+    old.begin()
+    old.stop()
+    old.write(0, Report(["seed=7"], folder="x"))
+
+    def launch(reports, jobs, first):
+        assert not reports.stopped
+        reports.write(99, Report(["seed=0"], folder="x"))
+        reports.write(first + 1, Report(["seed=0"], folder="x"))
+        reports.write(first, Report(["seed=0"]))  # not begun: the command was interrupted
+        (reports.folder / "77.report").write_text("{")
+        return doing()(reports, jobs, first)
+
+    assert Launcher(tmp_path, launch, doing()).do() == [(run, None) for run in RUNS]
+
+
+def test_what_goes_wrong_while_it_is_told_is_raised(tmp_path, monkeypatch):
+    launcher = Launcher(tmp_path, doing())
+    monkeypatch.setattr(launcher.invocation, "reported", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        launcher.do()
+    assert launcher.reports.stopped
 
 
 def test_a_launcher_that_cannot_start_is_one_error_and_nothing_is_tried_again(tmp_path):
@@ -133,12 +179,12 @@ def test_what_still_runs_after_a_launch_broke_is_waited_for_and_not_handed_out_a
     over = threading.Event()
 
     def breaks(reports, jobs, first):
-        (reports.folder / "begun").touch()
+        begin(reports, first)
 
         def worker():
             with locks.held(launcher.work.ledger.lock(["seed=0"]), "a run"):
                 over.wait(0.3)
-                reports.write(first, Report(["seed=0"]))
+                reports.write(first, Report(["seed=0"], folder="x"))
 
         threading.Thread(target=worker).start()
         while not locks.taken(launcher.work.ledger.lock(["seed=0"])):
@@ -153,13 +199,20 @@ def test_what_still_runs_after_a_launch_broke_is_waited_for_and_not_handed_out_a
 def test_a_report_or_an_error_may_come_with_the_job_itself(tmp_path):
     def launch(reports, jobs, first):
         done = [JobReturn(status=JobStatus.COMPLETED) for _ in jobs[:2]]
-        done[0].return_value, done[1].return_value = Report(["seed=0"]), Report(["seed=1"])
+        done[0].return_value, done[1].return_value = (Report([f"seed={n}"], folder="x") for n in (0, 1))
         lost = JobReturn(status=JobStatus.FAILED)
         lost.return_value = BadSetting("outputs= is not shared")
         return [*done, lost]
 
-    launcher = Launcher(tmp_path, launch)
-    assert launcher.do() == [(("seed=0",), None), (("seed=1",), None), (("seed=2",), "outputs= is not shared")]
+    def again(reports, jobs, first):
+        assert len(jobs) == 1
+        lost = JobReturn(status=JobStatus.FAILED)
+        lost.return_value = BadSetting("outputs= is not shared")
+        return [lost]
+
+    told = Launcher(tmp_path, launch, again, again, again).do()
+    assert told[:2] == [(("seed=0",), None), (("seed=1",), None)]
+    assert told[2:] == [(("seed=2",), "its worker ends before it does: outputs= is not shared")]
 
 
 def test_an_interrupted_command_stops_its_workers(tmp_path):

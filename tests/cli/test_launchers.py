@@ -83,7 +83,7 @@ def test_one_run_needs_no_launcher():
 def test_the_gpus_of_a_machine_are_divided_too(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(launchers, "gpus", lambda: 2)
-    for workers, part in ((1, 1.0), (2, 1.0), (8, 0.25)):
+    for workers, part in ((1, 1.0), (2, 1.0), (3, 0.5), (8, 0.25)):
         ray = composed(launchers.in_full(["-m", "--on", "ray", "--workers", str(workers)]))
         assert ray.ray.remote.num_gpus == part
     joblib = composed(launchers.in_full(["-m", "--on", "joblib"]))

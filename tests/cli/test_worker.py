@@ -69,7 +69,7 @@ def test_a_machine_with_another_version_says_so(tmp_path, reports):
 
 def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):
     busy = "import sys, time; from pathlib import Path; from kdbench.cli.reports import Reports\n"
-    busy += "with Reports(Path(sys.argv[1])).obeyed(): print('at it', flush=True); time.sleep(60)"
+    busy += "with Reports(Path(sys.argv[1])).at_work(0): print('at it', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", busy, str(reports.folder)], stdout=subprocess.PIPE)
     process.stdout.readline()
     began = time.monotonic()

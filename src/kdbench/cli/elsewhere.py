@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from kdbench.storage import locks
 
 log = logging.getLogger("kdbench")
 
-TRIES = 3  # launches in which not one run was done, after which those that are left fail
+TRIES = 3  # of a run whose worker is lost each time, and of launches in which none is even begun
 
 Typed = tuple[str, ...]
 """The settings of a run, as typed."""
@@ -40,8 +41,10 @@ class Elsewhere:
         self.reports = reports
         self.launch = launch
         self.jobs: list[Typed] = []  # that were handed out, by their numbers
+        self.ended: set[int] = set()  # of these
         self.left: dict[Typed, Sequence[str]] = {}  # runs of which nobody has said how they ended, for Hydra
-        self.told = 0  # how many have
+        self.cut_off: Counter[Typed] = Counter()  # how often, once begun
+        self.broken: Exception | None = None  # what was raised while it was told how jobs ended
 
     def do(self, runs: Mapping[Typed, Sequence[str]], most: int | None) -> None:
         """Do `runs`, in their order, at most so many in a launch; then those again that others disturbed."""
@@ -59,23 +62,29 @@ class Elsewhere:
     def until_done(self, runs: Mapping[Typed, Sequence[str]], most: int | None) -> None:
         """Hand out `runs`, and what is left of them, until nothing is, or launches come to nothing."""
         self.left = dict(runs)
-        why, in_vain = "", 0
+        why, in_vain, waiting = "", 0, False
         while self.left and not self.invocation.stopped:
-            # Of a launch that has failed, some may go on.
-            lost = [typed for typed in self.left if not locks.taken(self.ledger.lock(typed))][:most]
-            if not lost:
+            # Of a launch that has failed, some may go on; others are done by another command.
+            free = [typed for typed in self.left if not locks.taken(self.ledger.lock(typed))]
+            if not free:
+                if not waiting:
+                    log.warning("waiting for other processes, which do %d of the runs", len(self.left))
+                    waiting = True
                 time.sleep(LOOK_SECONDS)
-                self.take(self.reports.take())
+                self.look()
                 continue
-            if in_vain == TRIES:
-                break
-            told = self.told
-            why = self.hand_out(lost) or why
-            in_vain = in_vain + 1 if self.told == told else 0
-            if cut_off := sum(typed in self.left for typed in lost):
-                log.warning("%d of the runs were cut off (%s); they are handed out again", cut_off, why)
-        for typed in self.left if not self.invocation.stopped else ():
-            self.invocation.fail(KdbenchError(f"its workers end before it does: {why}"), typed)
+            # What took its worker with it may do so again, and all that other workers are at.
+            free.sort(key=self.cut_off.__getitem__)
+            before = len(self.left), self.cut_off.total()
+            why = self.hand_out(free[:most]) or why
+            in_vain = in_vain + 1 if before == (len(self.left), self.cut_off.total()) else 0
+            if self.invocation.stopped:
+                return
+            for typed in [one for one in self.left if self.cut_off[one] == TRIES or in_vain == TRIES]:
+                del self.left[typed]
+                self.invocation.fail(KdbenchError(f"its worker ends before it does: {why}"), typed, self.ledger)
+            if again := sum(typed in self.left for typed in free[:most]):
+                log.warning("%d of the runs were cut off (%s): they are handed out again", again, why)
 
     def hand_out(self, runs: Sequence[Typed]) -> str:
         """Launch some of what is left, and return in words what went wrong with that, if anything did."""
@@ -84,10 +93,12 @@ class Elsewhere:
         over = threading.Event()
 
         def watch() -> None:
-            while not over.wait(LOOK_SECONDS):
-                self.take(self.reports.take())
-                if self.invocation.bar is not None:
-                    self.invocation.bar.refresh()  # the time that has passed
+            try:
+                while not over.wait(LOOK_SECONDS):
+                    self.look()
+            except Exception as error:
+                self.broken = error
+                self.reports.stop()
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()
@@ -97,28 +108,38 @@ class Elsewhere:
             returned = self.launch([self.left[typed] for typed in runs], first)
         except Exception as error:
             why = explain(error)
-            if not self.reports.begun:
+            if not self.reports.begun and self.broken is None:
                 raise KdbenchError(f"no worker could be started: {why}") from error
         finally:
             over.set()
         watching.join()
-        self.take(self.reports.take())
+        if self.broken is not None:
+            raise self.broken
+        self.look()
         for number, job in enumerate(returned, first):
             if job.status == JobStatus.COMPLETED and isinstance(job.return_value, Report):
-                self.take({number: job.return_value})  # of a machine that cannot write here
+                self.take(number, job.return_value)  # of a machine that cannot write here
             elif job.status == JobStatus.FAILED and self.jobs[number] in self.left:
-                del self.left[self.jobs[number]]
-                self.told += 1
-                self.invocation.fail(job._return_value, self.jobs[number])
-        return why
+                why = explain(job._return_value)  # of its machine: another may do it
+        begun = {self.jobs[number] for number in self.reports.begun if number >= first}
+        self.cut_off.update(typed for typed in begun if typed in self.left)
+        return why or "a worker was lost"
 
-    def take(self, reports: Mapping[int, Report]) -> None:
-        """Tell how jobs ended, those of earlier launches too."""
-        for number, report in reports.items():
-            typed = self.jobs[number]
-            if typed in self.left:
-                del self.left[typed]
-                self.told += 1
-                self.invocation.reported(report, self.ledger.outputs, self.remote)
+    def look(self) -> None:
+        """Tell how jobs ended since the last look, those of earlier launches too."""
+        for number, report in self.reports.take().items():
+            self.take(number, report)
         if self.invocation.stopped:
             self.reports.stop()
+        if self.invocation.bar is not None:
+            self.invocation.bar.refresh()  # the time that has passed
+
+    def take(self, number: int, report: Report) -> None:
+        """Tell how a job ended, once, unless it was not begun."""
+        typed = self.jobs[number] if number < len(self.jobs) else None
+        if typed != tuple(report.typed) or number in self.ended or not (report.folder or report.error):
+            return
+        self.ended.add(number)
+        if typed in self.left:
+            self.invocation.reported(report, self.ledger.outputs, self.remote)
+            del self.left[typed]

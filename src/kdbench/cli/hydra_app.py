@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Sequence
@@ -96,8 +96,11 @@ def task(composed: DictConfig) -> float | Report | None:
 
 def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
     """Do one run in a process, perhaps on a machine, that is not the one of the command."""
-    with contextlib.suppress(OSError):
-        os.chdir(own.runtime.cwd)  # where its settings were typed
+    try:
+        os.chdir(own.runtime.cwd)
+    except OSError as error:  # paths that were typed mean something else here
+        where = f"{platform.node()} has no folder {own.runtime.cwd}, where the command was typed"
+        raise BadSetting(f"{where}: type it in one that all machines have") from error
     launchers.take_gpu(own.launcher, own.job.num)
     report, row = worker.perform(
         own.job.num,
@@ -108,7 +111,7 @@ def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
         launchers.threads_of(own.launcher),
         has_store=composed.remote is not None,
     )
-    if composed.objective is None:
+    if composed.objective is None or swept_in_order(own):
         return report
     return math.nan if row is None else objective_of(row, composed.objective)
 
@@ -121,6 +124,11 @@ class MultirunCallback(Callback):
         invocation.several = True
         invocation.bar = tqdm(desc="sweep", bar_format=BAR, disable=None, position=0)
         invocation.bar.refresh()
+        if not launchers.is_local(config.hydra.launcher) and not swept_in_order(config.hydra):
+            raise BadSetting(
+                f"a sweeper that chooses runs in turn ({config.hydra.sweeper._target_}) does them in this process: "
+                "leave --on and hydra/launcher out"
+            )
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Do what was left to other processes."""

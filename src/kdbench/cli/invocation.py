@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ class Invocation:
     planned: dict[tuple[str, ...], PlannedRun] = field(default_factory=dict)  # that this process did
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
     stopped: bool = False  # nothing can be written any more
-    unpushed: set[str] = field(default_factory=set)  # what workers cannot push to an object store from their machines
+    unpushed: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # by host: what workers cannot push to an object store from their machines
 
     def plan(self, *runs: list[str]) -> None:
         """Remember what runs there will be, besides those that are known."""
@@ -91,7 +94,7 @@ class Invocation:
         from kdbench.results.row import FILE, read
         from kdbench.results.taken import bring_if_missing
 
-        self.unpushed.update(report.unpushed)
+        self.unpushed[report.host] = report.unpushed
         for text in report.warnings:
             log.warning("%s", text)
         if report.error is not None:
@@ -210,7 +213,7 @@ class Invocation:
                 print(
                     f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
                 )
-        waits = report_unpushed(self.unpushed)
+        waits = report_unpushed(chain.from_iterable(self.unpushed.values()))
         return 1 if self.failures or waits else 0
 
     @property

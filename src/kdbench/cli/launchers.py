@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -39,7 +40,8 @@ def _ray(workers: int) -> list[str]:
     return [
         "hydra/launcher=ray",
         f"+hydra.launcher.ray.remote.num_cpus={share(workers):g}",
-        *([f"+hydra.launcher.ray.remote.num_gpus={min(1.0, gpus() / workers):g}"] if gpus() else []),
+        # Ray puts a task on one GPU, of which it takes a part.
+        *([f"+hydra.launcher.ray.remote.num_gpus={1 / math.ceil(workers / gpus()):.3g}"] if gpus() else []),
         f"{init}.log_to_driver=false",
         f"{init}.logging_level=critical",
         # The plugin's own value is refused by a cluster that runs already.
@@ -125,7 +127,7 @@ def threads_of(launcher: Any) -> int | None:
 def workers_of(launcher: Any) -> int:
     """Return how many runs are done at a time, as far as the settings of `launcher` say."""
     if "ray" in launcher:
-        return max(1, int(cores() / launcher.ray.remote.get("num_cpus", 1)))
+        return max(1, int(cores() / (launcher.ray.remote.get("num_cpus", 1) or 1)))
     if "n_jobs" in launcher:
         return launcher.n_jobs if launcher.n_jobs > 0 else cores()
     return int(launcher.get("array_parallelism", QUEUED))

@@ -53,6 +53,14 @@ def do(
         for returned in launcher.launch(runs, 0):
             _ = returned.return_value  # raises what was raised
         return
+    if most is not None and most < 1:
+        raise BadSetting(f"hydra.sweeper.max_batch_size={most} hands out nothing: type a whole number of at least 1")
+    for name in ("outputs", "remote"):
+        places = {word for one in typed for word in one if word.startswith(f"{name}=")}
+        if len(places) > 1 or any("${" in word for word in places):
+            raise BadSetting(
+                f"{name}= of the runs differs, and workers share one: type one {name}=, or a sweep for each"
+            )
     if config.seeds_together == "always":
         raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
     outputs = outputs_of(config)
@@ -84,7 +92,7 @@ def networks_of(
 
     One run of each variant is composed, since that takes a tenth of a second: its seeds differ in nothing else.
     """
-    first: dict[tuple[str, ...], NetworkSpec | Exception] = {}
+    first: dict[tuple[str, ...], NetworkSpec] = {}
     found = {}
     for typed, run in jobs.items():
         seed = next((word.partition("=")[2] for word in typed if word.startswith("seed=")), "")
@@ -92,13 +100,10 @@ def networks_of(
         if variant not in first:
             try:
                 first[variant] = network_of(compose(run))
-            except Exception as error:
-                first[variant] = error
-        network = first[variant]
-        if isinstance(network, Exception):
-            invocation.fail(network, typed, Ledger(outputs))
-        else:
-            found[typed] = network.with_seed(int(seed)) if seed.isdecimal() else network
+            except Exception as error:  # of this run, if not of its other seeds
+                invocation.fail(error, typed, Ledger(outputs))
+                continue
+        found[typed] = first[variant].with_seed(int(seed)) if seed.isdecimal() else first[variant]
     return found
 
 
@@ -113,7 +118,13 @@ def network_of(composed: DictConfig) -> NetworkSpec:
 def in_order(networks: dict[tuple[str, ...], NetworkSpec], workers: int) -> list[tuple[str, ...]]:
     """Return the runs in the order in which so many workers are to begin them."""
     from kdbench.cli import order
-    from kdbench.networks.cost import trainings
+    from kdbench.networks.cost import Training, trainings
+
+    def needed(network: NetworkSpec) -> list[Training]:
+        try:
+            return trainings(network)
+        except Exception:  # its own run will say why
+            return []
 
     runs = list(networks)
-    return [runs[number] for number in order.in_order([trainings(networks[run]) for run in runs], workers)]
+    return [runs[number] for number in order.in_order([needed(networks[run]) for run in runs], workers)]

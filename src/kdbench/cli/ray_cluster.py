@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from kdbench.cli import signals
+from kdbench.cli.messages import one_line
 from kdbench.errors import KdbenchError
 
 TELLS_OF_DEATHS = "ray_listen_error_messages"  # the thread in which Ray prints pages about each lost worker
@@ -42,8 +43,8 @@ def joined(settings: dict[str, Any]) -> Iterator[None]:
     try:
         ray.init(**settings)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise KdbenchError(f"there is no Ray cluster to be had: {why} (RAY_ADDRESS, ray status)") from error
+        why = one_line(error)
+        raise KdbenchError(f"there is no Ray cluster to be had: {why}: see ray status, and RAY_ADDRESS") from error
     signals.take_back()
     try:
         with contextlib.redirect_stdout(WithoutRay(sys.stdout)):  # type: ignore[type-var]

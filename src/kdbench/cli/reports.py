@@ -15,19 +15,22 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kdbench.errors import BadSetting
+from kdbench.errors import BadSetting, KdbenchError
 from kdbench.storage import durable
 from kdbench.version import __version__
 
-COMMAND, BEGUN, STOP = "command.json", "begun", "stop"
-ENDING = ".report"
+COMMAND, STOP = "command.json", "stop"
+BEGUN, ENDED = ".begun", ".report"  # of files, behind the number of a job
 LOOK_SECONDS = 0.5
 STOPPED = 130  # the exit status of a worker whose command was interrupted
 
 
 @dataclass(frozen=True)
 class Report:
-    """How a job ended: its settings as typed, and the folder of its row, or why there is none."""
+    """How a job ended: its settings as typed, and the folder of its row, or why there is none.
+
+    With neither, it was not begun, since the command had been interrupted.
+    """
 
     typed: list[str]
     data: str = ""  # the data set that was asked for
@@ -39,6 +42,7 @@ class Report:
     trace: str = ""  # where an error was raised
     warnings: list[str] = field(default_factory=list)
     unpushed: list[str] = field(default_factory=list)  # what waits for an object store
+    host: str = field(default_factory=platform.node)
 
 
 class Reports:
@@ -48,9 +52,11 @@ class Reports:
         self.folder = folder
 
     def begin(self) -> None:
-        """Let workers find the folder."""
+        """Let workers find the folder, without what an earlier command has left in it."""
+        self.close()
         durable.folder(self.folder)
-        durable.write(self.folder / COMMAND, json.dumps({"version": __version__}).encode())
+        command = {"version": __version__, "host": platform.node(), "process": os.getpid()}
+        durable.write(self.folder / COMMAND, json.dumps(command).encode())
 
     @property
     def shared(self) -> bool:
@@ -72,15 +78,16 @@ class Reports:
 
     def write(self, job: int, report: Report) -> None:
         """Say how a job ended."""
-        durable.write(self.folder / f"{job}{ENDING}", json.dumps(asdict(report)).encode())
+        durable.write(self.folder / f"{job}{ENDED}", json.dumps(asdict(report)).encode())
 
     def take(self) -> dict[int, Report]:
-        """Return what was written since the last call, by the numbers of the jobs."""
+        """Return what was written since the last call, by the numbers of the jobs. What cannot be read is left."""
         found = {}
-        for path in sorted(self.folder.glob(f"*{ENDING}")):
-            found[int(path.stem)] = Report(**json.loads(durable.read(path)))
-            with contextlib.suppress(OSError):
-                path.unlink()
+        for path in sorted(self.folder.glob(f"*{ENDED}")):
+            with contextlib.suppress(KdbenchError, ValueError, TypeError):
+                found[int(path.stem)] = Report(**json.loads(durable.read(path)))
+                with contextlib.suppress(OSError):
+                    path.unlink()
         return found
 
     def stop(self) -> None:
@@ -89,9 +96,9 @@ class Reports:
             (self.folder / STOP).touch()
 
     @property
-    def begun(self) -> bool:
-        """Whether any worker has come so far as to find the folder."""
-        return (self.folder / BEGUN).exists()
+    def begun(self) -> set[int]:
+        """The numbers of the jobs that workers have begun."""
+        return {int(path.stem) for path in self.folder.glob(f"*{BEGUN}")}
 
     @property
     def stopped(self) -> bool:
@@ -103,10 +110,19 @@ class Reports:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def obeyed(self) -> Iterator[None]:
-        """A context in which this process ends as soon as the command is interrupted: all writing is whole or not."""
-        if self.shared:
-            (self.folder / BEGUN).touch()
+    def at_work(self, job: int) -> Iterator[None]:
+        """A context in which the job counts as begun, and this process ends as soon as the command is interrupted.
+
+        All writing is whole or not. The command itself, which some launchers let do a job, sees to its own end.
+        """
+        if not self.shared:
+            yield
+            return
+        (self.folder / f"{job}{BEGUN}").touch()
+        command = json.loads(durable.read(self.folder / COMMAND))
+        if (command["host"], command["process"]) == (platform.node(), os.getpid()):
+            yield
+            return
         over = threading.Event()
 
         def look() -> None:

@@ -55,7 +55,7 @@ def perform(
         return Report(list(typed)), None
     said = Warnings()
     row = None
-    with bars.drawn(False), handled_by(said), reports.obeyed():
+    with bars.drawn(False), handled_by(said), reports.at_work(job):
         try:
             run = planned()
             ledger = Ledger(run.config.outputs)
