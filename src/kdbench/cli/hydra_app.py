@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from kdbench.cli import launchers, multirun, overrides, terminal, worker
+from kdbench.cli import ending, launchers, multirun, overrides, terminal, worker
 from kdbench.cli.composed_run import as_typed, objective_of, planned
 from kdbench.cli.invocation import Invocation
 from kdbench.cli.messages import explain
@@ -61,7 +61,7 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     finally:
         if not full_error:
             os.environ.pop("HYDRA_FULL_ERROR", None)
-    return invocation.report(table)
+    return ending.report(invocation, table)
 
 
 def task(composed: DictConfig) -> float | Report | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,6 @@ from tqdm import tqdm
 from kdbench.cli import signals, terminal
 from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.cli.reports import Report
-from kdbench.cli.unpushed import report_unpushed
 from kdbench.errors import BadSetting, Busy, CannotReach, CannotRead, CannotWrite, DamagedFile
 from kdbench.results.ledger import Ledger
 
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from kdbench.results.row import Row
 
 log = logging.getLogger("kdbench")
-
-NAMED = 5  # runs in one line
 
 
 @dataclass
@@ -191,44 +186,6 @@ class Invocation:
             if disturbed:
                 self.bar.set_description_str("timing again what others disturbed")
         return disturbed
-
-    def report(self, table: bool = True) -> int:
-        """Print, after a multirun, the whole `table` and what failed; return the exit status."""
-        if table and self.bar is not None and self.made:
-            from kdbench.results.table import text
-
-            print("\n" + text([row for row, _ in self.made], terminal.width()))
-        for asked, used in sorted(self.replaced):
-            print(f"!! {asked} could not be had: what was run above is {used}, not {asked}", file=sys.stderr)
-        self.report_untimed()
-        if self.several and self.failures and self.all_failed_alike:
-            print(f"\nall {len(self.runs)} runs failed, for the one reason above", file=sys.stderr)
-        elif self.several and self.failures:
-            print(f"\n{len(self.failures)} of {len(self.runs)} runs failed:", file=sys.stderr)
-            for message in dict.fromkeys(failure.message for failure in self.failures):
-                alike = [failure.name for failure in self.failures if failure.message == message]
-                print(*(f"  {name}" for name in alike[:-1]), f"  {alike[-1]}: {message}", sep="\n", file=sys.stderr)
-            if self.stopped:
-                again = shlex.join(["kdbench", *self.command])
-                print(
-                    f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr
-                )
-        waits = report_unpushed(chain.from_iterable(self.unpushed.values()))
-        return 1 if self.failures or waits else 0
-
-    @property
-    def all_failed_alike(self) -> bool:
-        """Whether no run is done, for a reason that they have in common."""
-        return len(self.failures) == len(self.runs) > 1 and len({failure.message for failure in self.failures}) == 1
-
-    def report_untimed(self) -> None:
-        """Print, in one line, which runs have no times, and why."""
-        names = [name for name, _ in self.untimed.values()]
-        if names:
-            from kdbench.results.lines import listed
-
-            why = "other processes had the CPU too, so there are no times (the same command measures them)"
-            tqdm.write(terminal.wrapped(f"not timed: {listed(names, NAMED)}: {why}", sys.stderr), file=sys.stderr)
 
 
 def but_seed(typed: Sequence[str]) -> tuple[str, ...]:
