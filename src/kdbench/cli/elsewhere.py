@@ -44,7 +44,7 @@ class Elsewhere:
         self.ended: set[int] = set()  # of these
         self.left: dict[Typed, Sequence[str]] = {}  # runs of which nobody has said how they ended, for Hydra
         self.cut_off: Counter[Typed] = Counter()  # how often, once begun
-        self.broken: Exception | None = None  # what was raised while it was told how jobs ended
+        self.broken: Exception | None = None  # what was raised while ends of jobs were printed
 
     def do(self, runs: Mapping[Typed, Sequence[str]], most: int | None) -> None:
         """Do `runs`, in their order, at most so many in a launch; then those again that others disturbed."""

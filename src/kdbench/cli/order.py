@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
-class Training(Protocol):
+class Needed(Protocol):
     """One training: equal keys are one and the same, which is done once; about how many seconds it takes."""
 
     @property
@@ -21,7 +21,7 @@ class Training(Protocol):
         ...
 
 
-def in_order(needs: Sequence[Sequence[Training]], workers: int) -> list[int]:
+def in_order(needs: Sequence[Sequence[Needed]], workers: int) -> list[int]:
     """Return the numbers of the runs in the order in which `workers` are to begin them; `needs` is what each trains.
 
     List scheduling by the critical path (Graham 1969; Hu 1961), with the durations that are expected: of the runs
@@ -55,7 +55,7 @@ def in_order(needs: Sequence[Sequence[Training]], workers: int) -> list[int]:
     return order
 
 
-def finish(trainings: Sequence[Training], now: float, ends: dict[str, float]) -> float:
+def finish(trainings: Sequence[Needed], now: float, ends: dict[str, float]) -> float:
     """Return when a worker has done a run that it begins `now`, where it waits for what another is at.
 
     `ends`, when each training ends, is brought up to date.
@@ -67,7 +67,7 @@ def finish(trainings: Sequence[Training], now: float, ends: dict[str, float]) ->
     return now
 
 
-def _behind(needs: Sequence[Sequence[Training]]) -> list[float]:
+def _behind(needs: Sequence[Sequence[Needed]]) -> list[float]:
     """Return for each run the longest work that can only be done one after the other, from its beginning on."""
     after: dict[str, float] = {}  # what comes in any run after a training
     for trainings in needs:
