@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,9 @@ def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):
     busy += "with Reports(Path(sys.argv[1])).at_work(0): print('at it', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", busy, str(reports.folder)], stdout=subprocess.PIPE)
     process.stdout.readline()
+    process.send_signal(signal.SIGINT)  # as a terminal does: it waits for the command to say so
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.2)
     began = time.monotonic()
     reports.stop()
     assert process.wait(10) == STOPPED

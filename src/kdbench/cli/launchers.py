@@ -69,6 +69,7 @@ OF_HYDRA = {
     "submitit_local": "slurm",
     "submitit_slurm": "slurm",
 }  # and their extras
+QUIET = "ignore:resource_tracker:UserWarning"
 QUEUED = 256  # jobs of a SLURM array that run at once where nothing is typed
 
 
@@ -135,6 +136,11 @@ def workers_of(launcher: Any) -> int:
 
 def ready(launcher: Any) -> contextlib.AbstractContextManager[None]:
     """Return a context in which `launcher` can be used, and after which it has let go of what it holds."""
+    if "n_jobs" in launcher:
+        # Else a process of Python's own warns of what workers that are stopped have left, and tidies it up.
+        asked = os.environ.get("PYTHONWARNINGS", "")
+        if QUIET not in asked:
+            os.environ["PYTHONWARNINGS"] = f"{asked},{QUIET}".strip(",")
     if "ray" not in launcher:
         return contextlib.nullcontext()
     from kdbench.cli import ray_cluster

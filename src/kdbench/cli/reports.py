@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -123,6 +124,8 @@ class Reports:
         if (command["host"], command["process"]) == (platform.node(), os.getpid()):
             yield
             return
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to workers too
         over = threading.Event()
 
         def look() -> None:
