@@ -8,8 +8,9 @@ import sys
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
-from kdbench.cli import worker
+from kdbench.cli import hydra_app, worker
 from kdbench.cli.reports import COMMAND, STOPPED, Report, Reports
 from kdbench.errors import BadSetting, CannotWrite
 
@@ -31,8 +32,7 @@ def refused(error):
 
 
 def test_a_failure_is_reported_with_its_reason_and_warnings_but_not_what_was_waited_for(tmp_path, reports, capfd):
-    said, row = worker.perform(7, ["seed=1"], tmp_path, refused(BadSetting("no")), reports, 1)
-    assert row is None
+    said = worker.perform(7, ["seed=1"], tmp_path, refused(BadSetting("no")), reports, 1)
     assert (said.typed, said.error, said.final, said.stops) == (["seed=1"], "no", True, False)
     assert said.warnings == ["it is somewhere else"]
     assert "BadSetting: no" in said.trace
@@ -42,13 +42,13 @@ def test_a_failure_is_reported_with_its_reason_and_warnings_but_not_what_was_wai
 
 
 def test_a_full_disk_stops_the_others_too(tmp_path, reports):
-    said, _ = worker.perform(0, [], tmp_path, refused(CannotWrite("full")), reports, 1)
+    said = worker.perform(0, [], tmp_path, refused(CannotWrite("full")), reports, 1)
     assert said.stops
 
 
 def test_a_command_that_was_interrupted_has_no_more_runs_done(tmp_path, reports):
     reports.stop()
-    assert worker.perform(0, ["seed=1"], tmp_path, refused(AssertionError), reports, 1) == (Report(["seed=1"]), None)
+    assert worker.perform(0, ["seed=1"], tmp_path, refused(AssertionError), reports, 1) == Report(["seed=1"])
 
 
 def test_a_machine_that_does_not_share_the_folder_says_so(tmp_path):
@@ -57,7 +57,7 @@ def test_a_machine_that_does_not_share_the_folder_says_so(tmp_path):
         BadSetting, match="is not where the command writes: type outputs=FOLDER with one that all mach"
     ):
         worker.perform(0, [], tmp_path, refused(BadSetting("no")), elsewhere, 1)
-    said, _ = worker.perform(0, [], tmp_path, refused(BadSetting("no")), elsewhere, 1, has_store=True)
+    said = worker.perform(0, [], tmp_path, refused(BadSetting("no")), elsewhere, 1, has_store=True)
     assert said.error == "no"  # which goes back with the job
     assert not elsewhere.folder.exists()
 
@@ -81,3 +81,11 @@ def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):
     assert process.wait(10) == STOPPED
     assert time.monotonic() - began < 2
     process.stdout.close()
+
+
+def test_a_sweeper_that_chooses_runs_in_turn_is_refused_with_a_launcher():
+    own = OmegaConf.create({"sweeper": {"_target_": "hydra_plugins.some.Chooser"}})
+    with pytest.raises(
+        BadSetting, match=r"chooses runs in turn \(hydra_plugins.some.Chooser\).*leave --on and hydra/la"
+    ):
+        hydra_app.task_of_worker(OmegaConf.create({}), own)

@@ -23,7 +23,14 @@ def pushed(url: str, files=FILES) -> Remote:
     return one
 
 
-def round_trip(url: str) -> None:
+@pytest.fixture(params=["memory", "folder", "s3"])
+def url(request, tmp_path) -> str:
+    if request.param == "s3":
+        return request.getfixturevalue("s3")[0]
+    return in_memory() if request.param == "memory" else f"file://{tmp_path}/deep/study"
+
+
+def test_what_is_pushed_comes_back_to_the_last_bit(url):
     pushed(url)
     other = Remote(url, LOCAL)
     assert other.fetch(PLACE, ("metrics.csv", "model.onnx", "empty.csv", "later.kdz")) == {
@@ -36,18 +43,6 @@ def round_trip(url: str) -> None:
     assert other.places("store") == {}
     other.push(PLACE, {"model.onnx": b"other"}, checksums.sums({"model.onnx": b"other"}))
     assert Remote(url, LOCAL).fetch(PLACE, ["model.onnx"])["model.onnx"] == b"other"
-
-
-def test_what_is_pushed_comes_back_to_the_last_bit_from_memory():
-    round_trip(in_memory())
-
-
-def test_what_is_pushed_comes_back_to_the_last_bit_from_a_folder(tmp_path):
-    round_trip(f"file://{tmp_path}/deep/study")
-
-
-def test_what_is_pushed_comes_back_to_the_last_bit_from_s3(s3):
-    round_trip(s3[0])
 
 
 @pytest.mark.parametrize("earlier", [False, True])

@@ -300,14 +300,19 @@ def test_who_wakes_late_looks_before_it_goes_on(lock, lease, monkeypatch):
             leases.require_held()
 
 
-def test_what_cannot_be_read_for_a_while_is_not_lost(lock, monkeypatch):
+def test_what_cannot_be_read_for_a_while_is_not_lost(lock, lease, monkeypatch):
     with locks.held(lock, "the thing"):
+        before = lease.read_text()
         now, opened = leases._clock(), os.open
         monkeypatch.setattr(leases, "_clock", lambda: now + takeover.LEASE_SECONDS)
         monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no answer")))
         leases.require_held()
+        assert lease.read_bytes().decode() == before
         monkeypatch.setattr(os, "open", opened)
         leases.require_held()
+        assert lease.read_text() != before  # renewed, and by its owner
+        assert lease.read_text().split()[0] == before.split()[0]
+    assert not lease.exists()
 
 
 def test_whether_it_is_taken_is_seen_from_elsewhere_and_nothing_stays(lock, lease, start, quick):

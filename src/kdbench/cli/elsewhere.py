@@ -126,7 +126,7 @@ class Elsewhere:
         return why or "a worker was lost"
 
     def look(self) -> None:
-        """Tell how jobs ended since the last look, those of earlier launches too."""
+        """Print how jobs ended since the last look, those of earlier launches too."""
         for number, report in self.reports.take().items():
             self.take(number, report)
         if self.invocation.stopped:
@@ -135,7 +135,7 @@ class Elsewhere:
             self.invocation.bar.refresh()  # the time that has passed
 
     def take(self, number: int, report: Report) -> None:
-        """Tell how a job ended, once, unless it was not begun."""
+        """Print how a job ended, once, unless it was not begun."""
         typed = self.jobs[number] if number < len(self.jobs) else None
         if typed != tuple(report.typed) or number in self.ended or not (report.folder or report.error):
             return

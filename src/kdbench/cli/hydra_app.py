@@ -94,15 +94,23 @@ def task(composed: DictConfig) -> float | Report | None:
         return math.nan
 
 
-def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
-    """Do one run in a process, perhaps on a machine, that is not the one of the command."""
+def task_of_worker(composed: DictConfig, own: Any) -> Report:
+    """Do one run in a process, perhaps on a machine, that is not the one of the command.
+
+    Raises `BadSetting` if that is not to be, or cannot be, done here.
+    """
+    if not swept_in_order(own):
+        raise BadSetting(
+            f"a sweeper that chooses runs in turn ({own.sweeper._target_}) does them in its own process: "
+            "leave --on and hydra/launcher out"
+        )
     try:
         os.chdir(own.runtime.cwd)
     except OSError as error:  # paths that were typed mean something else here
         where = f"{platform.node()} has no folder {own.runtime.cwd}, where the command was typed"
         raise BadSetting(f"{where}: type it in one that all machines have") from error
     launchers.take_gpu(own.launcher, own.job.num)
-    report, row = worker.perform(
+    return worker.perform(
         own.job.num,
         as_typed(own),
         outputs_of(composed),
@@ -111,9 +119,6 @@ def task_of_worker(composed: DictConfig, own: Any) -> float | Report:
         launchers.threads_of(own.launcher),
         has_store=composed.remote is not None,
     )
-    if composed.objective is None or swept_in_order(own):
-        return report
-    return math.nan if row is None else objective_of(row, composed.objective)
 
 
 class MultirunCallback(Callback):
@@ -124,11 +129,6 @@ class MultirunCallback(Callback):
         invocation.several = True
         invocation.bar = tqdm(desc="sweep", bar_format=BAR, disable=None, position=0)
         invocation.bar.refresh()
-        if not launchers.is_local(config.hydra.launcher) and not swept_in_order(config.hydra):
-            raise BadSetting(
-                f"a sweeper that chooses runs in turn ({config.hydra.sweeper._target_}) does them in this process: "
-                "leave --on and hydra/launcher out"
-            )
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Do what was left to other processes."""

@@ -85,7 +85,7 @@ class Invocation:
         return row
 
     def reported(self, report: Report, outputs: Path, remote: str | None = None) -> None:
-        """Tell how a run ended that a worker did; its row lies in `outputs`, or in the object store `remote`."""
+        """Print how a run ended that a worker did; its row lies in `outputs`, or in the object store `remote`."""
         from kdbench.results.row import FILE, read
         from kdbench.results.taken import bring_if_missing
 

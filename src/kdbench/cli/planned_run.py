@@ -37,7 +37,7 @@ class PlannedRun:
     ) -> Result:
         """Do it, unless another process is at it: that is waited for, or, without `wait`, `Busy` is raised.
 
-        `started`, `seeds` and `threads` are those of `experiment.run`; `say` is told what is done.
+        `started`, `seeds` and `threads` are those of `experiment.run`; `say` is called with what is done.
         """
         with locks.held(Ledger(self.config.outputs).lock(self.typed), str(self), wait):
             say("loading")

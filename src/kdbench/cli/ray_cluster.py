@@ -16,7 +16,7 @@ TELLS_OF_DEATHS = "ray_listen_error_messages"  # the thread in which Ray prints 
 
 
 class WithoutRay:
-    """A stream without what Ray prints: kdbench tells in a line which runs were cut off."""
+    """A stream without what Ray prints: kdbench has a line for the runs that were cut off."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -47,6 +47,7 @@ def joined(settings: dict[str, Any]) -> Iterator[None]:
         raise KdbenchError(f"there is no Ray cluster to be had: {why}: see ray status, and RAY_ADDRESS") from error
     signals.take_back()
     try:
+        # It is no TextIO by its type, but hands on whatever it lacks to one.
         with contextlib.redirect_stdout(WithoutRay(sys.stdout)):  # type: ignore[type-var]
             yield
     finally:

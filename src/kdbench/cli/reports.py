@@ -1,4 +1,4 @@
-"""What the workers of a launcher tell the command that started them: a file a job, in the folder of the multirun.
+"""What the workers of a launcher report to the command that started them: a file a job, where the multirun lies.
 
 All see that folder, wherever they run; where one does not, its machine has another `outputs`, and it says so.
 """

@@ -8,7 +8,6 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.cli.reports import Report, Reports
@@ -17,9 +16,6 @@ from kdbench.errors import CannotWrite, LockLost
 from kdbench.results.ledger import Ledger
 from kdbench.settings import bars
 from kdbench.storage import locks, mirror
-
-if TYPE_CHECKING:
-    from kdbench.results.row import Row
 
 
 class Warnings(logging.Handler):
@@ -43,8 +39,8 @@ def perform(
     reports: Reports,
     threads: int | None,
     has_store: bool = False,
-) -> tuple[Report, Row | None]:
-    """Do the run that `planned` gives, on so many threads, and report how it ended. Returns the report, and the row.
+) -> Report:
+    """Do the run that `planned` gives, on so many threads, and report how it ended. Returns the report too.
 
     Raises `BadSetting` where this machine shares neither `outputs` nor, with `has_store`, an object store with the
     command, and `CannotWrite` if not even that can be said.
@@ -52,13 +48,11 @@ def perform(
     if not has_store or reports.shared:
         reports.require_shared(outputs)
     if reports.stopped:
-        return Report(list(typed)), None
-    said = Warnings()
-    row = None
+        return Report(list(typed))
+    said, ledger = Warnings(), Ledger(outputs)
     with bars.drawn(False), handled_by(said), reports.at_work(job):
         try:
             run = planned()
-            ledger = Ledger(run.config.outputs)
             started = functools.partial(ledger.started, run.typed)
             try:
                 result = run.do(started, threads=threads)
@@ -67,16 +61,15 @@ def perform(
         except Exception as error:
             failure = Failure.of(typed, error)
             with contextlib.suppress(CannotWrite):
-                Ledger(outputs).failed(failure.typed, failure.message, failure.final)
+                ledger.failed(failure.typed, failure.message, failure.final)
             trace = "".join(traceback.format_exception(error))
             stops = isinstance(error, CannotWrite)
             report = Report(list(typed), error=failure.message, final=failure.final, stops=stops, trace=trace)
         else:
-            row = result.row
-            folder = str(result.folder.relative_to(run.config.outputs))
+            folder = str(result.folder.relative_to(outputs))
             report = Report(list(typed), run.config.data.name, folder, result.was_done)
         unpushed = [] if reports.shared else mirror.unpushed()  # else the command itself pushes it
         report = Report(**vars(report) | {"warnings": said.texts, "unpushed": unpushed})
         if reports.shared:
             reports.write(job, report)
-    return report, row
+    return report

@@ -9,11 +9,12 @@ from typing import Any
 from kdbench.compress.order import is_compared, method_of, teachers_of
 from kdbench.compress.resized import macs
 from kdbench.compress.step import FINETUNE_SHARE, NetworkStep
+from kdbench.data import mnist
 from kdbench.networks.initial import initialised
 from kdbench.settings.config import digest
 from kdbench.settings.network import NetworkSpec, plain
 
-SHAPE, CLASSES, IMAGES = (1, 28, 28), 10, 55_000  # of MNIST: data need not be read to put runs in an order
+CLASSES, IMAGES = 10, 55_000  # of MNIST: data need not be read to put runs in an order
 # Of a step however small the network, and of a step's multiply-adds, three times those of its forward pass: fitted to
 # what the rows of docs/study recorded on two cores (the logarithms are off by 0.7 on average).
 STEP_SECONDS, MACS_A_SECOND = 1.5e-3, 60e9
@@ -69,7 +70,7 @@ def _macs(spec: NetworkSpec) -> int:
     if key not in _counted:
         try:
             plainly = replace(spec, weights=None, view="whole", steps=())
-            _counted[key] = macs(initialised(plainly, SHAPE, CLASSES, ([0.5], [0.5])), SHAPE)
+            _counted[key] = macs(initialised(plainly, mnist.SHAPE, CLASSES, ([0.5], [0.5])), mnist.SHAPE)
         except Exception:
             _counted[key] = 0
     return _counted[key]
