@@ -17,9 +17,14 @@ class KdbenchSweeper(BasicSweeper):
     A job whose worker was lost is handed to the launcher again, which Hydra's own does not do.
     """
 
+    def __init__(self, max_batch_size: int | None, tries: int, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size, params)
+        self.tries = tries
+
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the jobs and return what they returned."""
         from kdbench.cli import hydra_app
+        from kdbench.cli.elsewhere import Limits
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         [runs] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
@@ -30,4 +35,6 @@ class KdbenchSweeper(BasicSweeper):
         def compose(run: Sequence[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, list(run))
 
-        return hydra_app.launch_jobs(self.launcher, self.config, runs, self.max_batch_size, compose)
+        return hydra_app.launch_jobs(
+            self.launcher, self.config, runs, Limits(self.max_batch_size, self.tries), compose
+        )

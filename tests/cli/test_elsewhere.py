@@ -6,7 +6,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
 from kdbench.cli import elsewhere
-from kdbench.cli.elsewhere import Elsewhere
+from kdbench.cli.elsewhere import Elsewhere, Limits
 from kdbench.cli.invocation import Invocation
 from kdbench.cli.reports import Report, Reports
 from kdbench.errors import BadSetting, KdbenchError
@@ -53,8 +53,8 @@ class Launcher:
         self.handed_out.append([job[0] for job in jobs])
         return self.launches.pop(0)(self.reports, jobs, first)
 
-    def do(self, most=None):
-        self.work.do(RUNS, most)
+    def do(self, **limits):
+        self.work.do(RUNS, Limits(**limits))
         return self.invocation.ended
 
 
@@ -113,6 +113,24 @@ def test_a_run_that_takes_its_worker_with_it_every_time_fails_and_the_others_are
     assert told == {("seed=1",): None, ("seed=2",): None}
 
 
+def test_on_machines_that_come_and_go_more_tries_can_be_typed(tmp_path):
+    def lost(reports, jobs, first):
+        for number, _ in enumerate(jobs, first):
+            begin(reports, number)
+        return []
+
+    launcher = Launcher(tmp_path, *[lost] * 9, doing())
+    assert launcher.do(tries=10) == [(run, None) for run in RUNS]
+
+
+@pytest.mark.parametrize("limits", [{"tries": 0}, {"tries": None}, {"in_a_launch": 0}, {"in_a_launch": "two"}])
+def test_limits_with_which_nothing_is_done_are_refused(limits):
+    with pytest.raises(
+        BadSetting, match=r"hydra\.sweeper\.(tries|max_batch_size)=\w+ does nothing: type a whole number"
+    ):
+        Limits(**limits).require_possible()
+
+
 def test_launches_in_which_nothing_is_begun_come_to_an_end(tmp_path):
     def lost(reports, jobs, first):
         return []
@@ -158,7 +176,7 @@ def test_a_launcher_that_cannot_start_is_one_error_and_nothing_is_tried_again(tm
 
 def test_at_most_so_many_are_handed_out_at_once(tmp_path):
     launcher = Launcher(tmp_path, doing(), doing())
-    assert launcher.do(most=2) == [(run, None) for run in RUNS]
+    assert launcher.do(in_a_launch=2) == [(run, None) for run in RUNS]
     assert launcher.handed_out == [["seed=0", "seed=1"], ["seed=2"]]
 
 

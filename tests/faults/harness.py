@@ -87,6 +87,38 @@ class Figures:
         return not any(counts) and not self.complaints
 
 
+def look(outputs: Path, known: dict[Path, bytes], found: Figures) -> None:
+    """After a kill or an end: what was finished, which is `known`, is there, as it was, and readable."""
+    for path, content in known.items():
+        if not path.exists():
+            found.rows_lost += 1
+        elif path.read_bytes() != content:
+            found.rows_changed += 1
+    for path in outputs.glob(f"runs/*/*/{FILE}"):
+        row = read(path)  # raises if it is not whole
+        if checksum((path.parent / ARTIFACT).read_bytes()) != row.artifact_sha256:
+            found.complaints.append(f"{path}: beside another artifact")
+        if row.timed:  # else the next command measures it again
+            known[path] = path.read_bytes()
+
+
+def judge(outputs: Path, expected: Path, status: int | None, printed: str, found: Figures) -> None:
+    """Count what a command that came to its end left otherwise than one that nobody killed."""
+    if status or "Traceback" in printed:
+        found.complaints.append(f"exit {status}: {printed[-3000:]}")
+    logs = [path.read_text() for path in outputs.glob("runs/*/*/run.log")]
+    found.resumed += sum(log.count("goes on from its checkpoint") for log in logs)
+    known, made = contents(expected), contents(outputs)
+    found.rows_lost += len(known.keys() - made.keys())
+    found.rows_wrong += sum(made[name] != known.get(name) for name in made)
+    right, own = weights(expected), weights(outputs)
+    found.weights_wrong += sum(right[key] != own.get(key) for key in right)
+    left = drafts(outputs) + [str(path) for path in outputs.glob("store/checkpoints/*")]
+    found.half_files += len(left)
+    found.complaints += [f"left behind: {name}" for name in left]
+    found.completed += 1
+
+
 class Campaign:
     """Kills of one command in one folder: its result is compared with that of a command that nobody killed.
 
@@ -137,35 +169,13 @@ class Campaign:
         return self.figures
 
     def look(self) -> None:
-        """After a kill or an end: what was finished is there, as it was, and readable."""
-        for path, content in self.known.items():
-            if not path.exists():
-                self.figures.rows_lost += 1
-            elif path.read_bytes() != content:
-                self.figures.rows_changed += 1
-        for path in self.outputs.glob(f"runs/*/*/{FILE}"):
-            row = read(path)  # raises if it is not whole
-            if checksum((path.parent / ARTIFACT).read_bytes()) != row.artifact_sha256:
-                self.figures.complaints.append(f"{path}: beside another artifact")
-            if row.timed:  # else the next command measures it again
-                self.known[path] = path.read_bytes()
+        """After a kill: what was finished is there."""
+        look(self.outputs, self.known, self.figures)
 
     def ended(self, status: int | None, err: str) -> None:
         """The command came to its end: all is as if nobody had killed it."""
         self.look()
-        if status or "Traceback" in err:
-            self.figures.complaints.append(f"exit {status}: {err}")
-        logs = [path.read_text() for path in self.outputs.glob("runs/*/*/run.log")]
-        self.figures.resumed += sum(log.count("goes on from its checkpoint") for log in logs)
-        expected, found = contents(self.expected), contents(self.outputs)
-        self.figures.rows_lost += len(expected.keys() - found.keys())
-        self.figures.rows_wrong += sum(found[name] != expected[name] for name in found)
-        trained, made = weights(self.expected), weights(self.outputs)
-        self.figures.weights_wrong += sum(trained[key] != made.get(key) for key in trained)
-        left = drafts(self.outputs) + [str(path) for path in self.outputs.glob("store/checkpoints/*")]
-        self.figures.half_files += len(left)
-        self.figures.complaints += [f"left behind: {name}" for name in left]
-        self.figures.completed += 1
+        judge(self.outputs, self.expected, status, err, self.figures)
         self.begin_anew()
 
     def finish(self) -> None:

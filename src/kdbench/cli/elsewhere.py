@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -14,19 +15,34 @@ from hydra.core.utils import JobReturn, JobStatus
 from kdbench.cli.invocation import Invocation
 from kdbench.cli.messages import explain
 from kdbench.cli.reports import LOOK_SECONDS, Report, Reports
-from kdbench.errors import KdbenchError
+from kdbench.errors import BadSetting, KdbenchError
 from kdbench.results.ledger import Ledger
 from kdbench.storage import locks
 
 log = logging.getLogger("kdbench")
 
-TRIES = 3  # of a run whose worker is lost each time, and of launches in which none is even begun
+LAUNCHES = 3  # one after the other, in which nothing is even begun
 
 Typed = tuple[str, ...]
 """The settings of a run, as typed."""
 Jobs = Sequence[Sequence[str]]
 Launch = Callable[[Jobs, int], Sequence[JobReturn]]
 """From the settings of jobs, for Hydra, and the number of the first, to what they returned."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """At most so many runs in a launch, all if it is None; and tries of a run whose worker is lost each time."""
+
+    in_a_launch: int | None = None
+    tries: int = 3
+
+    def require_possible(self) -> None:
+        """Raise `BadSetting` for limits with which nothing is done."""
+        typed = {"tries": self.tries} | ({} if self.in_a_launch is None else {"max_batch_size": self.in_a_launch})
+        for name, value in typed.items():
+            if not (isinstance(value, int) and value >= 1):
+                raise BadSetting(f"hydra.sweeper.{name}={value} does nothing: type a whole number of at least 1")
 
 
 class Elsewhere:
@@ -46,20 +62,20 @@ class Elsewhere:
         self.cut_off: Counter[Typed] = Counter()  # how often, once begun
         self.broken: Exception | None = None  # what was raised while ends of jobs were printed
 
-    def do(self, runs: Mapping[Typed, Sequence[str]], most: int | None) -> None:
-        """Do `runs`, in their order, at most so many in a launch; then those again that others disturbed."""
+    def do(self, runs: Mapping[Typed, Sequence[str]], limits: Limits) -> None:
+        """Do `runs`, in their order; then those again that others disturbed."""
         self.reports.begin()
         try:
-            self.until_done(runs, most)
+            self.until_done(runs, limits)
             if not self.invocation.stopped and (again := self.invocation.take_untimed()):
-                self.until_done({typed: runs[typed] for typed in again}, most)
+                self.until_done({typed: runs[typed] for typed in again}, limits)
         except BaseException:
             self.reports.stop()
             raise
         if not self.invocation.stopped:
             self.reports.close()
 
-    def until_done(self, runs: Mapping[Typed, Sequence[str]], most: int | None) -> None:
+    def until_done(self, runs: Mapping[Typed, Sequence[str]], limits: Limits) -> None:
         """Hand out `runs`, and what is left of them, until nothing is, or launches come to nothing."""
         self.left = dict(runs)
         why, in_vain, waiting = "", 0, False
@@ -76,14 +92,14 @@ class Elsewhere:
             # What took its worker with it may do so again, and all that other workers are at.
             free.sort(key=self.cut_off.__getitem__)
             before = len(self.left), self.cut_off.total()
-            why = self.hand_out(free[:most]) or why
+            why = self.hand_out(free[: limits.in_a_launch]) or why
             in_vain = in_vain + 1 if before == (len(self.left), self.cut_off.total()) else 0
             if self.invocation.stopped:
                 return
-            for typed in [one for one in self.left if self.cut_off[one] == TRIES or in_vain == TRIES]:
+            for typed in [one for one in self.left if self.cut_off[one] >= limits.tries or in_vain == LAUNCHES]:
                 del self.left[typed]
                 self.invocation.fail(KdbenchError(f"its worker ends before it does: {why}"), typed, self.ledger)
-            if again := sum(typed in self.left for typed in free[:most]):
+            if again := sum(typed in self.left for typed in free[: limits.in_a_launch]):
                 log.warning("%d of the runs were cut off (%s): they are handed out again", again, why)
 
     def hand_out(self, runs: Sequence[Typed]) -> str:

@@ -135,9 +135,9 @@ class MultirunCallback(Callback):
         invocation.finish()
 
 
-def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], most: int | None, compose: Any) -> None:
+def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], limits: Any, compose: Any) -> None:
     """Do the runs of a multirun, as `multirun.do` says; for `KdbenchSweeper`."""
-    multirun.do(invocation, launcher, config, runs, most, compose)
+    multirun.do(invocation, launcher, config, runs, limits, compose)
 
 
 def swept_in_order(own: Any) -> bool:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from kdbench.cli import launchers
 from kdbench.cli.composed_run import as_typed, plainly, planned
-from kdbench.cli.elsewhere import Elsewhere
+from kdbench.cli.elsewhere import Elsewhere, Limits
 from kdbench.cli.invocation import Invocation, but_seed
 from kdbench.cli.reports import Reports
 from kdbench.errors import BadSetting
@@ -31,10 +31,10 @@ def do(
     launcher: Any,
     config: DictConfig,
     runs: Sequence[list[str]],
-    most: int | None,
+    limits: Limits,
     compose: Compose,
 ) -> None:
-    """Let `launcher` do `runs`, given as Hydra's sweeper lists them, at most so many in a launch.
+    """Let `launcher` do `runs`, given as Hydra's sweeper lists them, within `limits`.
 
     `config` is that of the whole. Raises `BadSetting` if there is nothing to do, or the launcher cannot do it.
     """
@@ -53,8 +53,7 @@ def do(
         for returned in launcher.launch(runs, 0):
             _ = returned.return_value  # raises what was raised
         return
-    if most is not None and most < 1:
-        raise BadSetting(f"hydra.sweeper.max_batch_size={most} hands out nothing: type a whole number of at least 1")
+    limits.require_possible()
     for name in ("outputs", "remote"):
         places = {word for one in typed for word in one if word.startswith(f"{name}=")}
         if len(places) > 1 or any("${" in word for word in places):
@@ -76,7 +75,7 @@ def do(
     with launchers.ready(config.hydra.launcher):
         reports = Reports(reports_of(config.hydra))
         Elsewhere(invocation, outputs, config.remote, reports, launcher.launch).do(
-            {one: [*jobs[one], f"hydra.sweep.dir={folder}"] for one in ordered}, most
+            {one: [*jobs[one], f"hydra.sweep.dir={folder}"] for one in ordered}, limits
         )
 
 

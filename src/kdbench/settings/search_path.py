@@ -21,7 +21,12 @@ from kdbench.settings.choices import config_dir
 from kdbench.settings.schema import Schema
 
 SCHEMA = "schema"
-SWEEPER = {"_target_": "hydra_plugins.kdbench_sweeper.KdbenchSweeper", "max_batch_size": None, "params": None}
+SWEEPER = {
+    "_target_": "hydra_plugins.kdbench_sweeper.KdbenchSweeper",
+    "max_batch_size": None,  # runs in a launch
+    "tries": 3,  # of a run whose worker is lost each time
+    "params": None,
+}
 # Where Hydra keeps what it composes from: one object of each in a process.
 STATE = (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
 
