@@ -24,10 +24,10 @@ def processes(parts: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def kill(pid: int) -> bool:
+def kill(pid: int, number: int = signal.SIGKILL) -> bool:
     """Kill a process; whether it was still there."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     return True
@@ -42,27 +42,66 @@ class Workers:
     @property
     def typed(self) -> list[str]:
         """What makes the command use them, two at a time."""
-        if self.on == "submitit":
-            return [
-                "hydra/launcher=submitit_local",
-                "hydra.launcher.cpus_per_task=1",
-                "hydra.sweeper.max_batch_size=2",
-            ]
         return ["--on", self.on, "--workers", "2"]
 
     @property
     def environment(self) -> dict[str, str]:
         """What the command needs to find them."""
-        return {}
+        return {"HYDRA_FULL_ERROR": "0"}
+
+    def start(self, outputs: Path, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+        """Type a command."""
+        with log.open("ab") as printed:
+            return subprocess.Popen(
+                [*command, f"outputs={outputs}"],
+                env={**os.environ, **self.environment},
+                stdout=printed,
+                stderr=printed,
+                start_new_session=True,
+            )
+
+    def end(self) -> int:
+        """Wait for what goes on after the command, and return its exit status."""
+        return 0
+
+    @property
+    def alive(self) -> list[int]:
+        """The processes of workers."""
+        return processes({"joblib": "popen_loky_posix", "ray": "ray::_run_job"}[self.on])
 
     def kill_one(self) -> bool:
         """Kill a worker at random; whether there was one."""
-        kind = {"joblib": "popen_loky_posix", "submitit": "submitit.core._submit", "ray": "ray::_run_job"}[self.on]
-        alive = processes(kind)
+        alive = self.alive
         return bool(alive) and kill(self.drawn.choice(alive))
 
     def close(self) -> None:
         """Let go of everything."""
+
+
+class Queue(Workers):
+    """Jobs of submitit's local executor, half of which are not killed but come to their time limit.
+
+    The limit is a signal, on which submitit has the job write how it goes on, and queues it again.
+    """
+
+    LIMIT_SHARE = 0.5  # of the kills
+
+    @property
+    def typed(self) -> list[str]:
+        """What makes the command use them, two at a time."""
+        return ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1", "hydra.sweeper.max_batch_size=2"]
+
+    @property
+    def alive(self) -> list[int]:
+        """The processes of jobs."""
+        return processes("submitit.core._submit")
+
+    def kill_one(self) -> bool:
+        """Kill a job at random, or let it come to its time limit, if it is far enough to know that signal."""
+        if self.drawn.random() >= self.LIMIT_SHARE:
+            return super().kill_one()
+        ready = [pid for pid in self.alive if catches(pid, signal.SIGUSR2)]
+        return bool(ready) and kill(self.drawn.choice(ready), signal.SIGUSR2)
 
 
 class Cluster(Workers):
@@ -76,17 +115,17 @@ class Cluster(Workers):
         self.nodes = 0
         self.token = place / "token"
         self.token.write_text("0123456789abcdef" * 4)
-        self.start("--head", f"--port={self.port}", "--include-dashboard=false")
+        self.add("--head", f"--port={self.port}", "--include-dashboard=false")
         self.address = (self.newest / "ray_current_cluster").read_text()
         self.add_node()
 
     @property
     def environment(self) -> dict[str, str]:
         """Where the cluster is, and what proves that one belongs to it."""
-        known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        known = super().environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
         return known | ({"RAY_ADDRESS": self.address} if self.nodes > 1 else {})
 
-    def start(self, *arguments: str) -> None:
+    def add(self, *arguments: str) -> None:
         """Start a node."""
         self.nodes += 1
         folder = Path(f"/tmp/kdbr-{self.port}-{self.nodes}")  # short: paths of sockets may have 107 characters
@@ -99,7 +138,7 @@ class Cluster(Workers):
 
     def add_node(self) -> None:
         """Start the second node, or another in its place."""
-        self.start(f"--address={self.address}")
+        self.add(f"--address={self.address}")
 
     def kill_node(self) -> bool:
         """Kill the second node, with all that it runs, and start another."""
@@ -122,6 +161,14 @@ class Cluster(Workers):
         subprocess.run(["rm", "-rf", *map(str, Path("/tmp").glob(f"kdbr-{self.port}-*"))], check=False)
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> number - 1 & 1)
+    return False
+
+
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process has started, and those that they have."""
     found = []
@@ -129,11 +176,6 @@ def descendants(pid: int) -> list[int]:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             found += [int(child), *descendants(int(child))]
     return found
-
-
-def workers(on: str, place: Path, drawn: random.Random) -> Workers:
-    """Return the workers of a launcher, which the caller closes."""
-    return (Cluster if on == "ray" else Workers)(on, place, drawn)
 
 
 def until(seconds: float, process: subprocess.Popen[bytes]) -> bool:

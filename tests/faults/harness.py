@@ -215,7 +215,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/faults", description="Kill kdbench, and count what is lost.")
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--on", choices=["ray", "joblib", "submitit"], help="kill the workers of this launcher")
+    parser.add_argument(
+        "--on",
+        choices=["ray", "joblib", "submitit", "machines"],
+        help="kill the workers of this launcher, or one of two machines",
+    )
     options = parser.parse_args()
     # Killed processes leave semaphores of multiprocessing's to be tidied up, which it would tell at the end.
     os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
