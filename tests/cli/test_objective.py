@@ -52,6 +52,19 @@ def test_the_objective_is_returned(one_by_one, capsys):
 
 
 @pytest.mark.parametrize(
+    ("typed", "message"),
+    [([], "OneByOne chooses runs by what they return: type objective=val_accuracy, or another column"),
+     (["objective=val_accuracy", "hydra/launcher=joblib"], "does them in its own process: leave --on and ")],
+)  # fmt: skip
+def test_a_sweeper_that_cannot_know_how_runs_end_is_refused_in_one_line(one_by_one, typed, message, capsys):
+    assert main(["run", "-m", "hydra/sweeper=one_by_one", *typed, *TINY]) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert RETURNED == []
+
+
+@pytest.mark.parametrize(
     ("objective", "message"),
     [("val_acuracy", "objective=val_acuracy is no column of numbers: did you mean 'val_accuracy'?"),
      ("agreement", "objective=agreement is empty in this row: choose another column")],

@@ -8,9 +8,8 @@ import sys
 import time
 
 import pytest
-from omegaconf import OmegaConf
 
-from kdbench.cli import hydra_app, worker
+from kdbench.cli import worker
 from kdbench.cli.reports import COMMAND, STOPPED, Report, Reports
 from kdbench.errors import BadSetting, CannotWrite
 
@@ -81,11 +80,3 @@ def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):
     assert process.wait(10) == STOPPED
     assert time.monotonic() - began < 2
     process.stdout.close()
-
-
-def test_a_sweeper_that_chooses_runs_in_turn_is_refused_with_a_launcher():
-    own = OmegaConf.create({"sweeper": {"_target_": "hydra_plugins.some.Chooser"}})
-    with pytest.raises(
-        BadSetting, match=r"chooses runs in turn \(hydra_plugins.some.Chooser\).*leave --on and hydra/la"
-    ):
-        hydra_app.task_of_worker(OmegaConf.create({}), own)

@@ -28,8 +28,8 @@ SWEEP = [
 ]
 RUNS = 24
 OFTEN = "hydra.sweeper.tries=1000"  # a run may lose its worker
-COMMAND_SHARE = 0.1  # of the kills: the command that was typed
-PAUSE_SECONDS = (0.2, 10.0)  # between two kills: a worker needs some to begin
+COMMAND_SHARE = 0.05  # of the kills: the command that was typed
+PAUSE_SECONDS = (0.2, 8.0)  # between two kills
 TRAINED = re.compile(r"trained in .* s, kept as (\w+)")
 
 

@@ -97,13 +97,8 @@ def task(composed: DictConfig) -> float | Report | None:
 def task_of_worker(composed: DictConfig, own: Any) -> Report:
     """Do one run in a process, perhaps on a machine, that is not the one of the command.
 
-    Raises `BadSetting` if that is not to be, or cannot be, done here.
+    Raises `BadSetting` if that cannot be done here.
     """
-    if not swept_in_order(own):
-        raise BadSetting(
-            f"a sweeper that chooses runs in turn ({own.sweeper._target_}) does them in its own process: "
-            "leave --on and hydra/launcher out"
-        )
     try:
         os.chdir(own.runtime.cwd)
     except OSError as error:  # paths that were typed mean something else here
@@ -125,7 +120,12 @@ class MultirunCallback(Callback):
     """Hydra's callback for a multirun: one bar over its runs, quiet when output is not a terminal."""
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Start the bar."""
+        """Start the bar. Ends the command where its sweeper cannot do it."""
+        try:
+            require_possible(config)
+        except BadSetting as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error  # Hydra goes on after any other exception of a callback
         invocation.several = True
         invocation.bar = tqdm(desc="sweep", bar_format=BAR, disable=None, position=0)
         invocation.bar.refresh()
@@ -138,6 +138,23 @@ class MultirunCallback(Callback):
 def launch_jobs(launcher: Any, config: DictConfig, runs: Sequence[list[str]], limits: Any, compose: Any) -> None:
     """Do the runs of a multirun, as `multirun.do` says; for `KdbenchSweeper`."""
     multirun.do(invocation, launcher, config, runs, limits, compose)
+
+
+def require_possible(config: DictConfig) -> None:
+    """Raise `BadSetting` for a sweeper that chooses runs by earlier ones, if it cannot know how these ended."""
+    own = config.hydra
+    chooser = own.sweeper._target_.rpartition(".")[2]
+    if swept_in_order(own) or chooser == "BasicSweeper":
+        return
+    if not launchers.is_local(own.launcher):
+        raise BadSetting(
+            f"a sweeper that chooses runs in turn ({chooser}) does them in its own process: "
+            "leave --on and hydra/launcher out"
+        )
+    if config.objective is None:
+        raise BadSetting(
+            f"{chooser} chooses runs by what they return: type objective=val_accuracy, or another column"
+        )
 
 
 def swept_in_order(own: Any) -> bool:
