@@ -72,7 +72,7 @@ class Workers:
         return processes({"joblib": "popen_loky_posix", "ray": "ray::_run_job"}[self.on])
 
     def kill_one(self) -> bool:
-        """Kill a worker at random; whether there was one. Mostly one that has begun, since most of a life is imports."""
+        """Kill a worker at random, mostly one that has ended its imports; whether there was one."""
         alive = self.alive
         if self.drawn.random() < self.AT_WORK_SHARE:
             alive = [pid for pid in alive if has_mapped(pid, "libtorch_cpu")]
