@@ -360,7 +360,7 @@ def noise() -> Split:
 
 @pytest.fixture
 def edited(monkeypatch, tmp_path):
-    """Return a function that edits the source of a module of kdbench, as far as `settings.code` can see."""
+    """A function that edits the source of a module of kdbench, as far as `settings.code` can see."""
     real, copies = code.source, {}
     monkeypatch.setattr(code, "source", lambda module: copies.get(module) or real(module))
 
@@ -370,8 +370,10 @@ def edited(monkeypatch, tmp_path):
         assert old in text
         copies[module] = tmp_path / f"{module}-{abs(hash(text + new))}.py"
         copies[module].write_text(text.replace(old, new))
+        code._code_of.cache_clear()
 
-    return edit
+    yield edit
+    code._code_of.cache_clear()
 
 
 def make_row(**changes: Any) -> Row:

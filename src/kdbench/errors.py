@@ -38,6 +38,10 @@ class CannotWrite(KdbenchError):  # noqa: N818
     """The disk is full, the folder is not writable, or it has been deleted: nothing further can be kept."""
 
 
+class OtherVersion(CannotWrite):
+    """A process with another version of kdbench is at work in the folder of results."""
+
+
 class CannotReach(CannotWrite):
     """An object store refuses, or does not answer."""
 

@@ -5,22 +5,20 @@ from pathlib import Path
 
 import hydra
 import pytest
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from kdbench.errors import BadSetting
-from kdbench.settings import choices
+from kdbench.settings import choices, search_path
 from kdbench.settings.choices import config_dir
 from kdbench.settings.compose import resolve
 from kdbench.settings.config import Config
-from kdbench.settings.schema import Schema
 
 STUDENTS = [f"{family}_{grade}" for family in ("mlp", "cnn", "resnet") for grade in ("simple", "medium", "deep")]
 
 
 def composed(*overrides: str) -> Config:
-    ConfigStore.instance().store(name="schema", node=Schema, provider="kdbench")
+    search_path.register()
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         whole = hydra.compose("config", list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(whole)

@@ -3,7 +3,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from kdbench.errors import OtherVersion
+from kdbench.storage import processes
 from kdbench.storage.processes import JUST_MADE_SECONDS, at_work
+from kdbench.version import __version__
 
 OTHER = """
 import sys
@@ -25,7 +30,7 @@ def test_the_living_processes_of_this_machine_are_counted_and_no_dead_one(tmp_pa
         other.kill()
         other.communicate()
         assert count() == 1
-        [left] = [path for path in tmp_path.iterdir() if f"-{other.pid}-" in path.name]
+        [left] = [path for path in processes.files(tmp_path) if f"-{other.pid}-" in path.name]
         os.utime(left, (0, left.stat().st_mtime - 2 * JUST_MADE_SECONDS))
         assert count() == 1
         assert not left.exists()  # what a dead one left is tidied up
@@ -39,4 +44,22 @@ def test_other_machines_do_not_count(tmp_path, monkeypatch):
             monkeypatch.setattr("platform.node", lambda name=name: name)
             counts.append(stack.enter_context(at_work(tmp_path)))
         assert [count() for count in counts] == [1, 1]
-        assert len(list(tmp_path.iterdir())) == 2
+        assert len(processes.files(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(("version", "named"), [("0.0.1", "kdbench 0.0.1"), ("", "kdbench of an earlier version")])
+def test_beside_another_version_nothing_is_begun_until_it_has_ended(tmp_path, monkeypatch, version, named):
+    folder = tmp_path / "outputs" / "locks" / "processes"
+    monkeypatch.setattr("platform.node", lambda: "there")
+    with monkeypatch.context() as older:
+        older.setattr(processes, "__version__", version)
+        there = contextlib.ExitStack()
+        there.enter_context(at_work(folder))
+    monkeypatch.setattr("platform.node", lambda: "here")
+    message = rf"{named} is at work in \S+/outputs \(process \d+ of there\), and this is {__version__}: wait until"
+    with pytest.raises(OtherVersion, match=message), at_work(folder):
+        pass
+    there.close()
+    assert list(folder.iterdir()) == []
+    with at_work(folder) as count:
+        assert count() == 1

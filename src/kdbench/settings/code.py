@@ -34,6 +34,11 @@ def code_of(modules: Iterable[str], prefixes: tuple[str, ...] = DECIDING) -> str
     That is, of kdbench what begins with `prefixes`, every module of the user's own, and of other packages that these
     import the versions.
     """
+    return _code_of(tuple(modules), prefixes)
+
+
+@functools.cache
+def _code_of(modules: tuple[str, ...], prefixes: tuple[str, ...]) -> str:
     found: dict[str, str] = {}
     waiting = [(module, True) for module in modules]
     while waiting:
@@ -157,5 +162,5 @@ def forget() -> None:
     for path, (_, module) in list(_seen.items()):
         if module not in sys.modules:
             del _seen[path]
-    for function in (source, installed_version, parsed):
+    for function in (_code_of, source, installed_version, parsed):
         function.cache_clear()

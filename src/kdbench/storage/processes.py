@@ -1,9 +1,8 @@
-"""The processors of a machine, and which processes share them on one `outputs`: each holds a lock of its own."""
+"""The processors of a machine, and the processes at work on one `outputs`: each holds a lock of its own."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import platform
 import re
@@ -12,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kdbench.errors import OtherVersion
 from kdbench.storage import durable, locks
+from kdbench.version import __version__
 
 JUST_MADE_SECONDS = 60.0  # a file that young may be about to be locked
 
@@ -26,30 +27,53 @@ def cores() -> int:
 def at_work(folder: Path) -> Iterator[Callable[[], int]]:
     """A context in which this process counts in `folder`; its value counts those of this machine that do now.
 
-    One that was killed does not count, since the system has let go of its lock. Raises `CannotWrite`.
+    One that was killed does not count. Raises `OtherVersion` beside a process of another kdbench, on any machine:
+    each would replace the rows of the other. Raises `CannotWrite`.
     """
     host = re.sub(r"[^\w.]", "_", platform.node())
     durable.folder(folder)
     with durable.writing(folder):
         handle, name = tempfile.mkstemp(prefix=f"{host}-{os.getpid()}-", dir=folder)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks, on which nobody is counted
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lambda: max(1, living(folder, host))
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108 - a text
+        os.write(handle, __version__.encode())
         os.close(handle)
+    own = Path(name)
+    try:
+        with locks.held(own, "a run", wait=False):
+            require_one_version(folder, own)
+            yield lambda: max(1, living(folder, host))
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def living(folder: Path, host: str) -> int:
     """Count the living processes of `host` in `folder`, and remove the files of dead ones."""
     count = 0
-    for path in folder.glob(f"{host}-*"):
+    for path in files(folder, host):
         if locks.taken(path):
             count += 1
             continue
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > JUST_MADE_SECONDS:
-                path.unlink()
+                for file in folder.glob(f"{path.name}*"):
+                    file.unlink()
     return count
+
+
+def require_one_version(folder: Path, own: Path) -> None:
+    """Raise `OtherVersion` if a living process in `folder`, beside that of the file `own`, has another kdbench."""
+    for path in files(folder):
+        try:
+            version = path.read_text()
+        except (OSError, ValueError):  # it has ended meanwhile
+            continue
+        if path != own and version != __version__ and locks.taken(path):
+            host, process, _ = path.name.split("-", 2)
+            raise OtherVersion(
+                f"kdbench {version or 'of an earlier version'} is at work in {folder.parents[1]} (process {process} "
+                f"of {host}), and this is {__version__}: wait until it has ended, or type another outputs=FOLDER"
+            )
+
+
+def files(folder: Path, host: str = "*") -> list[Path]:
+    """Return the files of the processes of `host`, or of all; what lies beside their locks is none."""
+    return [path for path in folder.glob(f"{host}-*-*") if ".lease" not in path.name]
