@@ -24,7 +24,7 @@ SWEEP = [
     *(sys.executable, "-m", "kdbench", "sweep"),
     *("data=mnist_5k", "model=mlp_simple", "model.widths=[8],[12]", "seed=0,1,2", "checkpoint_seconds=0"),
     *("compress=distill,distill_quantize,mixup,decoupled", "compress.teacher=mlp_simple", "threads=1"),
-    *(f"{recipe}.{knob}" for recipe in ("train", "teacher_train") for knob in ("epochs=3", "batch_size=500")),
+    *(f"{recipe}.{knob}" for recipe in ("train", "teacher_train") for knob in ("epochs=20", "batch_size=50")),
 ]
 RUNS = 24
 OFTEN = "hydra.sweeper.tries=1000"  # a run may lose its worker
