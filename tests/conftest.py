@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import contextlib
-import copy
 import functools
 import gc
-import hashlib
-import importlib
 import os
 import pickle
 import shutil
@@ -15,12 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 import torch
 import yaml
-from onnx import numpy_helper
-from onnxscript import ir
 
 from kdbench.artifact.ship import ship
 from kdbench.compress.step import Examples, Task, no_fit
@@ -38,7 +31,7 @@ from kdbench.storage import machine as timing
 from kdbench.storage.store import Store
 from kdbench.training import runtime
 from kdbench.training.runtime import Runtime
-from tests import composing
+from tests import composing, exporting
 
 # Fixtures of tests that train something, or draw all charts.
 LONG = {"make_config", "trained", "few", "recipe", "ran", "own_files", "own_runs", "outputs"}
@@ -108,10 +101,8 @@ def exports_of_tests(tmp_path_factory):
     """Exports are quicker: a structure is traced once, and torch lists all its operators once, not for every file."""
     of_all_processes = folder_of_all_processes(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
-        with contextlib.suppress(ImportError, AttributeError):  # it is not public: without it, tests take longer
-            registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
-            patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
-        patch.setattr(torch.onnx, "export", traced_once(torch.onnx.export, of_all_processes))
+        exporting.quickened(patch)
+        patch.setattr(torch.onnx, "export", exporting.traced_once(torch.onnx.export, of_all_processes))
         yield
 
 
@@ -131,39 +122,6 @@ def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Calla
             fill(folder)
             done.touch()
     return folder
-
-
-def traced_once(export: Any, folder: Path) -> Any:
-    """Trace networks of one structure once, for all processes, and put the weights of each into its graph.
-
-    What is traced is the graph before it is optimised, whose weights are those of the network under their own names.
-    """
-
-    @functools.wraps(export)
-    def made(network: torch.nn.Module, example: Any, **knobs: Any) -> Any:
-        named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
-        first = {id(tensor): name for name, tensor in reversed(named)}  # name, where modules share one
-        given = [(tensor.shape, tensor.dtype) for tensor in example], sorted(map(repr, knobs.items()))
-        try:
-            shared = [first[id(tensor)] for _, tensor in named]
-            structure = pickle.dumps((copy.deepcopy(network).to("meta"), shared, given))
-        except Exception:  # a network with a function in it, or a class of the test itself
-            return export(network, example, **knobs)
-        file = folder / f"{hashlib.sha256(structure).hexdigest()}.onnx"
-        if not file.exists():
-            traced = export(network, example, **knobs, optimize=False)
-            part = file.with_suffix(f".{os.getpid()}")
-            part.write_bytes(traced.model_proto.SerializeToString())
-            part.replace(file)
-        graph = onnx.load(file)
-        weights = {name: numpy_helper.from_array(tensor.detach().numpy(), name) for name, tensor in named}
-        for tensor in graph.graph.initializer:
-            tensor.CopyFrom(weights.get(tensor.name, tensor))
-        program = torch.onnx.ONNXProgram(ir.from_proto(graph), None)
-        program.optimize()
-        return program
-
-    return made
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,7 @@ def test_charts_are_whole_or_not_there(tmp_path):
         return list(outputs.glob("plots/[!.]*.png"))
 
     left = 0
-    for calls in itertools.count(6, 100):
+    for calls in itertools.count(6, 170):
         process = Fork(outputs, "plot", str(outputs), calls=calls)
         if process.wait() != KILLED:
             break

@@ -7,9 +7,8 @@ import gc
 
 import pytest
 import torch
-from tests import composing
+from tests import composing, exporting
 from torch import nn
-from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 import kdbench.cli.hydra_app
 import kdbench.cli.plot
@@ -24,7 +23,7 @@ from kdbench.settings.composing import compose
 from kdbench.settings.search_path import searched
 
 torch.set_num_threads(1)  # threads do not survive a fork
-ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # half the time of an export
+exporting.quickened(pytest.MonkeyPatch())
 mnist_5k.read = functools.cache(mnist_5k.read)
 mnist_5k.read()
 DynamicInt8()(export(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (1, 2, 2)), None)  # type: ignore[arg-type]

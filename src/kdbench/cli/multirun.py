@@ -48,8 +48,11 @@ def do(
         invocation.several = False
         raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
     if launchers.is_local(config.hydra.launcher):
-        for run in runs:  # before the first begins
-            compose(run)
+        composed = set()
+        for one, run in zip(typed, runs, strict=True):  # before the first begins
+            if (variant := seedless(one)[0]) not in composed:
+                compose(run)
+                composed.add(variant)
         for returned in launcher.launch(runs, 0):
             _ = returned.return_value  # raises what was raised
         return
@@ -94,16 +97,21 @@ def networks_of(
     first: dict[tuple[str, ...], NetworkSpec] = {}
     found = {}
     for typed, run in jobs.items():
-        seed = next((word.partition("=")[2] for word in typed if word.startswith("seed=")), "")
-        variant = but_seed(typed) if seed.isdecimal() else typed
+        variant, seed = seedless(typed)
         if variant not in first:
             try:
                 first[variant] = network_of(compose(run))
             except Exception as error:  # of this run, if not of its other seeds
                 invocation.fail(error, typed, Ledger(outputs))
                 continue
-        found[typed] = first[variant].with_seed(int(seed)) if seed.isdecimal() else first[variant]
+        found[typed] = first[variant] if seed is None else first[variant].with_seed(seed)
     return found
+
+
+def seedless(typed: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
+    """Return what a run shares with those under other seeds, and its seed, if one was typed that is a number."""
+    seed = next((word.partition("=")[2] for word in typed if word.startswith("seed=")), "")
+    return (but_seed(typed), int(seed)) if seed.isdecimal() else (tuple(typed), None)
 
 
 def network_of(composed: DictConfig) -> NetworkSpec:

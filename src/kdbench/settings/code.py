@@ -10,9 +10,10 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,7 +56,10 @@ def _code_of(modules: tuple[str, ...], prefixes: tuple[str, ...]) -> str:
         if is_installed(path) and not ours:
             found[top] = installed_version(top)
             continue
-        tree, imports = parsed(path, module, path.name == "__init__.py")
+        try:
+            tree, imports = parsed(path.read_bytes(), module, path.name == "__init__.py")
+        except SyntaxError as error:
+            raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
         require_as_imported(module, path, tree)
         found[module] = tree
         waiting += [(name, not ours) for name in imports]
@@ -112,16 +116,23 @@ def places_of_packages() -> frozenset[str]:
 @functools.cache
 def installed_version(package: str) -> str:
     """Return the version of an installed package, by the name it is imported under."""
-    return " ".join(f"{name}={version(name)}" for name in sorted(set(packages_distributions().get(package, ()))))
+    places = tuple(os.stat(place).st_mtime_ns for place in sys.path if os.path.isdir(place))  # noqa: PTH112, PTH116
+    return " ".join(f"{name}={version(name)}" for name in sorted(set(distributions(places).get(package, ()))))
+
+
+@functools.lru_cache(1)
+def distributions(_changed: tuple[int, ...]) -> Mapping[str, list[str]]:
+    """Return which packages bring which modules: half a second, until one is installed, which `changed` a folder."""
+    return packages_distributions()
 
 
 @functools.cache
-def parsed(path: Path, module: str, is_package: bool) -> tuple[str, tuple[str, ...]]:
-    """Return the hash of a file's syntax tree, and the names of the modules that it may import."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
+def parsed(code: bytes, module: str, is_package: bool) -> tuple[str, tuple[str, ...]]:
+    """Return the hash of a file's syntax tree, and the names of the modules that it may import.
+
+    Raises `SyntaxError`.
+    """
+    tree = ast.parse(code)
     imports = tuple(sorted(set(imported(tree, module if is_package else module.rpartition(".")[0]))))
     for node in ast.walk(tree):
         kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -162,5 +173,5 @@ def forget() -> None:
     for path, (_, module) in list(_seen.items()):
         if module not in sys.modules:
             del _seen[path]
-    for function in (_code_of, source, installed_version, parsed):
+    for function in (_code_of, source, installed_version):
         function.cache_clear()
