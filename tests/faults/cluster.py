@@ -98,7 +98,7 @@ class Queue(Workers):
     @property
     def alive(self) -> list[int]:
         """The processes of jobs."""
-        return processes("submitit.core._submit")
+        return processes(f"submitit.core._submit {self.place}")
 
     def kill_one(self) -> bool:
         """Kill a job at random, or let it come to its time limit, if it is far enough to know that signal."""

@@ -77,7 +77,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt):
+        if error is not None and not isinstance(error, Exception):  # Ctrl-C, or a queue whose time is over
             log.info("interrupted")
         elif error is not None:
             log.debug("the run failed", exc_info=error)
