@@ -626,3 +626,17 @@ def test_what_cannot_be_trained_at_once_is_trained_alone_and_said(make_config, m
     assert row.accuracy > 0.2
     assert row.seeds_together == 1
     assert [record.message.split(" could")[0] for record in caplog.records] == ["seed 0", "seed 1"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(144)], ids=["Ctrl-C", "the queue it runs in"])
+def test_a_run_that_is_ended_from_outside_was_interrupted_and_did_not_fail(make_config, monkeypatch, end):
+    def ended(*_):
+        raise end
+
+    monkeypatch.setattr("kdbench.networks.maker.Maker.make", ended)
+    config = make_config()
+    with pytest.raises(type(end)):
+        experiment.run(config)
+    [log] = config.outputs.rglob("run.log")
+    assert log.read_text().endswith(" INFO interrupted\n")
+    assert "Traceback" not in log.read_text()
