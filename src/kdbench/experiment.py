@@ -117,7 +117,7 @@ def run(
     data, splits = load_for(network, config.data, config.fallback)
     config = resolved(replace(config, data=data), splits, machine, seeds)
     network = config.network.with_steps(len(network.steps))
-    with RunFolder.of(config, kept_too) as folder, processes.at_work(config.outputs / "locks" / "processes") as count:
+    with RunFolder.of(config, kept_too) as folder, processes.at_work(config.outputs, identity.release()) as count:
         done = None if config.again or config.retrain else folder.finished(versions())
         if done is not None:
             return Result(done, folder.path, config, was_done=True)

@@ -62,8 +62,8 @@ def test_a_machine_that_does_not_share_the_folder_says_so(tmp_path):
 
 
 def test_a_machine_with_another_version_says_so(tmp_path, reports):
-    (reports.folder / COMMAND).write_text(json.dumps({"version": "0.0.1"}))
-    with pytest.raises(BadSetting, match=r"has kdbench .*, where the command has 0.0.1: install that"):
+    (reports.folder / COMMAND).write_text(json.dumps({"release": "0.0.1"}))
+    with pytest.raises(BadSetting, match=r"has kdbench .*, where the command has 0.0.1: install the same"):
         worker.perform(0, [], tmp_path, refused(BadSetting("no")), reports, 1)
 
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kdbench.errors import BadSetting, KdbenchError
+from kdbench.settings.identity import release
 from kdbench.storage import durable
-from kdbench.version import __version__
 
 COMMAND, STOP = "command.json", "stop"
 BEGUN, ENDED = ".begun", ".report"  # of files, behind the number of a job
@@ -56,7 +56,7 @@ class Reports:
         """Let workers find the folder, without what an earlier command has left in it."""
         self.close()
         durable.folder(self.folder)
-        command = {"version": __version__, "host": platform.node(), "process": os.getpid()}
+        command = {"release": release(), "host": platform.node(), "process": os.getpid()}
         durable.write(self.folder / COMMAND, json.dumps(command).encode())
 
     @property
@@ -68,14 +68,14 @@ class Reports:
         """Raise `BadSetting` where this machine does not see what the command wrote, or has another kdbench."""
         here = platform.node()
         try:
-            version = json.loads(durable.read(self.folder / COMMAND))["version"]
+            other = json.loads(durable.read(self.folder / COMMAND))["release"]
         except Exception as error:
             raise BadSetting(
                 f"outputs={outputs} of {here} is not where the command writes: type outputs=FOLDER with one that all "
                 "machines share, or an object store (s3://, gs://)"
             ) from error
-        if version != __version__:
-            raise BadSetting(f"{here} has kdbench {__version__}, where the command has {version}: install that")
+        if other != (own := release()):
+            raise BadSetting(f"{here} has kdbench {own}, where the command has {other}: install the same")
 
     def write(self, job: int, report: Report) -> None:
         """Say how a job ended."""

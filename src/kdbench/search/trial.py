@@ -24,6 +24,7 @@ from kdbench.networks.maker import Maker
 from kdbench.networks.possible import require_possible
 from kdbench.search.plan import TooLarge
 from kdbench.search.space import Place
+from kdbench.settings import identity
 from kdbench.settings.config import Config
 from kdbench.settings.network import NetworkSpec
 from kdbench.settings.typed import Flat, config_of
@@ -75,7 +76,7 @@ def measured(
     data, splits = load_for(network, config.data, config.fallback)
     config = experiment.resolved(replace(config, data=data), splits, machine, ())
     network = config.network.with_steps(len(network.steps))
-    with processes.at_work(config.outputs / "locks" / "processes") as count:
+    with processes.at_work(config.outputs, identity.release()) as count:
         store = Store(config.outputs / "store")
         maker = Maker(splits, machine, store, config.checkpoint_seconds, processes=count)
         require_possible(maker, network)

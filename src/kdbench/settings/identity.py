@@ -14,11 +14,17 @@ from kdbench.settings.code import DECIDING, code_of
 from kdbench.settings.config import Config, name_of, to_plain
 from kdbench.settings.earlier_run import shaped_by
 from kdbench.settings.network import NetworkSpec
+from kdbench.version import __version__
 
 MAKER = "kdbench.networks.maker"
 # What decides the figures of a row beside that.
 MEASURING = ("kdbench.artifact", "kdbench.evaluation", "kdbench.experiment", "kdbench.results.describe")
 MEASURERS = ("kdbench.artifact.ship", "kdbench.evaluation.measure", *MEASURING[2:])
+
+
+def release() -> str:
+    """Return what kdbench this is: its version, and 8 hex digits over its own code that decides every row."""
+    return f"{__version__} (code {code_of([MAKER, *MEASURERS], (*DECIDING, *MEASURING))[:8]})"
 
 
 def of_node(node: Mapping[str, Any]) -> dict[str, Any]:

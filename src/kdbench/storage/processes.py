@@ -13,7 +13,6 @@ from pathlib import Path
 
 from kdbench.errors import OtherVersion
 from kdbench.storage import durable, locks
-from kdbench.version import __version__
 
 JUST_MADE_SECONDS = 60.0  # a file that young may be about to be locked
 
@@ -24,22 +23,23 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def at_work(folder: Path) -> Iterator[Callable[[], int]]:
-    """A context in which this process counts in `folder`; its value counts those of this machine that do now.
+def at_work(outputs: Path, release: str) -> Iterator[Callable[[], int]]:
+    """A context in which this process counts in `outputs`; its value counts those of this machine that do now.
 
-    One that was killed does not count. Raises `OtherVersion` beside a process of another kdbench, on any machine:
-    each would replace the rows of the other. Raises `CannotWrite`.
+    One that was killed does not count. `release` says what kdbench this is. Raises `OtherVersion` beside a process of
+    another, on any machine: each would replace the rows of the other. Raises `CannotWrite`.
     """
     host = re.sub(r"[^\w.]", "_", platform.node())
+    folder = outputs / "locks" / "processes"
     durable.folder(folder)
     with durable.writing(folder):
         handle, name = tempfile.mkstemp(prefix=f"{host}-{os.getpid()}-", dir=folder)
-        os.write(handle, __version__.encode())
+        os.write(handle, release.encode())
         os.close(handle)
     own = Path(name)
     try:
         with locks.held(own, "a run", wait=False):
-            require_one_version(folder, own)
+            require_one_release(folder, own, release)
             yield lambda: max(1, living(folder, host))
     finally:
         own.unlink(missing_ok=True)
@@ -59,18 +59,18 @@ def living(folder: Path, host: str) -> int:
     return count
 
 
-def require_one_version(folder: Path, own: Path) -> None:
+def require_one_release(folder: Path, own: Path, release: str) -> None:
     """Raise `OtherVersion` if a living process in `folder`, beside that of the file `own`, has another kdbench."""
     for path in files(folder):
         try:
-            version = path.read_text()
+            other = path.read_text()
         except (OSError, ValueError):  # it has ended meanwhile
             continue
-        if path != own and version != __version__ and locks.taken(path):
+        if path != own and other != release and locks.taken(path):
             host, process, _ = path.name.split("-", 2)
             raise OtherVersion(
-                f"kdbench {version or 'of an earlier version'} is at work in {folder.parents[1]} (process {process} "
-                f"of {host}), and this is {__version__}: wait until it has ended, or type another outputs=FOLDER"
+                f"kdbench {other or 'of an earlier version'} is at work in {folder.parents[1]} (process {process} "
+                f"of {host}), and this is {release}: wait until it has ended, or type another outputs=FOLDER"
             )
 
 
