@@ -233,6 +233,7 @@ def test_rows_of_edited_code_replace_the_old_ones_and_are_not_averaged_with_them
     before = experiment.run(make_config())
     monkeypatch.setattr(code, "_seen", {})
     monkeypatch.setattr(code, "parsed", lambda *_: ("edited", ()))
+    monkeypatch.setattr(code, "_code_of", code._code_of.__wrapped__)
     after = experiment.run(make_config())
     assert after.folder == before.folder
     assert after.row.variant_hash != before.row.variant_hash
@@ -359,6 +360,7 @@ def test_a_new_model_never_stands_beside_an_old_row(make_config, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda draft, path: 1 / 0 if path.name == FILE else replace_file(draft, path))
     monkeypatch.setattr(code, "_seen", {})
     monkeypatch.setattr(code, "parsed", lambda *_: ("edited", ()))
+    monkeypatch.setattr(code, "_code_of", code._code_of.__wrapped__)
     monkeypatch.setattr("kdbench.artifact.export.bare", lambda file: file)  # another file
     with pytest.raises(ZeroDivisionError):
         experiment.run(make_config())

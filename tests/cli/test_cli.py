@@ -173,6 +173,7 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["hydra/sweeper=optuna"], "hydra/sweeper=optuna is not installed: docs/scale.md says how"),
         (["model=cnn_dep"], "model=cnn_dep is unknown: did you mean 'cnn_deep'?"),
         (["compress=quantise"], "compress=quantise is unknown: did you mean 'quantize'?"),
         (["data=some/pictures"], "type data=image_folder data.root=some/pictures"),

@@ -113,6 +113,30 @@ def test_a_run_that_takes_its_worker_with_it_every_time_fails_and_the_others_are
     assert told == {("seed=1",): None, ("seed=2",): None}
 
 
+@pytest.mark.parametrize("tries", [3, 10])
+def test_workers_that_are_killed_before_they_begin_are_tried_again(tmp_path, tries):
+    class TerminatedWorkerError(RuntimeError):  # joblib's
+        pass
+
+    def killed(reports, jobs, first):
+        raise TerminatedWorkerError("A worker was terminated. Perhaps")
+
+    launcher = Launcher(tmp_path, *[killed] * (tries - 1), doing())
+    assert launcher.do(tries=tries) == [(run, None) for run in RUNS]
+    given_up = Launcher(tmp_path, *[killed] * tries)
+    why = "TerminatedWorkerError: A worker was terminated. Perhaps (HYDRA_FULL_ERROR=1 shows where)"
+    assert {error for _, error in given_up.do(tries=tries)} == {f"its worker ends before it does: {why}"}
+
+
+def test_runs_that_were_not_handed_out_do_not_fail_with_those_whose_workers_cannot_begin(tmp_path):
+    def never(reports, jobs, first):
+        return []
+
+    launcher = Launcher(tmp_path, never, never, never, doing(), doing())
+    told = dict(launcher.do(in_a_launch=1))
+    assert [run for run, error in told.items() if error] == [("seed=0",)]
+
+
 def test_on_machines_that_come_and_go_more_tries_can_be_typed(tmp_path):
     def lost(reports, jobs, first):
         for number, _ in enumerate(jobs, first):
@@ -241,3 +265,14 @@ def test_an_interrupted_command_stops_its_workers(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         launcher.do()
     assert launcher.reports.stopped
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("Terminated: A worker was terminated. This could be (a) or (b)", "Terminated: A worker was terminated"),
+        ("a worker was lost", "a worker was lost"),
+    ],
+)
+def test_of_why_a_worker_was_lost_the_first_sentence_is_said(why, said):
+    assert elsewhere.in_short(why) == said

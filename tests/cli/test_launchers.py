@@ -55,7 +55,8 @@ def test_a_short_form_stands_for_settings_and_leaves_the_others():
     (["--on"], "--on needs a value: type --on joblib|ray|slurm --workers N"),
     (["--on", "ray", "--workers", "0"], "--workers 0 is not a whole number of at least 1"),
     (["--on", "ray", "--workers", "two"], "--workers two is not a whole number of at least 1"),
-    (["--workers", "2"], "--workers is for a launcher: type --on joblib --workers 2"),
+    (["--workers", "2"], "--workers is for a launcher: type --on joblib|ray|slurm beside it"),
+    (["--on", "ray", "--on=joblib"], "--on is typed twice: leave one of them out"),
     (["--on", "ray", "hydra/launcher=joblib"], "hydra/launcher=joblib and --on ray name two launchers: leave one of"),
 ])  # fmt: skip
 def test_what_is_no_launcher_is_one_line(arguments, message):

@@ -54,7 +54,7 @@ def test_the_objective_is_returned(one_by_one, capsys):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [([], "OneByOne chooses runs by what they return: type objective=val_accuracy, or another column"),
-     (["objective=val_accuracy", "hydra/launcher=joblib"], "does them in its own process: leave --on and ")],
+     (["objective=val_accuracy", "hydra/launcher=joblib"], "OneByOne does its runs in its own process: leave")],
 )  # fmt: skip
 def test_a_sweeper_that_cannot_know_how_runs_end_is_refused_in_one_line(one_by_one, typed, message, capsys):
     assert main(["run", "-m", "hydra/sweeper=one_by_one", *typed, *TINY]) == 1

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tests.faults.harness import contents
 
 from kdbench.cli.main import main
@@ -36,3 +37,29 @@ def test_workers_make_the_rows_of_one_process_and_the_command_tells_of_each(tmp_
     capfd.readouterr()
     assert main(["status"]) == 1
     assert "2 done, 2 failed" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["sweep", "+experiment=here,there"],
+            "outputs= of the runs differs, and workers share one: type one outputs=",
+        ),
+        (
+            ["sweep", "hydra/sweeper=basic"],
+            "BasicSweeper does its runs in its own process: leave --on and hydra/launcher",
+        ),
+        (["run"], "hydra/launcher=joblib is for several runs: type kdbench sweep"),
+    ],
+    ids=["a choice takes results elsewhere", "Hydra's own sweeper", "one run"],
+)
+def test_what_workers_cannot_do_is_one_line_before_anything_is_begun(tmp_path, monkeypatch, capfd, typed, said):
+    monkeypatch.chdir(tmp_path)
+    Path("mine/experiment").mkdir(parents=True)
+    for name in ("here", "there"):
+        Path(f"mine/experiment/{name}.yaml").write_text(f"# @package _global_\noutputs: {name}\n")
+    assert main([*typed, *SWEEP[1:4], "--config-dir", "mine", "hydra/launcher=joblib"]) == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert not list(tmp_path.rglob("metrics.csv"))

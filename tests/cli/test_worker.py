@@ -80,3 +80,25 @@ def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):
     assert process.wait(10) == STOPPED
     assert time.monotonic() - began < 2
     process.stdout.close()
+
+
+def test_a_folder_that_no_command_has_made_is_left_as_it_is(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "mine.txt").write_text("precious")
+    with pytest.raises(BadSetting, match=r"jobs is no folder of kdbench's: type another hydra\.sweep\.dir"):
+        Reports(tmp_path / "jobs").begin()
+    assert (tmp_path / "jobs" / "mine.txt").read_text() == "precious"
+
+
+def test_two_commands_never_report_to_one_folder(tmp_path):
+    first, second = Reports(tmp_path / "jobs"), Reports(tmp_path / "jobs")
+    with first.of_this_command():
+        first.write(0, Report(["seed=1"], folder="x"))
+        with (
+            pytest.raises(BadSetting, match=r"another command has hydra.sweep.dir=\S+: type another, or none"),
+            second.of_this_command(),
+        ):
+            pass
+        assert first.take() == {0: Report(["seed=1"], folder="x")}
+    with second.of_this_command():
+        assert second.take() == {}

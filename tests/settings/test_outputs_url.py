@@ -53,3 +53,19 @@ def test_only_a_url_is_parted():
     with pytest.raises(BadSetting, match="give one of them"):
         apart({"outputs": "s3://bucket/study", "remote": "s3://bucket/other"})
     assert not outputs_url.is_url(3)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/study", "gs://bucket/a/b", "file:///some/where"])
+def test_what_is_said_of_its_local_folder_is_the_url(cache, url):
+    folder = outputs_url.local(url)
+    assert outputs_url.as_typed(folder) == url
+    typed = ["seed=1", f"outputs='{folder}'", f"remote='{url}'"]
+    assert outputs_url.rejoined(typed) == ["seed=1", f"outputs={url}"]
+    apart = outputs_url.apart({"outputs": url})
+    assert [f"outputs={url}"] == outputs_url.rejoined([f"{name}='{value}'" for name, value in apart.items()])
+
+
+@pytest.mark.parametrize("typed", [["outputs=here"], ["outputs=here", "remote=s3://bucket/study"], ["seed=0"]])
+def test_a_folder_of_ones_own_is_said_as_it_was_typed(cache, typed):
+    assert outputs_url.as_typed(Path("here")) == "here"
+    assert outputs_url.rejoined(typed) == typed

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdbench.results.row import Row
 from kdbench.results.summary import METHODS
+from kdbench.settings import outputs_url
 from kdbench.settings.choices import chosen_by_default, config_dir, knobs, options, read
 from kdbench.settings.network import knobs_in_words
 
@@ -60,7 +61,13 @@ def settings(rows: Sequence[Row], folder: Path) -> list[str] | None:
     seeds = sorted({row.seed for _, members in alike for row in members})
     repeated = [] if seeds == [0] else [f"seed={','.join(map(str, seeds))}"]
     elsewhere = (folder / "runs").is_dir() and folder.resolve() != Path("outputs").resolve()
-    return [f"data={data}", f"model={chosen}", *typed, *repeated, *([f"outputs={folder}"] if elsewhere else [])]
+    return [
+        f"data={data}",
+        f"model={chosen}",
+        *typed,
+        *repeated,
+        *([f"outputs={outputs_url.as_typed(folder)}"] if elsewhere else []),
+    ]
 
 
 def model_of(row: Row) -> str | None:

@@ -134,7 +134,7 @@ def measured(
         logits = logits_of(shipped, splits, machine)
         found = of_the_file(shipped, logits, splits.test.labels.numpy())
         return found | hashes, dict.fromkeys(
-            ("agreement", "teacher_kl", "and what else needs other networks"), str(error)
+            ("agreement", "teacher_kl", "all else that other networks are needed for"), str(error)
         )
     figures = experiment.figures_of(config, machine, splits, networks, replace(artifacts, shipped=shipped))
     found = {name: value for name, value in figures.items() if name not in UNSTEADY}

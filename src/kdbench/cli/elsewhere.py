@@ -21,7 +21,11 @@ from kdbench.storage import locks
 
 log = logging.getLogger("kdbench")
 
-LAUNCHES = 3  # one after the other, in which nothing is even begun
+# What launchers raise when a worker is gone, by the names that joblib, Ray and submitit give it.
+LOST = {
+    *("TerminatedWorkerError", "BrokenProcessPool", "BrokenExecutor"),
+    *("WorkerCrashedError", "NodeDiedError", "OwnerDiedError", "UncompletedJobError"),
+}
 
 Typed = tuple[str, ...]
 """The settings of a run, as typed."""
@@ -32,7 +36,10 @@ Launch = Callable[[Jobs, int], Sequence[JobReturn]]
 
 @dataclass(frozen=True)
 class Limits:
-    """At most so many runs in a launch, all if it is None; and tries of a run whose worker is lost each time."""
+    """At most so many runs in a launch, all if it is None; and tries.
+
+    Those of a run whose worker is lost each time, and of launches in which none is even begun.
+    """
 
     in_a_launch: int | None = None
     tries: int = 3
@@ -57,6 +64,7 @@ class Elsewhere:
         self.reports = reports
         self.launch = launch
         self.jobs: list[Typed] = []  # that were handed out, by their numbers
+        self.first = 0  # of the last launch
         self.ended: set[int] = set()  # of these
         self.left: dict[Typed, Sequence[str]] = {}  # runs of which nobody has said how they ended, for Hydra
         self.cut_off: Counter[Typed] = Counter()  # how often, once begun
@@ -64,16 +72,16 @@ class Elsewhere:
 
     def do(self, runs: Mapping[Typed, Sequence[str]], limits: Limits) -> None:
         """Do `runs`, in their order; then those again that others disturbed."""
-        self.reports.begin()
-        try:
-            self.until_done(runs, limits)
-            if not self.invocation.stopped and (again := self.invocation.take_untimed()):
-                self.until_done({typed: runs[typed] for typed in again}, limits)
-        except BaseException:
-            self.reports.stop()
-            raise
-        if not self.invocation.stopped:
-            self.reports.close()
+        with self.reports.of_this_command():
+            try:
+                self.until_done(runs, limits)
+                if not self.invocation.stopped and (again := self.invocation.take_untimed()):
+                    self.until_done({typed: runs[typed] for typed in again}, limits)
+            except BaseException:
+                self.reports.stop()
+                raise
+            if not self.invocation.stopped:
+                self.reports.close()
 
     def until_done(self, runs: Mapping[Typed, Sequence[str]], limits: Limits) -> None:
         """Hand out `runs`, and what is left of them, until nothing is, or launches come to nothing."""
@@ -96,15 +104,21 @@ class Elsewhere:
             in_vain = in_vain + 1 if before == (len(self.left), self.cut_off.total()) else 0
             if self.invocation.stopped:
                 return
-            for typed in [one for one in self.left if self.cut_off[one] >= limits.tries or in_vain == LAUNCHES]:
+            lost_for_good = [one for one in self.left if self.cut_off[one] >= limits.tries]
+            if in_vain >= limits.tries:
+                lost_for_good = [one for one in free[: limits.in_a_launch] if one in self.left]
+                in_vain = 0
+            for typed in lost_for_good:
                 del self.left[typed]
                 self.invocation.fail(KdbenchError(f"its worker ends before it does: {why}"), typed, self.ledger)
-            if again := sum(typed in self.left for typed in free[: limits.in_a_launch]):
-                log.warning("%d of the runs were cut off (%s): they are handed out again", again, why)
+            if lost := self.cut_off.total() - before[1]:
+                log.warning("%d runs were cut off, and go on from their checkpoints: %s", lost, in_short(why))
+            elif any(typed in self.left for typed in free[: limits.in_a_launch]):
+                log.warning("runs that were not begun are handed out again: %s", in_short(why))
 
     def hand_out(self, runs: Sequence[Typed]) -> str:
         """Launch some of what is left, and return in words what went wrong with that, if anything did."""
-        first = len(self.jobs)
+        first = self.first = len(self.jobs)
         self.jobs += runs
         over = threading.Event()
 
@@ -124,7 +138,7 @@ class Elsewhere:
             returned = self.launch([self.left[typed] for typed in runs], first)
         except Exception as error:
             why = explain(error)
-            if not self.reports.begun and self.broken is None:
+            if not self.reports.begun and self.broken is None and not is_of_a_lost_worker(error):
                 raise KdbenchError(f"no worker could be started: {why}") from error
         finally:
             over.set()
@@ -134,7 +148,7 @@ class Elsewhere:
         self.look()
         for number, job in enumerate(returned, first):
             if job.status == JobStatus.COMPLETED and isinstance(job.return_value, Report):
-                self.take(number, job.return_value)  # of a machine that cannot write here
+                self.take(number, job.return_value, self.remote)  # of a machine that cannot write here
             elif job.status == JobStatus.FAILED and self.jobs[number] in self.left:
                 why = explain(job._return_value)  # of its machine: another may do it
         begun = {self.jobs[number] for number in self.reports.begun if number >= first}
@@ -148,14 +162,26 @@ class Elsewhere:
         if self.invocation.stopped:
             self.reports.stop()
         if self.invocation.bar is not None:
-            self.invocation.bar.refresh()  # the time that has passed
+            begun = {self.jobs[number] for number in self.reports.begun if self.first <= number < len(self.jobs)}
+            running = sum(typed in self.left for typed in begun)
+            self.invocation.bar.set_postfix_str(f"{running} running" if running else "starting workers")
 
-    def take(self, number: int, report: Report) -> None:
-        """Print how a job ended, once, unless it was not begun."""
+    def take(self, number: int, report: Report, remote: str | None = None) -> None:
+        """Print how a job ended, once, unless it was not begun. Its row is here, or in the store `remote`."""
         typed = self.jobs[number] if number < len(self.jobs) else None
         if typed != tuple(report.typed) or number in self.ended or not (report.folder or report.error):
             return
         self.ended.add(number)
         if typed in self.left:
-            self.invocation.reported(report, self.ledger.outputs, self.remote)
+            self.invocation.reported(report, self.ledger.outputs, remote)
             del self.left[typed]
+
+
+def is_of_a_lost_worker(error: BaseException) -> bool:
+    """Whether a launcher says with `error` that a worker is gone, which another launch may not meet."""
+    return any(kind.__name__ in LOST for kind in type(error).__mro__)
+
+
+def in_short(why: str) -> str:
+    """Return the first sentence of what a launcher says of a lost worker, without what it may come of."""
+    return why.partition(". ")[0].partition(" (")[0]

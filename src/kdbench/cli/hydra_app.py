@@ -45,7 +45,10 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     mirror.forget()
     register()
     try:
-        sys.argv = ["kdbench run", *overrides.for_hydra(launchers.in_full(arguments))]
+        sys.argv = [
+            f"kdbench {'sweep' if command[:1] == ['sweep'] else 'run'}",
+            *overrides.for_hydra(launchers.in_full(arguments)),
+        ]
         # Hydra prints errors in several lines and exits; with this it raises them, and we print one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(task)
@@ -54,6 +57,9 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
     except SystemExit as stop:  # from Hydra's own argument parser
         return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
+        if invocation.bar is not None:
+            invocation.bar.leave = False
+            invocation.bar.close()
         if full_error:
             traceback.print_exc()
         print(f"error: {explain(error)}", file=sys.stderr)
@@ -70,15 +76,19 @@ def task(composed: DictConfig) -> float | Report | None:
     A failure is reported here, when it happens; the other runs of a multirun go on.
     """
     own = HydraConfig.get()
-    if not launchers.is_local(own.launcher):
+    alone = own.mode == RunMode.RUN
+    if not (alone or launchers.is_local(own.launcher)):
         return task_of_worker(composed, own)
     typed = as_typed(own)
-    alone = own.mode == RunMode.RUN
     column = composed.objective
     if alone or not swept_in_order(own):
         invocation.plan(typed)
     ledger = None
     try:
+        if not launchers.is_local(own.launcher):
+            raise BadSetting(
+                f"hydra/launcher={own.runtime.choices['hydra/launcher']} is for several runs: type kdbench sweep"
+            )
         ledger = Ledger(outputs_of(composed))
         run = planned(composed, own)
     except Exception as error:
@@ -144,14 +154,11 @@ def require_possible(config: DictConfig) -> None:
     """Raise `BadSetting` for a sweeper that chooses runs by earlier ones, if it cannot know how these ended."""
     own = config.hydra
     chooser = own.sweeper._target_.rpartition(".")[2]
-    if swept_in_order(own) or chooser == "BasicSweeper":
+    if swept_in_order(own):
         return
     if not launchers.is_local(own.launcher):
-        raise BadSetting(
-            f"a sweeper that chooses runs in turn ({chooser}) does them in its own process: "
-            "leave --on and hydra/launcher out"
-        )
-    if config.objective is None:
+        raise BadSetting(f"{chooser} does its runs in its own process: leave --on and hydra/launcher out")
+    if config.objective is None and chooser != "BasicSweeper":
         raise BadSetting(
             f"{chooser} chooses runs by what they return: type objective=val_accuracy, or another column"
         )

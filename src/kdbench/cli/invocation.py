@@ -85,9 +85,9 @@ class Invocation:
         return row
 
     def reported(self, report: Report, outputs: Path, remote: str | None = None) -> None:
-        """Print how a run ended that a worker did; its row lies in `outputs`, or in the object store `remote`."""
+        """Print how a run ended that a worker did; its row lies in `outputs`, or is in the store `remote`."""
         from kdbench.results.row import FILE, read
-        from kdbench.results.taken import bring_if_missing
+        from kdbench.results.taken import bring_one
 
         self.unpushed[report.host] = report.unpushed
         for text in report.warnings:
@@ -98,7 +98,8 @@ class Invocation:
         elif report.folder is not None:
             folder = outputs / report.folder
             try:
-                bring_if_missing(outputs, remote, report.folder)
+                if remote is not None:
+                    bring_one(outputs, remote, report.folder)
                 self.succeed(report.typed, report.data, read(folder / FILE), folder, report.was_done)
             except (DamagedFile, CannotRead, CannotReach, Busy) as error:  # it was made again meanwhile, or damaged
                 self.fail(error, report.typed)
@@ -181,10 +182,9 @@ class Invocation:
     def take_untimed(self) -> list[tuple[str, ...]]:
         """Return, as typed, the runs that were disturbed while they were timed, which are to be done once more."""
         disturbed, self.untimed = [tuple(typed) for _, typed in self.untimed.values()], {}
-        if self.bar is not None and self.bar.total is not None:
-            self.bar.total += len(disturbed)
-            if disturbed:
-                self.bar.set_description_str("timing again what others disturbed")
+        if self.bar is not None and disturbed:
+            self.bar.reset(total=len(disturbed))
+            self.bar.set_description_str("timing again what others disturbed")
         return disturbed
 
 

@@ -82,7 +82,7 @@ def in_full(arguments: Sequence[str]) -> list[str]:
     name, workers = typed.get("--on"), typed.get("--workers")
     if name is None:
         if workers is not None:
-            raise BadSetting(f"--workers is for a launcher: type --on joblib --workers {workers}")
+            raise BadSetting(f"--workers is for a launcher: type --on {'|'.join(LAUNCHERS)} beside it")
         return rest
     if not {"-m", "--multirun"} & set(rest):
         raise BadSetting(f"--on {name} is for several runs: type kdbench sweep, or kdbench run -m")
@@ -131,7 +131,7 @@ def workers_of(launcher: Any) -> int:
         return max(1, int(cores() / (launcher.ray.remote.get("num_cpus", 1) or 1)))
     if "n_jobs" in launcher:
         return launcher.n_jobs if launcher.n_jobs > 0 else cores()
-    return int(launcher.get("array_parallelism", QUEUED))
+    return max(1, int(launcher.get("array_parallelism", QUEUED)))
 
 
 def ready(launcher: Any) -> contextlib.AbstractContextManager[None]:
@@ -182,6 +182,8 @@ def _taken_out(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str
         if flag not in flags:
             rest.append(word)
             continue
+        if flag in found:
+            raise BadSetting(f"{flag} is typed twice: leave one of them out")
         found[flag] = value if given else next(words, "")
         if not found[flag]:
             raise BadSetting(f"{flag} needs a value: type --on {'|'.join(LAUNCHERS)} --workers N")

@@ -19,6 +19,7 @@ from kdbench.settings.config import Config, digest, to_plain
 from kdbench.settings.earlier_run import load_config
 from kdbench.settings.identity import files_in
 from kdbench.settings.network import DataSpec, knobs_in_words
+from kdbench.settings.outputs_url import rejoined
 from kdbench.settings.typed import config_of
 
 PLACES = ("outputs", "remote", "data.root", "data.cache")  # of what decides nothing, what a run needs all the same
@@ -39,7 +40,7 @@ def command(folder: Path, row: Row) -> str | None:
         for run in one.runs:
             if comes_to(run, own, Path(one.where), left):
                 seeds = ",".join(map(str, left.together or [row.seed]))
-                arguments = ["run", *flags, *(["-m"] if left.together else []), *run, f"seed={seeds}"]
+                arguments = ["run", *flags, *(["-m"] if left.together else []), *rejoined(run), f"seed={seeds}"]
                 return typed_again(replace(one, arguments=arguments), outputs)
     return None
 

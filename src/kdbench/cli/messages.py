@@ -19,6 +19,7 @@ from kdbench.settings import schema
 from kdbench.settings.choices import config_dir, options
 from kdbench.storage import durable
 
+SWEEPERS = ("optuna", "ax", "nevergrad")  # of Hydra's plugins
 LIBRARIES = ("hydra", "omegaconf", "antlr4")
 
 
@@ -82,6 +83,8 @@ def unknown_choice(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if group == "hydra/launcher" and name in OF_HYDRA:
         return str(not_installed(f"{group}={name}", OF_HYDRA[name]))
+    if group == "hydra/sweeper" and name in SWEEPERS:
+        return f"{group}={name} is not installed: docs/scale.md says how; kdbench search chooses settings too"
     known = list(error.options or options(group, [config_dir()]))
     return f"{group}={name} is unknown: {nearest(name, known)}"
 

@@ -47,6 +47,9 @@ def do(
         empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
         invocation.several = False
         raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
+    limits.require_possible()
+    outputs = outputs_of(config)
+    mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
     if launchers.is_local(config.hydra.launcher):
         composed = set()
         for one, run in zip(typed, runs, strict=True):  # before the first begins
@@ -56,19 +59,14 @@ def do(
         for returned in launcher.launch(runs, 0):
             _ = returned.return_value  # raises what was raised
         return
-    limits.require_possible()
     for name in ("outputs", "remote"):
         places = {word for one in typed for word in one if word.startswith(f"{name}=")}
         if len(places) > 1 or any("${" in word for word in places):
-            raise BadSetting(
-                f"{name}= of the runs differs, and workers share one: type one {name}=, or a sweep for each"
-            )
+            raise elsewhere_too(name)
     if config.seeds_together == "always":
         raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
-    outputs = outputs_of(config)
-    mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
     jobs = {tuple(one): run for one, run in zip(typed, runs, strict=True)}
-    networks = networks_of(invocation, jobs, compose, outputs)
+    networks = networks_of(invocation, jobs, compose, (outputs, config.remote))
     if not networks:
         return
     invocation.record(Ledger(outputs))
@@ -88,9 +86,14 @@ def reports_of(own: Any) -> Path:
 
 
 def networks_of(
-    invocation: Invocation, jobs: dict[tuple[str, ...], list[str]], compose: Compose, outputs: Path
+    invocation: Invocation,
+    jobs: dict[tuple[str, ...], list[str]],
+    compose: Compose,
+    place: tuple[Path, str | None],
 ) -> dict[tuple[str, ...], NetworkSpec]:
     """Return the network of each run; of those whose settings are not possible, report it.
+
+    Raises `BadSetting` if a choice among the settings of a run takes its results elsewhere than to `place`.
 
     One run of each variant is composed, since that takes a tenth of a second: its seeds differ in nothing else.
     """
@@ -100,12 +103,21 @@ def networks_of(
         variant, seed = seedless(typed)
         if variant not in first:
             try:
-                first[variant] = network_of(compose(run))
+                composed = compose(run)
+                own = outputs_of(composed), composed.remote
+                first[variant] = network_of(composed)
             except Exception as error:  # of this run, if not of its other seeds
-                invocation.fail(error, typed, Ledger(outputs))
+                invocation.fail(error, typed, Ledger(place[0]))
                 continue
+            if own != place:
+                raise elsewhere_too("outputs")
         found[typed] = first[variant] if seed is None else first[variant].with_seed(seed)
     return found
+
+
+def elsewhere_too(name: str) -> BadSetting:
+    """Return the error for runs that write to several places."""
+    return BadSetting(f"{name}= of the runs differs, and workers share one: type one {name}=, or a sweep for each")
 
 
 def seedless(typed: Sequence[str]) -> tuple[tuple[str, ...], int | None]:

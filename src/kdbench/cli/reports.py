@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kdbench.errors import BadSetting, KdbenchError
+from kdbench.errors import BadSetting, Busy, KdbenchError
 from kdbench.settings.identity import release
-from kdbench.storage import durable
+from kdbench.storage import durable, locks
 
 COMMAND, STOP = "command.json", "stop"
 BEGUN, ENDED = ".begun", ".report"  # of files, behind the number of a job
@@ -52,8 +52,28 @@ class Reports:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @contextlib.contextmanager
+    def of_this_command(self) -> Iterator[None]:
+        """A context in which the folder is that of this command alone. Raises `BadSetting` if it is another's."""
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = self.folder.with_name(f"{self.folder.name}.lock")
+                stack.enter_context(locks.held(lock, "a sweep", wait=False))
+            except Busy as error:
+                raise BadSetting(
+                    f"another command has hydra.sweep.dir={self.folder.parent}: type another, or none"
+                ) from error
+            stack.callback(lock.unlink, missing_ok=True)
+            self.begin()
+            yield
+
     def begin(self) -> None:
-        """Let workers find the folder, without what an earlier command has left in it."""
+        """Let workers find the folder, without what an earlier command has left in it.
+
+        Raises `BadSetting` for a folder that no command has made.
+        """
+        if self.folder.exists() and any(self.folder.iterdir()) and not self.shared:
+            raise BadSetting(f"{self.folder} is no folder of kdbench's: type another hydra.sweep.dir, or none")
         self.close()
         durable.folder(self.folder)
         command = {"release": release(), "host": platform.node(), "process": os.getpid()}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kdbench.cli import terminal
 from kdbench.cli.arguments import Subparsers, add_folder
 from kdbench.errors import BadSetting, DamagedFile, KdbenchError, printable
+from kdbench.settings.outputs_url import as_typed
 
 if TYPE_CHECKING:
     from kdbench.results.ledger import Command, Ledger, TypedRun
@@ -76,7 +77,10 @@ def nothing_under(folder: Path) -> BadSetting:
     above = [place for place in folder.absolute().parents if (place / "ledger" / "commands").is_dir()]
     if above:
         return BadSetting(f"nothing was started under {folder}: give the folder above it: kdbench status {above[0]}")
-    return BadSetting(f"nothing was started under {folder}: kdbench sweep outputs={folder}")
+    typed = as_typed(folder)
+    if any(folder.glob("runs/*/*")):
+        return BadSetting(f"nothing was started here under {typed}, but runs are there: kdbench table {typed}")
+    return BadSetting(f"nothing was started under {typed}: kdbench sweep outputs={typed}")
 
 
 def state(ledger: Ledger, run: TypedRun) -> State:
@@ -146,7 +150,7 @@ def typed_again(command: Command, outputs: Path) -> str:
     arguments = command.arguments
     if Path(command.outputs).resolve() != outputs.resolve():  # moved or copied since
         kept = [argument for argument in arguments if not argument.startswith("outputs=")]
-        arguments = [*kept, f"outputs={outputs.absolute()}"]
+        arguments = [*kept, f"outputs={as_typed(outputs.absolute())}"]
     again = shlex.join(["kdbench", *arguments])
     if Path(command.where) != Path.cwd() and Path(command.where).is_dir():
         return f"cd {shlex.quote(command.where)} && {again}"

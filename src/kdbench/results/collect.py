@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdbench.errors import BadSetting, DamagedFile
 from kdbench.results.row import FILE, Row, read
+from kdbench.settings.outputs_url import as_typed
 
 
 def collect(folder: Path) -> tuple[list[Row], list[str]]:
@@ -23,7 +24,7 @@ def collect(folder: Path) -> tuple[list[Row], list[str]]:
 def by_folder(folder: Path) -> tuple[dict[Path, Row], list[str]]:
     """Return what `collect` does, the rows by the folders that hold them."""
     if not folder.is_dir():
-        raise BadSetting(f"there is no folder {folder}: give the one that runs wrote to, such as outputs/")
+        raise BadSetting(f"there is no folder {as_typed(folder)}: give the one that runs wrote to, such as outputs/")
     rows: dict[Path, Row] = {}
     damaged: list[str] = []
 
@@ -38,7 +39,9 @@ def by_folder(folder: Path) -> tuple[dict[Path, Row], list[str]]:
             damaged.append(str(error))
     if not rows:
         reason = f"; skipped {damaged[0]}" if damaged else ""
-        raise BadSetting(f"there are no rows under {folder}{reason}: kdbench sweep outputs={folder} makes them")
+        raise BadSetting(
+            f"there are no rows under {as_typed(folder)}{reason}: kdbench sweep outputs={as_typed(folder)} makes them"
+        )
     return rows, damaged
 
 

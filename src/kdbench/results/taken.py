@@ -46,13 +46,11 @@ def taken(url: str) -> tuple[Path, list[str]]:
     return remote.local / below, lines
 
 
-def bring_if_missing(outputs: Path, url: str | None, run: str) -> None:
-    """Bring here a run whose place, such as runs/DATA/RUN, is not in `outputs`, where there is a store that has it.
+def bring_one(outputs: Path, url: str, run: str) -> None:
+    """Bring the run whose place is `run`, such as runs/DATA/RUN, to `outputs`, if what a store has of it is newer.
 
     Raises `CannotReach`, `DamagedFile`, and `Busy`.
     """
-    if url is None or (outputs / run / FILE).is_file():
-        return
     remote = Remote(url, outputs)
     if (sums := remote.sums(run)) is not None:
         bring(remote, run, sums)

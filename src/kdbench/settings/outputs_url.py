@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdbench.errors import BadSetting
 
 NAMES = ("outputs", "remote")
+SCHEMES = ("s3", "gs", "file")
 PARTS = re.compile(r"([a-z][a-z0-9+.-]*)://([\w.%+=@~:/-]+)")
 
 
@@ -46,6 +47,28 @@ def canonical(setting: str, url: str) -> str:
 def local(url: str) -> Path:
     """Return the folder in which this machine works on what a URL holds: the same one for the same URL."""
     scheme, _, path = canonical("outputs", url).partition("://")
+    return _cache() / scheme / path.strip("/")
+
+
+def as_typed(folder: Path) -> str:
+    """Return what to type for a folder of results: the URL that this machine works on there, if it is that of one."""
+    for scheme in SCHEMES:
+        if folder.absolute().is_relative_to(place := _cache() / scheme) and folder.absolute() != place:
+            path = folder.absolute().relative_to(place).as_posix()
+            return f"{scheme}://{'/' if scheme == 'file' else ''}{path}"
+    return str(folder)
+
+
+def rejoined(settings: Sequence[str]) -> list[str]:
+    """Return typed settings with `outputs` and `remote` as the one URL that `apart` has made them of, if it has."""
+    pairs = [(word, *word.partition("=")[::2]) for word in settings]
+    found = {name: value.strip("'\"") for _, name, value in pairs if name in NAMES}
+    url = found.get("remote", "")
+    if not is_url(url) or found.get("outputs") != str(local(url)):
+        return list(settings)
+    return [*(word for word, name, _ in pairs if name not in NAMES), f"outputs={url}"]
+
+
+def _cache() -> Path:
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    cache = given if given.is_absolute() else Path.home() / ".cache"  # as its specification has it
-    return cache / "kdbench" / scheme / path.strip("/")
+    return (given if given.is_absolute() else Path.home() / ".cache") / "kdbench"  # as its specification has it

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kdbench.errors import CannotReach, CannotRead, DamagedFile
-from kdbench.storage import checksums, durable
+from kdbench.errors import BadSetting, CannotReach, CannotRead, DamagedFile
+from kdbench.storage import checksums, durable, locks
 from kdbench.storage.remote import Remote
 
 log = logging.getLogger(__name__)
@@ -57,13 +57,15 @@ class Mirror:
             return
         with self._failing_softly():
             for folder in list(self.waiting):
-                try:
-                    self._push(folder)
-                except (DamagedFile, CannotRead) as error:  # it is made again, and pushed then
-                    log.warning("%s is not pushed: %s", folder, error)
-                self.waiting.remove(folder)
-                with contextlib.suppress(OSError):
-                    self._note(folder).unlink()
+                # One at a time: the files of two pushes must not lie under the sums of one.
+                with locks.held(self.outputs / "locks" / "pushed" / self._place(folder), "pushing it", quiet=True):
+                    try:
+                        self._push(folder)
+                    except (DamagedFile, CannotRead) as error:  # it is made again, and pushed then
+                        log.warning("%s is not pushed: %s", folder, error)
+                    self.waiting.remove(folder)
+                    with contextlib.suppress(OSError):
+                        self._note(folder).unlink()
 
     def fetch(self, folder: Path, names: Sequence[str]) -> dict[str, bytes] | None:
         """Return what the store has of a folder, as `Remote.fetch` does; None also if it fails, or is damaged."""
@@ -131,6 +133,8 @@ def mirror(outputs: Path, url: str | None) -> Mirror | None:
     """
     if url is None:
         return None
+    if url == f"file://{outputs}":
+        raise BadSetting(f"remote={url} is outputs itself: type another, or none")
     key = (url, outputs)
     if key not in _mirrors:
         one = Mirror(Remote(url, outputs), outputs)

@@ -38,7 +38,7 @@ def at_work(outputs: Path, release: str) -> Iterator[Callable[[], int]]:
         os.close(handle)
     own = Path(name)
     try:
-        with locks.held(own, "a run", wait=False):
+        with locks.held(own, "a run", quiet=True):  # others look, for a moment, whether it is held
             require_one_release(folder, own, release)
             yield lambda: max(1, living(folder, host))
     finally:
