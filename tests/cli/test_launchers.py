@@ -1,6 +1,7 @@
 """The short forms of Hydra's launchers, and what of a machine a worker has."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from hydra.errors import MissingConfigException
@@ -94,3 +95,16 @@ def test_the_gpus_of_a_machine_are_divided_too(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     launchers.take_gpu(ray, 3)
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.mark.parametrize(("asked", "runs", "workers"), [(10, 2, 2), (2, 10, 2), (-1, 3, 3), (-1, 20, -1), (4, 4, 4)])
+def test_there_are_no_more_workers_of_joblib_than_runs(asked, runs, workers):  # on 8 cores
+    started = SimpleNamespace(joblib={"n_jobs": asked})
+    launcher = OmegaConf.create({"n_jobs": asked})
+    told = launchers.no_more_than(runs, started, launcher)
+    assert started.joblib["n_jobs"] == launcher.n_jobs == workers
+    assert told == ([] if workers == asked else [f"hydra.launcher.n_jobs={workers}"])
+
+
+def test_other_launchers_start_as_many_as_they_find_work_for():
+    assert launchers.no_more_than(2, None, OmegaConf.create({"array_parallelism": 64})) == []

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+PLACE = "KDBENCH_FAULTS"  # in the environment of all that is started here
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -49,7 +50,7 @@ class Workers:
     @property
     def environment(self) -> dict[str, str]:
         """What the command needs to find them."""
-        return {"HYDRA_FULL_ERROR": "0"}
+        return {"HYDRA_FULL_ERROR": "0", PLACE: str(self.place)}
 
     def start(self, outputs: Path, command: list[str], log: Path) -> subprocess.Popen[bytes]:
         """Type a command."""
@@ -69,7 +70,8 @@ class Workers:
     @property
     def alive(self) -> list[int]:
         """The processes of workers."""
-        return processes({"joblib": "popen_loky_posix", "ray": "ray::_run_job"}[self.on])
+        found = processes({"joblib": "popen_loky_posix", "ray": "ray::_run_job"}[self.on])
+        return [pid for pid in found if is_below(pid, self.place)]
 
     def kill_one(self) -> bool:
         """Kill a worker at random, mostly one that has ended its imports; whether there was one."""
@@ -163,6 +165,13 @@ class Cluster(Workers):
                 kill(child)
             kill(pid)
         subprocess.run(["rm", "-rf", *map(str, Path("/tmp").glob(f"kdbr-{self.port}-*"))], check=False)
+
+
+def is_below(pid: int, place: Path) -> bool:
+    """Whether a process comes of the commands that are killed here: others of the machine are left alone."""
+    with contextlib.suppress(OSError):
+        return f"{PLACE}={place}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
 
 
 def has_mapped(pid: int, library: str) -> bool:

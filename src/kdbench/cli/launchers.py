@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, read_write
 
 from kdbench.errors import BadSetting, nearest
 from kdbench.storage.processes import cores
@@ -132,6 +132,20 @@ def workers_of(launcher: Any) -> int:
     if "n_jobs" in launcher:
         return launcher.n_jobs if launcher.n_jobs > 0 else cores()
     return max(1, int(launcher.get("array_parallelism", QUEUED)))
+
+
+def no_more_than(runs: int, started: Any, launcher: Any) -> list[str]:
+    """Let joblib, which starts them all at once, `started` by Hydra, have no more workers than there are runs.
+
+    Returns the setting by which they divide the cores then, and changes `launcher` to it.
+    """
+    asked = launcher.get("n_jobs")
+    if not isinstance(asked, int) or 0 <= asked <= runs or (asked < 0 and cores() <= runs):
+        return []
+    started.joblib["n_jobs"] = runs
+    with read_write(launcher):
+        launcher.n_jobs = runs
+    return [f"hydra.launcher.n_jobs={runs}"]
 
 
 def ready(launcher: Any) -> contextlib.AbstractContextManager[None]:

@@ -48,36 +48,54 @@ def do(
         invocation.several = False
         raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
     limits.require_possible()
-    outputs = outputs_of(config)
-    mirror.mirror(outputs, config.remote)  # refuses, if it does, before anything is launched
+    mirror.mirror(outputs_of(config), config.remote)  # refuses, if it does, before anything is launched
     if launchers.is_local(config.hydra.launcher):
-        composed = set()
-        for one, run in zip(typed, runs, strict=True):  # before the first begins
-            if (variant := seedless(one)[0]) not in composed:
-                compose(run)
-                composed.add(variant)
-        for returned in launcher.launch(runs, 0):
-            _ = returned.return_value  # raises what was raised
-        return
+        here(launcher, typed, runs, compose)
+    else:
+        jobs = {tuple(one): run for one, run in zip(typed, runs, strict=True)}
+        by_workers(invocation, launcher, config, jobs, limits, compose)
+
+
+def here(launcher: Any, typed: Sequence[list[str]], runs: Sequence[list[str]], compose: Compose) -> None:
+    """Do the runs in this process, one after the other."""
+    composed = set()
+    for one, run in zip(typed, runs, strict=True):  # before the first begins
+        if (variant := seedless(one)[0]) not in composed:
+            compose(run)
+            composed.add(variant)
+    for returned in launcher.launch(runs, 0):
+        _ = returned.return_value  # raises what was raised
+
+
+def by_workers(
+    invocation: Invocation,
+    launcher: Any,
+    config: DictConfig,
+    jobs: dict[tuple[str, ...], list[str]],
+    limits: Limits,
+    compose: Compose,
+) -> None:
+    """Let workers do the runs, given as typed and for Hydra, in the order in which few wait for each other."""
     for name in ("outputs", "remote"):
-        places = {word for one in typed for word in one if word.startswith(f"{name}=")}
+        places = {word for one in jobs for word in one if word.startswith(f"{name}=")}
         if len(places) > 1 or any("${" in word for word in places):
             raise elsewhere_too(name)
     if config.seeds_together == "always":
         raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
-    jobs = {tuple(one): run for one, run in zip(typed, runs, strict=True)}
+    outputs = outputs_of(config)
     networks = networks_of(invocation, jobs, compose, (outputs, config.remote))
     if not networks:
         return
     invocation.record(Ledger(outputs))
-    ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
+    own = [*launchers.no_more_than(len(networks), launcher, config.hydra.launcher)]
     # Workers may stand in another folder, where Hydra would make one of this name.
     folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
+    own.append(f"hydra.sweep.dir={folder}")
+    ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
     with launchers.ready(config.hydra.launcher):
         reports = Reports(reports_of(config.hydra))
-        Elsewhere(invocation, outputs, config.remote, reports, launcher.launch).do(
-            {one: [*jobs[one], f"hydra.sweep.dir={folder}"] for one in ordered}, limits
-        )
+        work = Elsewhere(invocation, outputs, config.remote, reports, launcher.launch)
+        work.do({one: [*jobs[one], *own] for one in ordered}, limits)
 
 
 def reports_of(own: Any) -> Path:
@@ -93,9 +111,8 @@ def networks_of(
 ) -> dict[tuple[str, ...], NetworkSpec]:
     """Return the network of each run; of those whose settings are not possible, report it.
 
-    Raises `BadSetting` if a choice among the settings of a run takes its results elsewhere than to `place`.
-
     One run of each variant is composed, since that takes a tenth of a second: its seeds differ in nothing else.
+    Raises `BadSetting` if a choice among the settings of a run takes its results elsewhere than to `place`.
     """
     first: dict[tuple[str, ...], NetworkSpec] = {}
     found = {}
