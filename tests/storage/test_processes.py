@@ -62,3 +62,8 @@ def test_beside_another_version_nothing_is_begun_until_it_has_ended(tmp_path, mo
     assert processes.files(outputs / "locks" / "processes") == []
     with at_work(outputs, "1") as count:
         assert count() == 1
+
+
+def test_a_process_counts_once_however_often_it_is_at_work(tmp_path):
+    with at_work(tmp_path, "1") as outer, at_work(tmp_path, "1") as inner:
+        assert (outer(), inner()) == (1, 1)

@@ -65,6 +65,7 @@ def launch(arguments: Sequence[str], command: Sequence[str], table: bool = True)
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     finally:
+        invocation.held.close()
         if not full_error:
             os.environ.pop("HYDRA_FULL_ERROR", None)
     return ending.report(invocation, table)

@@ -18,6 +18,8 @@ from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.cli.reports import Report
 from kdbench.errors import BadSetting, Busy, CannotReach, CannotRead, CannotWrite, DamagedFile
 from kdbench.results.ledger import Ledger
+from kdbench.settings.identity import release
+from kdbench.storage import processes
 
 if TYPE_CHECKING:
     from kdbench.results.row import Row
@@ -44,6 +46,7 @@ class Invocation:
     untimed: dict[Path, tuple[str, list[str]]] = field(default_factory=dict)
     planned: dict[tuple[str, ...], PlannedRun] = field(default_factory=dict)  # that this process did
     recorded: set[Path] = field(default_factory=set)  # the outputs in whose ledger the command is written down
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # until the command ends
     stopped: bool = False  # nothing can be written any more
     unpushed: dict[str, list[str]] = field(
         default_factory=dict
@@ -154,9 +157,14 @@ class Invocation:
         tqdm.write(prefix + ("the same as above" if known else failure.message), file=sys.stderr)
 
     def record(self, ledger: Ledger) -> None:
-        """Write down the command, once, and the runs of it that failed before. Raises `CannotWrite`."""
+        """Write down the command, once, and the runs of it that failed before. Raises `CannotWrite`.
+
+        From here on it counts among the processes that are at work on these outputs.
+        """
         if ledger.outputs in self.recorded or not self.command:
             return
+        # Between its runs too, no other kdbench shall begin any.
+        self.held.enter_context(processes.at_work(ledger.outputs, release()))
         ledger.write_command(self.command, self.runs)
         self.recorded.add(ledger.outputs)
         for failure in self.failures:

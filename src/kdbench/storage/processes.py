@@ -47,16 +47,16 @@ def at_work(outputs: Path, release: str) -> Iterator[Callable[[], int]]:
 
 def living(folder: Path, host: str) -> int:
     """Count the living processes of `host` in `folder`, and remove the files of dead ones."""
-    count = 0
+    alive = set()
     for path in files(folder, host):
         if locks.taken(path):
-            count += 1
+            alive.add(path.name.split("-")[1])  # a command has one for all its runs, and each of them its own
             continue
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > JUST_MADE_SECONDS:
                 for file in folder.glob(f"{path.name}*"):
                     file.unlink()
-    return count
+    return len(alive)
 
 
 def require_one_release(folder: Path, own: Path, release: str) -> None:
