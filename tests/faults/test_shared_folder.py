@@ -99,7 +99,8 @@ def test_two_mounts_train_each_network_once_and_go_on_from_the_checkpoint_of_one
     assert sorted(trained) == sorted(weights(both[1]))
     assert len(contents(both[0])) == RUNS
     assert drafts(both[0]) == []
-    assert not list(both[0].rglob("*.lease*"))
+    # Of the one that was killed, the sign that it is at work lies there for a minute.
+    assert {path.parent.name for path in both[0].rglob("*.lease*")} <= {"processes"}
 
 
 def test_one_that_stood_still_stops_when_another_has_gone_on(tmp_path):
