@@ -99,8 +99,9 @@ def test_two_mounts_train_each_network_once_and_go_on_from_the_checkpoint_of_one
     assert sorted(trained) == sorted(weights(both[1]))
     assert len(contents(both[0])) == RUNS
     assert drafts(both[0]) == []
-    # Of the one that was killed, the sign that it is at work lies there for a minute.
-    assert {path.parent.name for path in both[0].rglob("*.lease*")} <= {"processes"}
+    # But for the sign that the one which was killed is at work: it lies there for a minute.
+    killed = [*both[0].glob(f"locks/processes/*-{first.process.pid}-*")]
+    assert [path for path in both[0].rglob("*.lease*") if path not in killed] == []
 
 
 def test_one_that_stood_still_stops_when_another_has_gone_on(tmp_path):

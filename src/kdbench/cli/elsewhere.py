@@ -161,7 +161,7 @@ class Elsewhere:
             self.take(number, report)
         if self.invocation.stopped:
             self.reports.stop()
-        if self.invocation.bar is not None:
+        if self.invocation.bar is not None and not self.invocation.bar.disable:
             begun = {self.jobs[number] for number in self.reports.begun if self.first <= number < len(self.jobs)}
             running = sum(typed in self.left for typed in begun)
             self.invocation.bar.set_postfix_str(f"{running} running" if running else "starting workers")
