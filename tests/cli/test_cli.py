@@ -61,6 +61,12 @@ def test_a_sweep_is_narrowed_by_what_is_typed_and_ends_with_the_table(capsys):
     assert "±" in table
 
 
+@pytest.mark.parametrize("on", [[], ["--on", "joblib", "--workers", "1"]], ids=["here", "on joblib"])
+def test_what_is_typed_twice_is_done_and_shown_once(capsys, on):
+    assert main(["sweep", *QUICK, "compress=baseline,baseline", "seed=0,0", *on]) == 0
+    assert capsys.readouterr().out.count("mnist_5k  mlp_simple (train.epochs=1)  baseline") == 1
+
+
 def test_the_bar_of_a_sweep_says_what_is_done_where_nothing_else_moves(monkeypatch, capsys):
     from kdbench.cli import invocation
 
@@ -167,6 +173,8 @@ def test_a_cause_that_several_runs_share_is_said_when_it_comes_and_at_the_end(ca
     assert main(["run", "-m", *QUICK, "compress=prune", "compress.sparsity=2,0.5", "seed=0,1"]) == 1
     err = capsys.readouterr().err
     assert err.count("compress.sparsity=2 is out of range") == 2
+    alike = [line.strip() for line in err[err.index("2 of 4 runs failed:\n  compress.sparsity=2") :].splitlines()[2:]]
+    assert [line.rpartition(" ")[2] for line in alike] == ["seed=0", "seed=1"]
     assert all(err.count(f"compress.sparsity=2 seed={seed}") == 2 for seed in range(2))
 
 

@@ -131,6 +131,22 @@ def test_of_one_run_on_one_machine_the_latest_row_counts():
     assert frame([late, early])["errors"].tolist() == [2]
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (
+            "recipe",
+            ["train.epochs=2 train.lr=0.0005", "train.epochs=2 train.lr=0.05", "train.epochs=10 train.lr=0.001"],
+        ),
+        ("settings", ["sparsity=0.5 steps=9", "sparsity=0.5 steps=10", "sparsity=0.95", "sparsity=5e1"]),
+    ],
+)
+def test_networks_and_variants_that_differ_in_a_number_are_in_its_order(column, values):
+    alike = "network_hash" if column == "recipe" else "variant_hash"
+    rows = [make_row(**{column: value, alike: value, "config_hash": value}) for value in reversed(values)]
+    assert summarise(frame(rows))[column].tolist() == values
+
+
 def networks(*changes):
     """Return what networks of one model are called that differ in `changes`."""
     rows = [

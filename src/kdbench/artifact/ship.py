@@ -69,5 +69,5 @@ def exported(trained: Trained, shape: Sequence[int], store: Store) -> ModelProto
         content = export(trained.network, shape).SerializeToString(deterministic=True)
         return {"file": torch.frombuffer(bytearray(content), dtype=torch.uint8)}, {}
 
-    entry = store.memo(digest(what)[:32], f"the file of {trained.key[:8]}", what, make, quick=True)
+    entry = store.memo(digest(what)[:32], f"the export to ONNX of training {trained.key[:8]}", what, make, quick=True)
     return ModelProto.FromString(entry.tensors["file"].numpy().tobytes())

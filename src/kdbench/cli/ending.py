@@ -30,7 +30,8 @@ def report(one: Invocation, table: bool = True) -> int:
         print(f"\n{len(one.failures)} of {len(one.runs)} runs failed:", file=sys.stderr)
         for message in dict.fromkeys(failure.message for failure in one.failures):
             alike = [failure.name for failure in one.failures if failure.message == message]
-            print(*(f"  {name}" for name in alike[:-1]), f"  {alike[-1]}: {message}", sep="\n", file=sys.stderr)
+            lines = [f"{alike[0]}: {message}"] if len(alike) == 1 else [message, *(f"  {name}" for name in alike)]
+            print(*(f"  {line}" for line in lines), sep="\n", file=sys.stderr)
         if one.stopped:
             again = shlex.join(["kdbench", *one.command])
             print(f"the others were not begun; to go on, type the same command again:\n  {again}", file=sys.stderr)

@@ -38,32 +38,28 @@ def do(
 
     `config` is that of the whole. Raises `BadSetting` if there is nothing to do, or the launcher cannot do it.
     """
-    typed = [plainly(run) for run in runs]
-    invocation.plan(*typed)
+    jobs = {tuple(plainly(run)): run for run in runs}  # what is typed twice is done once
+    invocation.plan(*map(list, jobs))
     if invocation.bar is not None:
-        invocation.bar.total = len(runs)
+        invocation.bar.total = len(jobs)
         invocation.bar.refresh()
-    if not runs:
+    if not jobs:
         empty = [setting for setting in as_typed(config.hydra) if "glob(" in setting or setting.endswith("=")]
         invocation.several = False
         raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
     limits.require_possible()
     mirror.mirror(outputs_of(config), config.remote)  # refuses, if it does, before anything is launched
     if launchers.is_local(config.hydra.launcher):
-        here(launcher, typed, runs, compose)
+        here(launcher, jobs, compose)
     else:
-        jobs = {tuple(one): run for one, run in zip(typed, runs, strict=True)}
         by_workers(invocation, launcher, config, jobs, limits, compose)
 
 
-def here(launcher: Any, typed: Sequence[list[str]], runs: Sequence[list[str]], compose: Compose) -> None:
-    """Do the runs in this process, one after the other."""
-    composed = set()
-    for one, run in zip(typed, runs, strict=True):  # before the first begins
-        if (variant := seedless(one)[0]) not in composed:
-            compose(run)
-            composed.add(variant)
-    for returned in launcher.launch(runs, 0):
+def here(launcher: Any, jobs: dict[tuple[str, ...], list[str]], compose: Compose) -> None:
+    """Do the runs, given as typed and for Hydra, in this process, one after the other."""
+    for run in {seedless(typed)[0]: run for typed, run in jobs.items()}.values():  # before the first begins
+        compose(run)
+    for returned in launcher.launch([*jobs.values()], 0):
         _ = returned.return_value  # raises what was raised
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -27,6 +28,7 @@ SPREADS = [
     *("accuracy", "accuracy_before", "gained", "given_up", "agreement", "file_val_accuracy"),
     *("nonzero_parameters", "macs", "size_bytes", "packed_bytes", "latency_ms", "throughput_ratio"),
 ]
+NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 METHODS = ["baseline", "quantize", "prune", "distill"]  # the order in which tables and charts show them
 
 
@@ -121,6 +123,13 @@ def disturbed(means: pd.DataFrame) -> pd.Series:
     return means["latency_ms"].isna() & means["train_seconds"].notna()
 
 
+def by_numbers(column: pd.Series) -> pd.Series:
+    """Return what a column of texts is to be sorted by, so that `train.epochs=2` comes before `train.epochs=10`."""
+    if column.dtype.kind in "biuf":
+        return column
+    return column.map(lambda text: NUMBER.sub(lambda found: f"{float(found[0]):030.12f}", text))
+
+
 def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     """Return one line a variant: the numbers of `pool` averaged over seeds, and how many `seeds` there are.
 
@@ -147,7 +156,8 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     means["family"] = means["model"].str.partition("_")[0]
     means["order"] = means["compress"].map({name: rank for rank, name in enumerate(METHODS)}).fillna(len(METHODS))
     networks = ["family", "baseline_size_bytes", "model", "architecture", "recipe", "network_hash"]
-    means = means.sort_values([*networks, "order", "compress", "teacher", "settings"], ignore_index=True)
+    columns = [*networks, "order", "compress", "teacher", "settings"]
+    means = means.sort_values(columns, key=by_numbers, ignore_index=True)
     means["name"] = means["model"] + names.of_networks(means)
     means["suffix"] = names.of_variants(means)
     means["label"] = means["compress"] + names.origins(means) + means["suffix"]
