@@ -63,7 +63,7 @@ def test_edited_code_that_this_process_goes_on_with_is_refused(tmp_path, monkeyp
     assert code_of(["my_living_helper"]) == before
     file.write_text("WIDTH = 5\n")
     forget()
-    with pytest.raises(BadSetting, match=r"my_living_helper\.py was edited since this process imported it: start"):
+    with pytest.raises(BadSetting, match=r"my_living_helper\.py was edited since this process read it: start"):
         code_of(["my_living_helper"])
     del sys.modules["my_living_helper"]
     forget()

@@ -8,11 +8,13 @@ found while it runs (`importlib`, a `sys.path` that it changes) and files that i
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
 import sys
 import sysconfig
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
@@ -26,6 +28,7 @@ DECIDING = (
     "kdbench.settings.normalisation",  # holds numbers that decide weights
 )
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
+PACKAGES = {"site-packages", "dist-packages"}  # folders that are called so hold what is installed
 OF_OTHERS = ("torchvision",)  # packages whose version decides what a model of kdbench that reaches them is
 
 
@@ -60,24 +63,42 @@ def _code_of(modules: tuple[str, ...], prefixes: tuple[str, ...]) -> str:
             tree, imports = parsed(path.read_bytes(), module, path.name == "__init__.py")
         except SyntaxError as error:
             raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
-        require_as_imported(module, path, tree)
+        require_as_imported(module, path, tree, ours)
         found[module] = tree
         waiting += [(name, not ours) for name in imports]
     text = "\n".join(f"{module} {tree}" for module, tree in sorted(found.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+LOADED = time.time()
 # The code of each file as it was when this process first looked at it, and the module that it is.
 _seen: dict[Path, tuple[str, str]] = {}
 
 
-def require_as_imported(module: str, path: Path, tree: str) -> None:
-    """Raise `BadSetting` if a file was edited while this process goes on with what it imported from it before."""
-    before, _ = _seen.setdefault(path, (tree, module))
+def require_as_imported(module: str, path: Path, tree: str, ours: bool = False) -> None:
+    """Raise `BadSetting` if a file was edited while this process goes on with what it took from it before.
+
+    Of a module that was imported before its file was looked at, `kdbench.settings.importing` having had no part in
+    that, no one knows what it was then: it must be older than the process, unless it is `ours`.
+    """
+    place = path.resolve()
+    if place not in _seen and module in sys.modules and not ours and place.stat().st_ctime > began():
+        raise BadSetting(f"{path} was edited since this process began, and imported by it: start the process anew")
+    before, _ = _seen.setdefault(place, (tree, module))
     if before != tree:
         if module in sys.modules:
-            raise BadSetting(f"{path} was edited since this process imported it: start the process anew")
-        _seen[path] = (tree, module)
+            raise BadSetting(f"{path} was edited since this process read it: start the process anew")
+        _seen[place] = (tree, module)
+
+
+@functools.cache
+def began() -> float:
+    """Return when this process began, or that which it was forked from, in seconds as `time.time` has them."""
+    with contextlib.suppress(OSError, AttributeError, IndexError, ValueError):  # where there is no /proc
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        up = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return min(LOADED, time.time() - up + ticks / os.sysconf("SC_CLK_TCK"))
+    return LOADED
 
 
 @functools.cache
@@ -103,8 +124,8 @@ def source(module: str) -> Path | None:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file belongs to an installed package, and not to somebody's own work."""
-    return any(path.is_relative_to(place) for place in places_of_packages())
+    """Whether a file or a folder belongs to installed packages, and not to somebody's own work."""
+    return bool(PACKAGES.intersection(path.parts)) or any(path.is_relative_to(one) for one in places_of_packages())
 
 
 @functools.cache

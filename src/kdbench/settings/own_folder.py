@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from kdbench.errors import BadSetting
+from kdbench.settings import importing
 
 # The parts of kdbench that hold what YAML may name; its other functions write files and the like.
 OWN = ("kdbench.models.", "kdbench.compress.", "kdbench.data.")
@@ -35,7 +36,10 @@ def serve(folder: Path) -> None:
             sys.path.remove(str(_folder))
         if _folder != folder.resolve():
             forget_modules()  # one of the same name in the other folder is another
-    _folder = folder.resolve()
+    is_new, _folder = _folder != folder.resolve(), folder.resolve()
+    if is_new:
+        forget_modules()  # that a notebook has imported from here by itself: of what, nobody knows
+    importing.install()
     sys.path.append(str(_folder))
     importlib.invalidate_caches()
 
