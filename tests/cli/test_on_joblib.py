@@ -46,19 +46,24 @@ def test_workers_make_the_rows_of_one_process_and_the_command_tells_of_each(tmp_
             ["sweep", "+experiment=here,there"],
             "outputs= of the runs differs, and workers share one: type one outputs=",
         ),
+        (["sweep", "+experiment=each", "seed=0,1"], "outputs= of the runs differs, and workers share one: type one"),
+        (
+            ["sweep", "retrain=true"],
+            "retrain=true is for one process: leave --on or hydra/launcher out, or type a new",
+        ),
         (
             ["sweep", "hydra/sweeper=basic"],
             "BasicSweeper does its runs in its own process: leave --on and hydra/launcher",
         ),
         (["run"], "hydra/launcher=joblib is for several runs: type kdbench sweep"),
     ],
-    ids=["a choice takes results elsewhere", "Hydra's own sweeper", "one run"],
+    ids=["a choice takes results elsewhere", "a seed does", "networks made anew", "Hydra's own sweeper", "one run"],
 )
 def test_what_workers_cannot_do_is_one_line_before_anything_is_begun(tmp_path, monkeypatch, capfd, typed, said):
     monkeypatch.chdir(tmp_path)
     Path("mine/experiment").mkdir(parents=True)
-    for name in ("here", "there"):
-        Path(f"mine/experiment/{name}.yaml").write_text(f"# @package _global_\noutputs: {name}\n")
+    for name, place in {"here": "here", "there": "there", "each": "of_${seed}"}.items():
+        Path(f"mine/experiment/{name}.yaml").write_text(f"# @package _global_\noutputs: {place}\n")
     assert main([*typed, *SWEEP[1:4], "--config-dir", "mine", "hydra/launcher=joblib"]) == 1
     [line] = capfd.readouterr().err.splitlines()
     assert line.startswith(f"error: {said}")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 import pytest
 
 from kdbench.cli import worker
+from kdbench.cli.planned_run import PlannedRun
 from kdbench.cli.reports import COMMAND, STOPPED, Report, Reports
 from kdbench.errors import BadSetting, CannotWrite
+from kdbench.settings.identity import identified
 
 
 @pytest.fixture
@@ -65,6 +68,21 @@ def test_a_machine_with_another_version_says_so(tmp_path, reports):
     (reports.folder / COMMAND).write_text(json.dumps({"release": "0.0.1"}))
     with pytest.raises(BadSetting, match=r"has kdbench .*, where the command has 0.0.1: install the same"):
         worker.perform(0, [], tmp_path, refused(BadSetting("no")), reports, 1)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_code_that_was_edited_since_the_command_began_is_refused_and_may_be_tried_again(
+    tmp_path, make_config, monkeypatch, same
+):
+    config = make_config()
+    code = identified(config).code["row"] if same else "0123456789abcdef"
+    reports = Reports(tmp_path / "jobs", [code])
+    reports.begin()
+    monkeypatch.setattr(PlannedRun, "do", lambda *_, **__: (_ for _ in ()).throw(BadSetting("done")))
+    said = worker.perform(0, [], tmp_path, lambda: PlannedRun([], config), reports, 1)
+    expected = "done" if same else r"the Python files, or packages, that decide this row on .* are not those that the"
+    assert re.match(expected, said.error)
+    assert said.final is same  # as BadSetting is, and what another try mends is not
 
 
 def test_a_worker_ends_at_once_when_the_command_is_interrupted(reports):

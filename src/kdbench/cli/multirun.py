@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbench.cli import launchers
 from kdbench.cli.composed_run import as_typed, plainly, planned
@@ -19,9 +19,12 @@ from kdbench.cli.reports import Reports
 from kdbench.errors import BadSetting
 from kdbench.results.ledger import Ledger
 from kdbench.settings.compose import outputs_of
+from kdbench.settings.config import Config
+from kdbench.settings.identity import identified
 from kdbench.settings.network import NetworkSpec
 from kdbench.storage import mirror
 
+PLACES = ("outputs", "remote")  # settings that say where results go
 Compose = Callable[[Sequence[str]], DictConfig]
 """From the settings of a run, for Hydra, to all that Hydra composes of them."""
 
@@ -72,14 +75,14 @@ def by_workers(
     compose: Compose,
 ) -> None:
     """Let workers do the runs, given as typed and for Hydra, in the order in which few wait for each other."""
-    for name in ("outputs", "remote"):
+    for name in PLACES:
         places = {word for one in jobs for word in one if word.startswith(f"{name}=")}
         if len(places) > 1 or any("${" in word for word in places):
             raise elsewhere_too(name)
     if config.seeds_together == "always":
         raise BadSetting("seeds_together=always trains several runs in one process: leave --on or hydra/launcher out")
     outputs = outputs_of(config)
-    networks = networks_of(invocation, jobs, compose, (outputs, config.remote))
+    networks, codes = networks_of(invocation, jobs, compose, (outputs, config.remote))
     if not networks:
         return
     invocation.record(Ledger(outputs))
@@ -89,7 +92,7 @@ def by_workers(
     own.append(f"hydra.sweep.dir={folder}")
     ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
     with launchers.ready(config.hydra.launcher):
-        reports = Reports(reports_of(config.hydra))
+        reports = Reports(reports_of(config.hydra), codes)
         work = Elsewhere(invocation, outputs, config.remote, reports, launcher.launch)
         work.do({one: [*jobs[one], *own] for one in ordered}, limits)
 
@@ -104,28 +107,39 @@ def networks_of(
     jobs: dict[tuple[str, ...], list[str]],
     compose: Compose,
     place: tuple[Path, str | None],
-) -> dict[tuple[str, ...], NetworkSpec]:
-    """Return the network of each run; of those whose settings are not possible, report it.
+) -> tuple[dict[tuple[str, ...], NetworkSpec], set[str]]:
+    """Return the network of each run, and the code that decides them; of impossible settings, report it.
 
-    One run of each variant is composed, since that takes a tenth of a second: its seeds differ in nothing else.
-    Raises `BadSetting` if a choice among the settings of a run takes its results elsewhere than to `place`.
+    One run of each variant is composed, since that takes a tenth of a second: its seeds differ in nothing else,
+    unless `outputs` is made of other settings. Raises `BadSetting` if a choice among the settings of a run takes its
+    results elsewhere than to `place`, or has networks trained anew, which each worker would do for itself.
     """
     first: dict[tuple[str, ...], NetworkSpec] = {}
-    found = {}
+    found, codes = {}, set()
     for typed, run in jobs.items():
         variant, seed = seedless(typed)
         if variant not in first:
             try:
                 composed = compose(run)
+                fixed = not any("${" in str(OmegaConf.to_container(composed, resolve=False)[name]) for name in PLACES)
                 own = outputs_of(composed), composed.remote
-                first[variant] = network_of(composed)
+                config = config_of(composed)
+                codes.add(identified(config).code["row"])
             except Exception as error:  # of this run, if not of its other seeds
                 invocation.fail(error, typed, Ledger(place[0]))
                 continue
             if own != place:
                 raise elsewhere_too("outputs")
-        found[typed] = first[variant] if seed is None else first[variant].with_seed(seed)
-    return found
+            if config.retrain:
+                raise BadSetting(
+                    "retrain=true is for one process: leave --on or hydra/launcher out, or type a new outputs="
+                )
+            found[typed] = config.network
+            if fixed:
+                first[variant] = config.network
+        else:
+            found[typed] = first[variant] if seed is None else first[variant].with_seed(seed)
+    return found, codes
 
 
 def elsewhere_too(name: str) -> BadSetting:
@@ -139,12 +153,12 @@ def seedless(typed: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
     return (but_seed(typed), int(seed)) if seed.isdecimal() else (tuple(typed), None)
 
 
-def network_of(composed: DictConfig) -> NetworkSpec:
-    """Return the network that Hydra composed. Raises `BadSetting`."""
+def config_of(composed: DictConfig) -> Config:
+    """Return the configuration that Hydra composed. Raises `BadSetting`."""
     own = composed.hydra
     with open_dict(composed):
         del composed["hydra"]
-    return planned(composed, own).config.network
+    return planned(composed, own).config
 
 
 def in_order(networks: dict[tuple[str, ...], NetworkSpec], workers: int) -> list[tuple[str, ...]]:

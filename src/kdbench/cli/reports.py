@@ -12,12 +12,13 @@ import platform
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kdbench.errors import BadSetting, Busy, KdbenchError
-from kdbench.settings.identity import release
+from kdbench.settings.config import Config
+from kdbench.settings.identity import identified, release
 from kdbench.storage import durable, locks
 
 COMMAND, STOP = "command.json", "stop"
@@ -47,10 +48,14 @@ class Report:
 
 
 class Reports:
-    """The reports in a folder. Writing raises `CannotWrite`."""
+    """The reports in a folder. Writing raises `CannotWrite`.
 
-    def __init__(self, folder: Path) -> None:
+    `codes` are those of the code that decides the rows of a command (`Config.code`), as it stands when that begins.
+    """
+
+    def __init__(self, folder: Path, codes: Iterable[str] = ()) -> None:
         self.folder = folder
+        self.codes = sorted(codes)
 
     @contextlib.contextmanager
     def of_this_command(self) -> Iterator[None]:
@@ -76,7 +81,7 @@ class Reports:
             raise BadSetting(f"{self.folder} is no folder of kdbench's: type another hydra.sweep.dir, or none")
         self.close()
         durable.folder(self.folder)
-        command = {"release": release(), "host": platform.node(), "process": os.getpid()}
+        command = {"release": release(), "host": platform.node(), "process": os.getpid(), "codes": self.codes}
         durable.write(self.folder / COMMAND, json.dumps(command).encode())
 
     @property
@@ -96,6 +101,17 @@ class Reports:
             ) from error
         if other != (own := release()):
             raise BadSetting(f"{here} has kdbench {own}, where the command has {other}: install the same")
+
+    def require_same_code(self, config: Config) -> None:
+        """Raise `KdbenchError` where the code that decides a row is not that of the command, if that is seen here."""
+        if not self.shared:
+            return
+        codes = json.loads(durable.read(self.folder / COMMAND)).get("codes")
+        if codes and identified(config).code["row"] not in codes:
+            raise KdbenchError(
+                f"the Python files, or packages, that decide this row on {platform.node()} are not those that the "
+                "command began with: type it again, once all machines have the same"
+            )
 
     def write(self, job: int, report: Report) -> None:
         """Say how a job ended."""

@@ -53,6 +53,7 @@ def perform(
     with bars.drawn(False), handled_by(said), reports.at_work(job):
         try:
             run = planned()
+            reports.require_same_code(run.config)
             started = functools.partial(ledger.started, run.typed)
             try:
                 result = run.do(started, threads=threads)
