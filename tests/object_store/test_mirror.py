@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ def machine(outputs, url: str) -> Mirror:
     return Mirror(Remote(url, outputs), outputs)
 
 
-def finished(outputs, name: str, content: bytes = b"row"):
+def finished(outputs, name: str, content: bytes = b"row", more: Sequence[str] = ()):
     folder = durable.folder(outputs / "runs" / "mnist" / name)
-    durable.write(folder / "metrics.csv", content)
-    durable.write(folder / checksums.SUMS, checksums.sums({"metrics.csv": content}))
+    files = dict.fromkeys(("metrics.csv", *more), content)
+    for file, written in (*files.items(), (checksums.SUMS, checksums.sums(files))):
+        durable.write(folder / file, written)
     return folder
 
 
@@ -89,6 +91,38 @@ def test_what_is_there_is_not_pushed_again_and_what_was_written_anew_is(tmp_path
     assert len(pushes) == 1
     one.push(finished(tmp_path, "first", b"another row"))
     assert len(pushes) == 2
+
+
+@pytest.mark.parametrize("when", range(3))
+def test_two_machines_that_push_one_run_at_a_time_leave_that_of_one_of_them(tmp_path, monkeypatch, when):
+    url, real, puts = in_memory(), Remote._put, []
+    one, other = (machine(tmp_path / name, url) for name in ("one", "other"))
+    folders = [finished(each.outputs, "run", each.outputs.name.encode(), ["config.yaml"]) for each in (one, other)]
+
+    def put(self, name, content):
+        puts.append(name)
+        if len(puts) == when + 1:
+            other.push(folders[1])
+        real(self, name, content)
+
+    monkeypatch.setattr(Remote, "_put", put)
+    one.push(folders[0])
+    found = machine(tmp_path / "third", url).fetch(
+        tmp_path / "third" / "runs/mnist/run", ["metrics.csv", "config.yaml"]
+    )
+    assert found["metrics.csv"] == found["config.yaml"]
+    assert (one.waiting, other.waiting) == ([], [])
+
+
+def test_a_store_that_alters_what_it_holds_is_said_and_nothing_counts_as_pushed(tmp_path, monkeypatch, caplog):
+    real = Remote._put
+    monkeypatch.setattr(Remote, "_put", lambda self, name, content: real(self, name, content.replace(b"row", b"cow")))
+    one = machine(tmp_path, in_memory())
+    one.push(finished(tmp_path, "first"))
+    assert (
+        "runs/mnist/first is not what was pushed (metrics.csv is missing, or not what SHA256SUMS says)" in caplog.text
+    )
+    assert "1 finished run could not be pushed" in one.unpushed
 
 
 def test_a_damaged_folder_is_not_pushed(tmp_path, caplog):

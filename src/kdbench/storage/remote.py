@@ -31,6 +31,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # of kdbench, by what URLs begin with
 
+PUSHES = 5  # of one folder, in which each finds files of another machine among its own
+
 
 class Remote:
     """Folders of files under a `url`, by their places such as `runs/mnist/NAME`.
@@ -49,10 +51,23 @@ class Remote:
         self.sums("runs")
 
     def push(self, place: str, files: Mapping[str, bytes], sums: bytes) -> None:
-        """Put the files of a folder there, and their SHA256SUMS last."""
-        with self._asked():
-            for name, content in (*files.items(), (checksums.SUMS, sums)):
-                self._put(f"{place}/{name}", content)
+        """Put the files of a folder there, and their SHA256SUMS last; then read all of it back.
+
+        So where two machines push one folder, and files of one come to lie under the sums of the other, at least who
+        put its sums last finds that, and pushes once more.
+        """
+        for _ in range(PUSHES):
+            with self._asked():
+                for name, content in (*files.items(), (checksums.SUMS, sums)):
+                    self._put(f"{place}/{name}", content)
+            try:
+                self.fetch(place, [*files])
+                return
+            except DamagedFile as error:
+                said = f"{self.url}/{place} is not what was pushed ({error})"
+        raise CannotReach(
+            f"{said}: nothing is lost: what is finished lies in {self.local}, and the same command pushes it"
+        )
 
     def sums(self, place: str) -> bytes | None:
         """Return the SHA256SUMS of a folder, or None if it is not there."""
