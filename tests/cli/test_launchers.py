@@ -1,6 +1,7 @@
 """The short forms of Hydra's launchers, and what of a machine a worker has."""
 
 import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from kdbench.cli import launchers
+from kdbench.cli.main import main
 from kdbench.cli.messages import explain
 from kdbench.errors import BadSetting
 
@@ -75,6 +77,47 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(launchers, "_installed", lambda package: False)
     with pytest.raises(BadSetting, match=r"--on ray is not installed: pip install 'kdbench\[ray\]'"):
         launchers.in_full(["-m", "--on", "ray"])
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "said"),
+    [
+        (
+            "JoblibLauncher",
+            {"n_jobs": 0},
+            r"hydra\.launcher\.n_jobs=0 does nothing: type a whole number of at least 1",
+        ),
+        ("LocalLauncher", {"cpus_per_task": 0}, r"hydra\.launcher\.cpus_per_task=0 does nothing"),
+        ("LocalLauncher", {"cpus_per_task": -1}, r"hydra\.launcher\.cpus_per_task=-1 does nothing"),
+        ("SlurmLauncher", {}, "hydra/launcher=submitit_slurm needs SLURM's sbatch, which is not here"),
+    ],
+)
+def test_a_launcher_that_could_do_nothing_is_refused(monkeypatch, target, settings, said):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(BadSetting, match=said):
+        launchers.require_possible(OmegaConf.create({"_target_": f"plugin.{target}", **settings}))
+    launchers.require_possible(OmegaConf.create({"_target_": "plugin.JoblibLauncher", "n_jobs": -1}))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["--on", "joblib", "hydra.launcher.n_jobs=x"],
+            "hydra.launcher.n_jobs=x: Value 'x' of type 'str' could not be",
+        ),
+        (
+            ["hydra/launcher=joblib,ray"],
+            "hydra/launcher=joblib,ray is several values, and Hydra's own settings take one",
+        ),
+        (["objective=foo", "seed=0,1"], "objective=foo is no column of numbers: choose from"),
+    ],
+)
+def test_settings_of_the_whole_command_that_are_not_possible_are_one_line(tmp_path, monkeypatch, capfd, typed, said):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "data=mnist_5k", "model=mlp_simple", "compress=baseline", *typed]) == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
 
 
 def test_one_run_needs_no_launcher():

@@ -12,7 +12,7 @@ from kdbench.settings import code, importing
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A folder of the user's own that modules are imported from, and a function that writes one."""
-    monkeypatch.setattr(sys, "path_hooks", [*sys.path_hooks])
+    monkeypatch.setattr(sys, "path_hooks", [one for one in sys.path_hooks if one is not importing.of_own_files])
     monkeypatch.setattr(code, "_seen", {})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)

@@ -41,8 +41,15 @@ def test_what_is_no_url_of_a_store_is_refused(url):
 
 
 def test_a_relative_file_is_refused():
-    with pytest.raises(BadSetting, match="type remote=file:///study"):
+    with pytest.raises(BadSetting, match=f"type remote=file://{Path('study').absolute()}"):
         canonical("remote", "file://study")
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "gs:/x", "file:/x"])
+def test_a_slash_that_is_missing_is_said_and_no_folder_is_made_of_it(url):
+    with pytest.raises(BadSetting, match=f"outputs={url} has one slash: type outputs={url.replace(':/', '://')}, or"):
+        apart({"outputs": url})
+    assert apart({"outputs": f"./{url}"}) == {"outputs": f"./{url}"}
 
 
 def test_only_a_url_is_parted():

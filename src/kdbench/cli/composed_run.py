@@ -20,10 +20,14 @@ def planned(composed: DictConfig, own: Any) -> PlannedRun:
     """Return the run that Hydra composed; `own` are its own settings. Raises `BadSetting` if it is not possible."""
     typed = as_typed(own)
     config = resolve(composed, dict(own.runtime.choices), typed, config_folders(own))
-    column = composed.objective
-    if column is not None and column not in NUMBERS:
-        raise BadSetting(f"objective={column} is no column of numbers: {nearest(column, NUMBERS)}")
+    require_column(composed.objective)
     return PlannedRun(typed, config)
+
+
+def require_column(objective: str | None) -> None:
+    """Raise `BadSetting` for an objective that is no column of numbers."""
+    if objective is not None and objective not in NUMBERS:
+        raise BadSetting(f"objective={objective} is no column of numbers: {nearest(objective, NUMBERS)}")
 
 
 def objective_of(row: Row, column: str) -> float:

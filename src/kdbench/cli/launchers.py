@@ -95,10 +95,8 @@ def in_full(arguments: Sequence[str]) -> list[str]:
         raise BadSetting(f"{own[0]} and --on {name} name two launchers: leave one of them out")
     if not _installed(LAUNCHERS[name].package):
         raise not_installed(f"--on {name}", name)
-    if name == "slurm" and shutil.which("sbatch") is None:
-        raise BadSetting(
-            "--on slurm needs SLURM's sbatch, which is not here: type it where you queue jobs, or --on joblib"
-        )
+    if name == "slurm":
+        require_slurm("--on slurm")
     count = int(workers) if workers else QUEUED if name == "slurm" else cores()
     return [*LAUNCHERS[name].settings(count), *rest]
 
@@ -106,6 +104,24 @@ def in_full(arguments: Sequence[str]) -> list[str]:
 def not_installed(typed: str, extra: str) -> BadSetting:
     """Return the error for a launcher that is missing here."""
     return BadSetting(f"{typed} is not installed: pip install 'kdbench[{extra}]'")
+
+
+def require_slurm(typed: str) -> None:
+    """Raise `BadSetting` where jobs cannot be queued."""
+    if shutil.which("sbatch") is None:
+        raise BadSetting(
+            f"{typed} needs SLURM's sbatch, which is not here: type it where you queue jobs, or --on joblib"
+        )
+
+
+def require_possible(launcher: Any) -> None:
+    """Raise `BadSetting` for a launcher, as Hydra composed it, that could do nothing here."""
+    if launcher._target_.endswith("SlurmLauncher"):
+        require_slurm("hydra/launcher=submitit_slurm")
+    for name in ("n_jobs", "cpus_per_task", "array_parallelism"):
+        value = launcher.get(name)
+        if isinstance(value, int) and (value == 0 or (value < 0 and name != "n_jobs")):
+            raise BadSetting(f"hydra.launcher.{name}={value} does nothing: type a whole number of at least 1")
 
 
 def is_local(launcher: Any) -> bool:

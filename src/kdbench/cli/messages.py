@@ -40,7 +40,7 @@ def explained(error: BaseException) -> str:
         if isinstance(link, OverrideParseException):
             return f"'{link.override}' cannot be read: type SETTING=VALUE, in quotes if need be"
         if isinstance(link, ValidationError):
-            return wrong_type(error) or one_line(error)
+            return wrong_type(error, link) or one_line(error)
     if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error), re.I):
         return f"out of memory ({one_line(error)})"
     if isinstance(error, OSError):
@@ -89,15 +89,19 @@ def unknown_choice(error: MissingConfigException) -> str:
     return f"{group}={name} is unknown: {nearest(name, known)}"
 
 
-def wrong_type(error: BaseException) -> str | None:
-    """Say what a setting takes: `train.epochs=many is not a whole number of at least 0`."""
+def wrong_type(error: BaseException, reason: ValidationError) -> str | None:
+    """Say what a setting takes: `train.epochs=many is not a whole number of at least 0`; of Hydra's, its reason."""
     typed = re.search(r"Error merging override '?([^\s']+)", " ".join(map(str, chain(error))))
     setting = schema.BY_NAME.get(typed[1].partition("=")[0].lstrip("+")) if typed else None
-    return f"{typed[1]} is not {setting.takes}" if typed and setting else None
+    if typed is None:
+        return None
+    return f"{typed[1]} is not {setting.takes}" if setting else f"{typed[1].strip(chr(39))}: {one_line(reason)}"
 
 
 def several_values(error: BaseException) -> str | None:
     """Say what to type instead of `seed=range(3)` in a single run."""
+    if own := re.match(r"Sweeping over Hydra's configuration is not supported : '(.*)'", str(error)):
+        return f"{own[1]} is several values, and Hydra's own settings take one: type one of them"
     typed = re.match(r"Sweep parameters '(.*)' requires --multirun", str(error))
     return f"{typed[1]} is several values: -m makes a run for each" if typed else None
 

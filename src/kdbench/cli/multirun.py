@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbench.cli import launchers
-from kdbench.cli.composed_run import as_typed, plainly, planned
+from kdbench.cli.composed_run import as_typed, plainly, planned, require_column
 from kdbench.cli.elsewhere import Elsewhere, Limits
 from kdbench.cli.invocation import Invocation, but_seed
 from kdbench.cli.reports import Reports
@@ -51,6 +51,7 @@ def do(
         invocation.several = False
         raise BadSetting(f"no run is asked for: {' '.join(empty)} matches nothing")
     limits.require_possible()
+    require_column(config.objective)
     mirror.mirror(outputs_of(config), config.remote)  # refuses, if it does, before anything is launched
     if launchers.is_local(config.hydra.launcher):
         here(launcher, jobs, compose)
@@ -75,6 +76,7 @@ def by_workers(
     compose: Compose,
 ) -> None:
     """Let workers do the runs, given as typed and for Hydra, in the order in which few wait for each other."""
+    launchers.require_possible(config.hydra.launcher)
     for name in PLACES:
         places = {word for one in jobs for word in one if word.startswith(f"{name}=")}
         if len(places) > 1 or any("${" in word for word in places):
@@ -88,7 +90,8 @@ def by_workers(
     invocation.record(Ledger(outputs))
     own = [*launchers.no_more_than(len(networks), launcher, config.hydra.launcher)]
     # Workers may stand in another folder, where Hydra would make one of this name.
-    folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
+    place = str(Path.cwd() / config.hydra.sweep.dir).replace("${", r"\${")
+    folder = QuotedString(place, Quote.single).with_quotes()
     own.append(f"hydra.sweep.dir={folder}")
     ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
     with launchers.ready(config.hydra.launcher):

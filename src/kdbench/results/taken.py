@@ -41,6 +41,8 @@ def taken(url: str) -> tuple[Path, list[str]]:
             count += bring(remote, run, sums)
         except (DamagedFile, Busy) as error:
             lines.append(f"skipped {url}/{run}: {error}")
+    if found:
+        durable.folder(remote.local)  # though none of them can be had
     if count:
         lines.append(f"{count} of {len(found)} runs were taken from {url}, and lie in {remote.local}")
     return remote.local / below, lines

@@ -12,6 +12,7 @@ from kdbench.errors import BadSetting
 
 NAMES = ("outputs", "remote")
 SCHEMES = ("s3", "gs", "file")
+ONE_SLASH = re.compile(r"(s3a?|gs|gcs|file|memory|https?):/(?!/)")
 PARTS = re.compile(r"([a-z][a-z0-9+.-]*)://([\w.%+=@~:/-]+)")
 
 
@@ -26,6 +27,9 @@ def apart(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises `BadSetting` for what is no URL, and for a `remote` beside it.
     """
     url = settings.get("outputs")
+    if isinstance(url, str) and ONE_SLASH.match(url):
+        whole = url.replace(":/", "://", 1)
+        raise BadSetting(f"outputs={url} has one slash: type outputs={whole}, or outputs=./{url} for a folder here")
     if not is_url(url):
         return dict(settings)
     if settings.get("remote"):
@@ -40,7 +44,7 @@ def canonical(setting: str, url: str) -> str:
     if not found or not parts or {".", ".."} & set(parts):
         raise BadSetting(f"{setting}={url} is no URL of an object store, such as s3://bucket/study")
     if found[1] == "file" and not found[2].startswith("/"):
-        raise BadSetting(f"{setting}={url} is no whole path: type {setting}=file:///{found[2]}")
+        raise BadSetting(f"{setting}={url} is no whole path: type {setting}=file://{Path(found[2]).absolute()}")
     return f"{found[1]}://{'/' if found[1] == 'file' else ''}{'/'.join(parts)}"
 
 

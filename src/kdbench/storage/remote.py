@@ -155,7 +155,7 @@ def in_words(error: BaseException, url: str, local: Path) -> str:
     if isinstance(error, PermissionError) or status in (401, 403) or "Credentials" in kind:
         answer = f"{url} answers {status} Forbidden" if status else f"{url} refuses ({reason})"
         said = f"{answer}: check its credentials"
-    elif isinstance(error, FileNotFoundError):
+    elif isinstance(error, FileNotFoundError) and not url.startswith("file:"):
         said = f"{url} cannot be written (404): no such bucket, which is to be made first"
     elif isinstance(error, TimeoutError):
         said = f"{url} does not answer (not within {PATIENCE_SECONDS:g} s)"
