@@ -68,3 +68,11 @@ def test_what_workers_cannot_do_is_one_line_before_anything_is_begun(tmp_path, m
     [line] = capfd.readouterr().err.splitlines()
     assert line.startswith(f"error: {said}")
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_a_folder_whose_name_hydra_would_fill_in_is_refused(tmp_path, monkeypatch, capfd):
+    (tmp_path / "${seed}").mkdir()
+    monkeypatch.chdir(tmp_path / "${seed}")
+    assert main([*SWEEP, "hydra/launcher=joblib"]) == 1
+    assert "workers cannot stand in" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["${seed}"]

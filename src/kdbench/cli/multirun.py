@@ -77,6 +77,8 @@ def by_workers(
 ) -> None:
     """Let workers do the runs, given as typed and for Hydra, in the order in which few wait for each other."""
     launchers.require_possible(config.hydra.launcher)
+    if "${" in str(Path.cwd()):
+        raise BadSetting(f"workers cannot stand in {Path.cwd()}: Hydra fills in its ${{...}}: go to another folder")
     for name in PLACES:
         places = {word for one in jobs for word in one if word.startswith(f"{name}=")}
         if len(places) > 1 or any("${" in word for word in places):
@@ -90,8 +92,7 @@ def by_workers(
     invocation.record(Ledger(outputs))
     own = [*launchers.no_more_than(len(networks), launcher, config.hydra.launcher)]
     # Workers may stand in another folder, where Hydra would make one of this name.
-    place = str(Path.cwd() / config.hydra.sweep.dir).replace("${", r"\${")
-    folder = QuotedString(place, Quote.single).with_quotes()
+    folder = QuotedString(str(Path.cwd() / config.hydra.sweep.dir), Quote.single).with_quotes()
     own.append(f"hydra.sweep.dir={folder}")
     ordered = in_order(networks, launchers.workers_of(config.hydra.launcher))
     with launchers.ready(config.hydra.launcher):
