@@ -147,6 +147,16 @@ def test_networks_and_variants_that_differ_in_a_number_are_in_its_order(column, 
     assert summarise(frame(rows))[column].tolist() == values
 
 
+def test_what_is_done_with_a_summary_changes_no_later_one_of_the_same_runs():
+    runs = frame([make_row(), make_row(compress="prune", variant_hash="p", config_hash="p")])
+    first = summarise(runs)
+    first["accuracy"] = 0.0
+    again, other = summarise(runs), summarise(frame([make_row(accuracy=0.5)]))
+    assert (again["accuracy"] > 0).all()
+    assert other["accuracy"].tolist() == [0.5]
+    assert summarise(runs, machines(runs)[0]).equals(again)
+
+
 def networks(*changes):
     """Return what networks of one model are called that differ in `changes`."""
     rows = [

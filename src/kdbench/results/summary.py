@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -139,7 +140,20 @@ def summarise(runs: pd.DataFrame, timed_on: str | None = None) -> pd.DataFrame:
     family, by the size of the baseline, and by method. `name` distinguishes networks that share the name of a model,
     `label` variants that share model and method, and says which networks were not trained here; `suffix` is what
     distinguishes it from others of the method.
+
+    A dozen charts ask it of one frame, so the latest answer is kept: nothing may change `runs` in place.
     """
+    global _latest
+    if _latest is None or _latest[0]() is not runs or _latest[1] != timed_on:
+        _latest = weakref.ref(runs), timed_on, averaged(runs, timed_on)
+    return _latest[2].copy()
+
+
+_latest: tuple[weakref.ref[pd.DataFrame], str | None, pd.DataFrame] | None = None
+
+
+def averaged(runs: pd.DataFrame, timed_on: str | None) -> pd.DataFrame:
+    """Return what `summarise` does, made anew."""
     seeds = beside_alone(pool(runs, timed_on))
     grouped = seeds.groupby(VARIANT, sort=False)
     numbers = set(seeds.select_dtypes("number").columns)
