@@ -14,6 +14,7 @@ from kdbench.cli import worker
 from kdbench.cli.planned_run import PlannedRun
 from kdbench.cli.reports import COMMAND, STOPPED, Report, Reports
 from kdbench.errors import BadSetting, CannotWrite
+from kdbench.results.ledger import Ledger
 from kdbench.settings.identity import identified
 
 
@@ -41,6 +42,16 @@ def test_a_failure_is_reported_with_its_reason_and_warnings_but_not_what_was_wai
     assert reports.take() == {7: said}
     assert reports.take() == {}
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("how", ["__cause__", "__context__"])
+def test_a_time_limit_that_comes_while_a_library_is_imported_is_no_failure(tmp_path, reports, how):
+    error = ImportError("initialization failed")  # what pybind11 makes of any exception
+    setattr(error, how, SystemExit(-1))
+    with pytest.raises(SystemExit):
+        worker.perform(0, ["seed=1"], tmp_path, refused(error), reports, 1)
+    assert reports.take() == {}
+    assert Ledger(tmp_path).last_try(["seed=1"]) is None
 
 
 def test_a_full_disk_stops_the_others_too(tmp_path, reports):

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kdbench.cli.messages import chain
 from kdbench.cli.planned_run import Failure, PlannedRun
 from kdbench.cli.reports import Report, Reports
 from kdbench.cli.terminal import handled_by
@@ -60,6 +61,8 @@ def perform(
             except LockLost:  # this machine stood still: another is at it now, which is waited for
                 result = run.do(started, threads=threads)
         except Exception as error:
+            if ending := interruption(error):
+                raise ending from error
             failure = Failure.of(typed, error)
             with contextlib.suppress(CannotWrite):
                 ledger.failed(failure.typed, failure.message, failure.final)
@@ -74,3 +77,8 @@ def perform(
         if reports.shared:
             reports.write(job, report)
     return report
+
+
+def interruption(error: Exception) -> BaseException | None:
+    """Return what ends the process, if that is behind an error: a library that is just imported makes one of it."""
+    return next((link for link in chain(error) if isinstance(link, SystemExit | KeyboardInterrupt)), None)
