@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.data.torchvision_import import repair
 from kdbench.errors import KdbenchError
+from kdbench.settings import importing
 from kdbench.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = ["KdbenchError", "__version__", "load", "rows", "run", "sweep"]
 
 # Everything else is imported when it is called for: torch takes seconds.
 repair()
+importing.install()
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 

@@ -35,7 +35,7 @@ from kdbench.networks.possible import require_possible
 from kdbench.results.describe import row_of
 from kdbench.results.row import Row
 from kdbench.results.run_folder import RunFolder
-from kdbench.settings import identity
+from kdbench.settings import code, identity
 from kdbench.settings.config import Config, digest
 from kdbench.settings.earlier_run import file_steps_before, left_by
 from kdbench.settings.network import ONNX_FILE, DataSpec
@@ -89,6 +89,7 @@ class Result:
             return initialised(left, file.shape, len(file.class_names), any_pixels).eval()
 
 
+@code.in_use()
 def run(
     config: Config,
     seeds: Sequence[int] = (),

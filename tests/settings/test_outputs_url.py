@@ -45,9 +45,12 @@ def test_a_relative_file_is_refused():
         canonical("remote", "file://study")
 
 
-@pytest.mark.parametrize("url", ["s3:/bucket/x", "gs:/x", "file:/x"])
-def test_a_slash_that_is_missing_is_said_and_no_folder_is_made_of_it(url):
-    with pytest.raises(BadSetting, match=f"outputs={url} has one slash: type outputs={url.replace(':/', '://')}, or"):
+@pytest.mark.parametrize(
+    ("url", "whole"), [("s3:/bucket/x", "s3://bucket/x"), ("gs:/x", "gs://x"), ("file:/data/x", "file:///data/x")]
+)
+def test_a_slash_that_is_missing_is_said_and_no_folder_is_made_of_it(url, whole):
+    assert canonical("outputs", whole) == whole
+    with pytest.raises(BadSetting, match=f"outputs={url} has one slash: type outputs={whole}, or"):
         apart({"outputs": url})
     assert apart({"outputs": f"./{url}"}) == {"outputs": f"./{url}"}
 

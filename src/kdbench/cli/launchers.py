@@ -121,7 +121,8 @@ def require_possible(launcher: Any) -> None:
     for name in ("n_jobs", "cpus_per_task", "array_parallelism"):
         value = launcher.get(name)
         if isinstance(value, int) and (value == 0 or (value < 0 and name != "n_jobs")):
-            raise BadSetting(f"hydra.launcher.{name}={value} does nothing: type a whole number of at least 1")
+            least = "a whole number of at least 1" + ", or -1 for as many as cores" * (name == "n_jobs")
+            raise BadSetting(f"hydra.launcher.{name}={value} does nothing: type {least}")
 
 
 def is_local(launcher: Any) -> bool:

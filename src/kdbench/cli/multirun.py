@@ -20,7 +20,7 @@ from kdbench.errors import BadSetting
 from kdbench.results.ledger import Ledger
 from kdbench.settings.compose import outputs_of
 from kdbench.settings.config import Config
-from kdbench.settings.identity import identified
+from kdbench.settings.identity import code_of_row
 from kdbench.settings.network import NetworkSpec
 from kdbench.storage import mirror
 
@@ -125,10 +125,10 @@ def networks_of(
         if variant not in first:
             try:
                 composed = compose(run)
-                fixed = not any("${" in str(OmegaConf.to_container(composed, resolve=False)[name]) for name in PLACES)
+                fixed = not any(OmegaConf.is_interpolation(composed, name) for name in PLACES)
                 own = outputs_of(composed), composed.remote
                 config = config_of(composed)
-                codes.add(identified(config).code["row"])
+                codes.add(code_of_row(config))
             except Exception as error:  # of this run, if not of its other seeds
                 invocation.fail(error, typed, Ledger(place[0]))
                 continue

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kdbench.errors import BadSetting, Busy, KdbenchError
 from kdbench.settings.config import Config
-from kdbench.settings.identity import identified, release
+from kdbench.settings.identity import code_of_row, release
 from kdbench.storage import durable, locks
 
 COMMAND, STOP = "command.json", "stop"
@@ -107,7 +107,7 @@ class Reports:
         if not self.shared:
             return
         codes = json.loads(durable.read(self.folder / COMMAND)).get("codes")
-        if codes and identified(config).code["row"] not in codes:
+        if codes and code_of_row(config) not in codes:
             raise KdbenchError(
                 f"the Python files, or packages, that decide this row on {platform.node()} are not those that the "
                 "command began with: type it again, once all machines have the same"

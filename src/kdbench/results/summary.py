@@ -126,7 +126,7 @@ def disturbed(means: pd.DataFrame) -> pd.Series:
 
 def by_numbers(column: pd.Series) -> pd.Series:
     """Return what a column of texts is to be sorted by, so that `train.epochs=2` comes before `train.epochs=10`."""
-    if column.dtype.kind in "biuf":
+    if column.dtype.kind in "biuf" or column.name == "network_hash":
         return column
     return column.map(lambda text: NUMBER.sub(lambda found: f"{float(found[0]):030.12f}", text))
 

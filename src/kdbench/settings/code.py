@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import site
 import sys
 import sysconfig
 import time
@@ -28,7 +29,6 @@ DECIDING = (
     "kdbench.settings.normalisation",  # holds numbers that decide weights
 )
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
-PACKAGES = {"site-packages", "dist-packages"}  # folders that are called so hold what is installed
 OF_OTHERS = ("torchvision",)  # packages whose version decides what a model of kdbench that reaches them is
 
 
@@ -59,11 +59,14 @@ def _code_of(modules: tuple[str, ...], prefixes: tuple[str, ...]) -> str:
         if is_installed(path) and not ours:
             found[top] = installed_version(top)
             continue
+        content = path.read_bytes()
         try:
-            tree, imports = parsed(path.read_bytes(), module, path.name == "__init__.py")
+            tree, imports = parsed(content, module, path.name == "__init__.py")
         except SyntaxError as error:
             raise BadSetting(f"{path}, line {error.lineno}: {error.msg}") from error
-        require_as_imported(module, path, tree, ours)
+        except RecursionError as error:
+            raise BadSetting(f"{path}: an expression in it is too deeply nested to be hashed") from error
+        require_as_imported(module, path, content, ours)
         found[module] = tree
         waiting += [(name, not ours) for name in imports]
     text = "\n".join(f"{module} {tree}" for module, tree in sorted(found.items()))
@@ -71,29 +74,69 @@ def _code_of(modules: tuple[str, ...], prefixes: tuple[str, ...]) -> str:
 
 
 LOADED = time.time()
-# The code of each file as it was when this process first looked at it, and the module that it is.
-_seen: dict[Path, tuple[str, str]] = {}
+_seen: dict[
+    Path, tuple[bytes, str]
+] = {}  # each file as it was imported or first looked at, and the module that it is
+_hashed: dict[Path, bytes] = {}  # each file as it went into a hash
+_runs = 0  # that go on now
 
 
-def require_as_imported(module: str, path: Path, tree: str, ours: bool = False) -> None:
-    """Raise `BadSetting` if a file was edited while this process goes on with what it took from it before.
+def require_as_imported(module: str, path: Path, content: bytes, ours: bool) -> None:
+    """Raise `BadSetting` if a file that is to be hashed was edited since this process imported it.
 
-    Of a module that was imported before its file was looked at, `kdbench.settings.importing` having had no part in
-    that, no one knows what it was then: it must be older than the process, unless it is `ours`.
+    What a module was that had been imported before kdbench was, no one knows: its file must be older than the
+    process, unless it is `ours`.
     """
     place = path.resolve()
     if place not in _seen and module in sys.modules and not ours and place.stat().st_ctime > began():
-        raise BadSetting(f"{path} was edited since this process began, and imported by it: start the process anew")
-    before, _ = _seen.setdefault(place, (tree, module))
-    if before != tree:
+        raise BadSetting(
+            f"{path} was written since this process began, and imported before kdbench: import kdbench before it, "
+            "in a new process"
+        )
+    before, _ = _seen.setdefault(place, (content, module))
+    if not same(path, before, content):
         if module in sys.modules:
-            raise BadSetting(f"{path} was edited since this process read it: start the process anew")
-        _seen[place] = (tree, module)
+            raise edited(path)
+        _seen[place] = (content, module)
+    _hashed[place] = content
+
+
+def imported_as(module: str, path: Path, content: bytes) -> None:
+    """Remember what a file is imported as. Raises `BadSetting` if a run that goes on was identified by another."""
+    place = path.resolve()
+    if _runs and place in _hashed and not same(path, _hashed[place], content):
+        raise edited(path)
+    _seen[place] = (content, module)
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """A context of a run, for which all that is imported must be what it is identified by. Raises `BadSetting`."""
+    global _runs
+    for place, content in _hashed.items():
+        before, module = _seen.get(place, (content, ""))
+        if module in sys.modules and not same(place, before, content):
+            raise edited(place)
+    _runs += 1
+    try:
+        yield
+    finally:
+        _runs -= 1
+
+
+def same(path: Path, one: bytes, other: bytes) -> bool:
+    """Whether two contents of a file are the same code."""
+    return one == other or len({parsed(each, "", path.name == "__init__.py")[0] for each in (one, other)}) == 1
+
+
+def edited(path: Path) -> BadSetting:
+    """Return the error for a file of which two contents are at work."""
+    return BadSetting(f"{path} was edited since this process read it: start the process anew")
 
 
 @functools.cache
 def began() -> float:
-    """Return when this process began, or that which it was forked from, in seconds as `time.time` has them."""
+    """Return when this process began, or imported kdbench if that was earlier, before a fork; as `time.time` does."""
     with contextlib.suppress(OSError, AttributeError, IndexError, ValueError):  # where there is no /proc
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         up = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -125,13 +168,14 @@ def source(module: str) -> Path | None:
 
 def is_installed(path: Path) -> bool:
     """Whether a file or a folder belongs to installed packages, and not to somebody's own work."""
-    return bool(PACKAGES.intersection(path.parts)) or any(path.is_relative_to(one) for one in places_of_packages())
+    return any(path.is_relative_to(place) for place in places_of_packages())
 
 
 @functools.cache
 def places_of_packages() -> frozenset[str]:
     """Return the folders of this Python that packages are installed in."""
-    return frozenset(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+    own = (sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+    return frozenset([*own, *site.getsitepackages(), site.getusersitepackages()])
 
 
 @functools.cache
@@ -194,5 +238,6 @@ def forget() -> None:
     for path, (_, module) in list(_seen.items()):
         if module not in sys.modules:
             del _seen[path]
+    _hashed.clear()
     for function in (_code_of, source, installed_version):
         function.cache_clear()

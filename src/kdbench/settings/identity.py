@@ -59,13 +59,21 @@ def identified(config: Config) -> Config:
     Raises `BadSetting` if it names code that may not be run.
     """
     network = to_plain(config)["network"]
-    prefixes = (*DECIDING, *MEASURING)
-    modules = [target.rpartition(".")[0] for target in targets_of(config.network)]
-    hashes = {"row": code_of([MAKER, *MEASURERS, *modules], prefixes)}
+    hashes = {"row": code_of_row(config)}
     for one in (config.network, *config.teachers):
-        own = [target.rpartition(".")[0] for target in targets_of(one.uncompressed)]
-        hashes[name_of(one)] = code_of([MAKER, *MEASURERS, *own], prefixes)
+        hashes[name_of(one)] = code_of_rows(one.uncompressed)
     return replace(config, code=hashes, files=dict(files_in(network)))
+
+
+def code_of_row(config: Config) -> str:
+    """Return the hash of the code that decides the row of `config`. Raises `BadSetting` as `identified` does."""
+    return code_of_rows(config.network)
+
+
+def code_of_rows(network: NetworkSpec) -> str:
+    """Return the hash of the code that decides all rows of a network."""
+    modules = [target.rpartition(".")[0] for target in targets_of(network)]
+    return code_of([MAKER, *MEASURERS, *modules], (*DECIDING, *MEASURING))
 
 
 def targets_of(network: NetworkSpec) -> list[str]:

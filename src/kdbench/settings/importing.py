@@ -5,55 +5,54 @@ Python itself takes what it compiled earlier (`.pyc`) for a file of the same siz
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
-from importlib.machinery import (
-    BYTECODE_SUFFIXES,
-    EXTENSION_SUFFIXES,
-    SOURCE_SUFFIXES,
-    ExtensionFileLoader,
-    FileFinder,
-    SourceFileLoader,
-    SourcelessFileLoader,
-)
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
 from kdbench.settings import code
 
-OURS = Path(__file__).parents[2]
+OURS = str(Path(__file__).parents[2])
 
 
 class AsHashed(SourceFileLoader):
-    """Imports a file as it is now. Raises `BadSetting` if it was another when it was hashed."""
+    """Imports a file as it is now. Raises `BadSetting` if a run goes on that is identified by what it was."""
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the file, whatever was compiled earlier."""
         content = self.get_data(self.path)
-        compiled = self.source_to_code(content, self.path)
-        path = Path(self.path)
-        tree, _ = code.parsed(content, fullname, path.name == "__init__.py")
-        code.require_as_imported(fullname, path, tree, ours=True)  # nobody has imported it before
+        compiled: CodeType = self.source_to_code(content, self.path)
+        code.imported_as(fullname, Path(self.path), content)
         return compiled
 
 
-def of_own_files(place: str) -> FileFinder:
-    """Return what finds modules in a folder; raises `ImportError` for one of installed packages."""
-    path = Path(place or ".").resolve()
-    if not path.is_dir() or code.is_installed(path) or path.is_relative_to(OURS):
-        raise ImportError
-    return FileFinder(
-        str(path),
-        (ExtensionFileLoader, EXTENSION_SUFFIXES),
-        (AsHashed, SOURCE_SUFFIXES),
-        (SourcelessFileLoader, BYTECODE_SUFFIXES),
-    )
+class OwnFiles:
+    """Finds what the other finders do, and lets what is neither installed nor kdbench's be imported as it is now."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return what the first of the other finders gives, None if none knows the module."""
+        for finder in sys.meta_path:
+            found = None if finder is cls else finder.find_spec(name, path, target)
+            if found is not None:
+                if type(found.loader) is SourceFileLoader and not found.loader.path.startswith(elsewhere()):
+                    found.loader = AsHashed(found.loader.name, found.loader.path)
+                return found
+        return None
+
+
+@functools.cache
+def elsewhere() -> tuple[str, ...]:
+    """Return the folders of what is no user's own, each with a slash behind it."""
+    return tuple(f"{place}{os.sep}" for place in (OURS, *code.places_of_packages()))
 
 
 def install() -> None:
     """Let what is imported from now on be imported so."""
-    if of_own_files in sys.path_hooks:
-        return
-    sys.path_hooks.insert(0, of_own_files)
-    for place in [*sys.path_importer_cache]:
-        if not code.is_installed(Path(place)):
-            del sys.path_importer_cache[place]
+    if OwnFiles not in sys.meta_path:
+        sys.meta_path.insert(0, OwnFiles)

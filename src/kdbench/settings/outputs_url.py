@@ -28,7 +28,7 @@ def apart(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     url = settings.get("outputs")
     if isinstance(url, str) and ONE_SLASH.match(url):
-        whole = url.replace(":/", "://", 1)
+        whole = url.replace(":/", ":///" if url.startswith("file") else "://", 1)
         raise BadSetting(f"outputs={url} has one slash: type outputs={whole}, or outputs=./{url} for a folder here")
     if not is_url(url):
         return dict(settings)

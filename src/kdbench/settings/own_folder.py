@@ -14,10 +14,11 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from kdbench.errors import BadSetting
-from kdbench.settings import importing
 
 # The parts of kdbench that hold what YAML may name; its other functions write files and the like.
 OWN = ("kdbench.models.", "kdbench.compress.", "kdbench.data.")
+
+SCRIPTS = {"__main__", "__mp_main__"}  # which can be imported only once
 
 _folder: Path | None = None
 
@@ -39,7 +40,6 @@ def serve(folder: Path) -> None:
     is_new, _folder = _folder != folder.resolve(), folder.resolve()
     if is_new:
         forget_modules()  # that a notebook has imported from here by itself: of what, nobody knows
-    importing.install()
     sys.path.append(str(_folder))
     importlib.invalidate_caches()
 
@@ -49,7 +49,7 @@ def forget_modules() -> None:
 
     What is installed somewhere below it, in an environment of the folder, stays.
     """
-    own = {name for name in {name.partition(".")[0] for name in sys.modules} if lies_in_folder(name)}
+    own = {name for name in {name.partition(".")[0] for name in sys.modules} if lies_in_folder(name)} - SCRIPTS
     for name in [name for name in sys.modules if name.partition(".")[0] in own]:
         del sys.modules[name]
 
@@ -58,10 +58,10 @@ def lies_in_folder(package: str) -> bool:
     """Whether a module or package that was imported is a file of the folder, or a folder in it."""
     module = sys.modules.get(package)
     file = getattr(module, "__file__", None)
-    if _folder is None or not file:
-        return False
-    path = Path(file).resolve()
-    return (path.parent if path.name != "__init__.py" else path.parents[1]) == _folder
+    # A folder without __init__.py has no file.
+    places = [Path(file)] if file else [Path(place) for place in getattr(module, "__path__", ())]
+    at = [(path.parent if path.name == "__init__.py" else path).resolve().parent for path in places]
+    return _folder is not None and _folder in at
 
 
 def require_allowed(path: str) -> None:

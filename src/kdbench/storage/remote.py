@@ -61,8 +61,9 @@ class Remote:
                 for name, content in (*files.items(), (checksums.SUMS, sums)):
                     self._put(f"{place}/{name}", content)
             try:
-                self.fetch(place, [*files])
-                return
+                if self.fetch(place, [*files]) is not None:
+                    return
+                said = f"{self.url}/{place} is not there after it was pushed"
             except DamagedFile as error:
                 said = f"{self.url}/{place} is not what was pushed ({error})"
         raise CannotReach(
