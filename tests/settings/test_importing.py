@@ -116,7 +116,7 @@ def test_what_another_finder_finds_is_read_alike(own, monkeypatch, tmp_path):
         def find_spec(name, path_=None, target=None):
             return importlib.util.spec_from_file_location(name, path) if name == "my_editable" else None
 
-    monkeypatch.setattr(sys, "meta_path", [Editable, *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [object(), Editable, *sys.meta_path])  # one of the old kind before it
     importing.install()
     assert importlib.import_module("my_editable").VALUE == 1
     assert type(sys.modules["my_editable"].__spec__.loader) is importing.AsHashed

@@ -109,9 +109,8 @@ def not_installed(typed: str, extra: str) -> BadSetting:
 def require_slurm(typed: str) -> None:
     """Raise `BadSetting` where jobs cannot be queued."""
     if shutil.which("sbatch") is None:
-        raise BadSetting(
-            f"{typed} needs SLURM's sbatch, which is not here: type it where you queue jobs, or --on joblib"
-        )
+        where = "type it where you queue jobs, or --on joblib"
+        raise BadSetting(f"{typed} needs SLURM's sbatch, which is not here: {where}")
 
 
 def require_possible(launcher: Any) -> None:

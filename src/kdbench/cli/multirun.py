@@ -122,27 +122,27 @@ def networks_of(
     found, codes = {}, set()
     for typed, run in jobs.items():
         variant, seed = seedless(typed)
-        if variant not in first:
-            try:
-                composed = compose(run)
-                fixed = not any(OmegaConf.is_interpolation(composed, name) for name in PLACES)
-                own = outputs_of(composed), composed.remote
-                config = config_of(composed)
-                codes.add(code_of_row(config))
-            except Exception as error:  # of this run, if not of its other seeds
-                invocation.fail(error, typed, Ledger(place[0]))
-                continue
-            if own != place:
-                raise elsewhere_too("outputs")
-            if config.retrain:
-                raise BadSetting(
-                    "retrain=true is for one process: leave --on or hydra/launcher out, or type a new outputs="
-                )
-            found[typed] = config.network
-            if fixed:
-                first[variant] = config.network
-        else:
-            found[typed] = first[variant] if seed is None else first[variant].with_seed(seed)
+        if seed is not None and variant in first:
+            found[typed] = first[variant].with_seed(seed)
+            continue
+        try:
+            composed = compose(run)
+            fixed = not any(OmegaConf.is_interpolation(composed, name) for name in PLACES)
+            own = outputs_of(composed), composed.remote
+            config = config_of(composed)
+            codes.add(code_of_row(config))
+        except Exception as error:  # of this run, if not of its other seeds
+            invocation.fail(error, typed, Ledger(place[0]))
+            continue
+        if own != place:
+            raise elsewhere_too("outputs")
+        if config.retrain:
+            raise BadSetting(
+                "retrain=true is for one process: leave --on or hydra/launcher out, or type a new outputs="
+            )
+        found[typed] = config.network
+        if fixed:
+            first[variant] = config.network
     return found, codes
 
 

@@ -38,7 +38,8 @@ class OwnFiles:
     ) -> ModuleSpec | None:
         """Return what the first of the other finders gives, None if none knows the module."""
         for finder in sys.meta_path:
-            found = None if finder is cls else finder.find_spec(name, path, target)
+            find = None if finder is cls else getattr(finder, "find_spec", None)  # which finders of old lack
+            found = None if find is None else find(name, path, target)
             if found is not None:
                 if type(found.loader) is SourceFileLoader and not found.loader.path.startswith(elsewhere()):
                     found.loader = AsHashed(found.loader.name, found.loader.path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kdbench.errors import BadSetting, CannotReach, CannotRead, DamagedFile
 from kdbench.storage import checksums, durable, locks
-from kdbench.storage.remote import Remote
+from kdbench.storage.remote import Remote, kept
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +91,7 @@ class Mirror:
         counts = [f"{count} {plural(name, count)}" for name, count in parts.items() if count]
         if not counts:
             return ""
-        return (
-            f"{' and '.join(counts)} could not be pushed to {self.remote.url}: nothing is lost: what is finished "
-            f"lies in {self.outputs}, and the same command pushes it"
-        )
+        return f"{' and '.join(counts)} could not be pushed to {self.remote.url}: {kept(self.outputs)}"
 
     def _push(self, folder: Path) -> None:
         sums = durable.read(folder / checksums.SUMS)

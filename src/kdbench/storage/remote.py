@@ -66,9 +66,7 @@ class Remote:
                 said = f"{self.url}/{place} is not there after it was pushed"
             except DamagedFile as error:
                 said = f"{self.url}/{place} is not what was pushed ({error})"
-        raise CannotReach(
-            f"{said}: nothing is lost: what is finished lies in {self.local}, and the same command pushes it"
-        )
+        raise CannotReach(f"{said}: {kept(self.local)}")
 
     def sums(self, place: str) -> bytes | None:
         """Return the SHA256SUMS of a folder, or None if it is not there."""
@@ -164,7 +162,12 @@ def in_words(error: BaseException, url: str, local: Path) -> str:
         said = f"{url} does not answer ({status or reason})"
     else:
         said = f"{url} cannot be used ({reason})"
-    return f"{said}: nothing is lost: what is finished lies in {local}, and the same command pushes it"
+    return f"{said}: {kept(local)}"
+
+
+def kept(local: Path) -> str:
+    """Return what is said where something could not be pushed."""
+    return f"nothing is lost: what is finished lies in {local}, and the same command pushes it"
 
 
 def status_of(error: BaseException) -> int | None:
