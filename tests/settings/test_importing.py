@@ -130,5 +130,41 @@ def test_a_file_that_cannot_be_hashed_is_imported_all_the_same_and_refused_where
         code.code_of(["my_sum"])
 
 
+@pytest.mark.parametrize(
+    ("files", "edited", "ran"),
+    [
+        (
+            {"my_net": "from my_all import *\n", "my_all/__init__": "__all__ = ['part']\n"},
+            "my_all/part",
+            "my_all.part",
+        ),
+        ({"my_net": "import my_two.part\n", "my_two/__init__": "", "my_two/part": ""}, "my_two/part/__init__", None),
+        ({"my_net": "import this\n"}, "this", None),
+    ],
+    ids=["all that a package has", "a package beside a module of its name", "the name of a standard module"],
+)
+def test_whatever_python_would_import_is_hashed(own, tmp_path, monkeypatch, files, edited, ran):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    for name in (*files, edited):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        own(name, files.get(name, "VALUE = 1\n"))
+    first = code.code_of(["my_net"])
+    importlib.import_module("my_net")
+    name = ran or edited.removesuffix("/__init__").replace("/", ".")
+    assert sys.modules[name].VALUE == 1  # it is what is imported
+    del sys.modules[name]
+    own(edited, "VALUE = 2\n")
+    code.forget()
+    assert code.code_of(["my_net"]) != first
+
+
+def test_modules_of_python_itself_are_no_part_of_the_code(own):
+    own("my_plain", "VALUE = 1\n")
+    alone = code.code_of(["my_plain"])
+    for name in ("os", "sys", "json", "importlib.util", "math", "zlib", "xml.dom"):
+        assert code.source(name) is None
+    assert alone == code.code_of(["my_plain"])
+
+
 def test_a_process_began_before_its_modules_were_loaded():
     assert 0 <= code.LOADED - code.began() < 3600

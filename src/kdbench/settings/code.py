@@ -29,6 +29,8 @@ DECIDING = (
     "kdbench.settings.normalisation",  # holds numbers that decide weights
 )
 READING = "kdbench.data.load"  # how data are read decides nothing: they are known by their fingerprint
+EVERYTHING = "*"
+BUILT_IN = ("built-in", "frozen")  # what Python says in the place of a file
 OF_OTHERS = ("torchvision",)  # packages whose version decides what a model of kdbench that reaches them is
 
 
@@ -47,6 +49,9 @@ def _code_of(modules: tuple[str, ...], prefixes: tuple[str, ...]) -> str:
     waiting = [(module, True) for module in modules]
     while waiting:
         module, asked_by_user = waiting.pop()
+        if module.endswith(f".{EVERYTHING}"):
+            waiting += [(name, asked_by_user) for name in inside(module.removesuffix(f".{EVERYTHING}"))]
+            continue
         top = module.split(".")[0]
         ours = top == "kdbench"
         # What else kdbench itself needs has columns of its own in a row, or decides nothing.
@@ -143,23 +148,33 @@ def began() -> float:
     return LOADED
 
 
+def inside(package: str) -> list[str]:
+    """Return the modules directly inside a package of the user's own: `import *` takes those that it names."""
+    path = source(package)
+    if path is None or path.name != "__init__.py" or is_installed(path):
+        return []
+    found = [one for one in path.parent.iterdir() if one.suffix == ".py" or (one / "__init__.py").is_file()]
+    return [f"{package}.{one.stem}" for one in found if one != path]
+
+
 @functools.cache
 def source(module: str) -> Path | None:
     """Return the file of a module, by its dotted name, without importing it; None of what is no Python file."""
     top, *rest = module.split(".")
-    if top in sys.stdlib_module_names:
-        return None
     try:
         spec = find_spec(top)
     except (ImportError, ValueError):
         return None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         return None
+    places = [place for place in (spec.origin, *(spec.submodule_search_locations or ())) if place]
+    if top in sys.stdlib_module_names and all(place in BUILT_IN or is_installed(Path(place)) for place in places):
+        return None  # and no file of the user's own of the same name
     if not rest:
         return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
     for folder in spec.submodule_search_locations or ():
         place = Path(folder, *rest)
-        for path in (place.with_name(place.name + ".py"), place / "__init__.py"):
+        for path in (place / "__init__.py", place.with_name(place.name + ".py")):  # as Python looks
             if path.is_file():
                 return path
     return None
